@@ -1,0 +1,3 @@
+-- Signatures that must no longer exist, one idempotent statement each; runs before the functions.
+-- Append-only within a major version. A removed or renamed function, a changed parameter list or result:
+--   drop function if exists runledger.old_verb(bigint);

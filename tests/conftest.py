@@ -1,0 +1,94 @@
+"""Fixtures: `db` (a migrated database per test), `empty_db`, `clock`, `sessions`; servers by --pg.
+
+Every test of the default run uses the first server of --pg (18); tests marked `matrix`, and all below tests/functions,
+tests/migrate and tests/plans, run on each of them (18 and 16). --pg-all runs every test on every server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+# Imported, so that they are there in a checkout that was never installed.
+from runledger.testing import DatabaseServer, runledger_db, runledger_server  # noqa: F401
+from tests.support import servers
+from tests.support.clock import Clock
+from tests.support.database import Db
+from tests.support.interleave import Session
+
+TESTS = Path(__file__).parent
+MATRIX = {"functions", "migrate", "plans"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pg", help=f"major versions, the primary one first (default: {servers.DEFAULT})")
+    parser.addoption("--pg-all", action="store_true", help="run every test on every server of --pg")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "pg" not in metafunc.fixturenames:
+        return
+    versions = servers.versions(metafunc.config.getoption("--pg"))
+    area = metafunc.definition.path.relative_to(TESTS).parts[0]
+    everywhere = area in MATRIX or metafunc.definition.get_closest_marker("matrix")
+    if not everywhere and not metafunc.config.getoption("--pg-all"):
+        versions = versions[:1]
+    metafunc.parametrize("pg", versions, ids=[f"pg{v}" for v in versions], indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if TESTS in item.path.parents and item.path.relative_to(TESTS).parts[0] in MATRIX:
+            item.add_marker("matrix")
+
+
+@pytest.fixture(scope="session")
+def pg(request: pytest.FixtureRequest) -> Iterator[DatabaseServer]:
+    """The server of this test; its version comes from --pg."""
+    if request.param == "env":
+        server = DatabaseServer.choose()
+    else:
+        server = DatabaseServer.start(servers.bindir(request.param))
+    with server:
+        yield server
+
+
+@pytest.fixture
+def db(pg: DatabaseServer, request: pytest.FixtureRequest) -> Iterator[Db]:
+    """A migrated database of its own. Afterwards fsck must find nothing in it, unless the test is marked `corrupts`."""
+    db = Db(pg.take(), pg)
+    yield db
+    findings = [] if request.node.get_closest_marker("corrupts") else db.findings()
+    db.close()
+    assert not findings, f"fsck: {findings}"
+
+
+@pytest.fixture
+def empty_db(pg: DatabaseServer) -> Iterator[Db]:
+    """A database without the schema."""
+    db = Db(pg.create_empty(), pg)
+    yield db
+    db.close()
+
+
+@pytest.fixture
+def clock(db: Db) -> Clock:
+    """Moves the time of `db`: clock.advance(seconds)."""
+    return Clock(db)
+
+
+@pytest.fixture
+def sessions(db: Db) -> Iterator[Callable[..., tuple[Session, ...]]]:
+    """sessions("a", "b") opens two named sessions on `db`; see tests/support/interleave.py."""
+    opened: list[Session] = []
+
+    def open_sessions(*names: str) -> tuple[Session, ...]:
+        new = tuple(Session(name, db.dsn) for name in names)
+        opened.extend(new)
+        return new
+
+    yield open_sessions
+    for session in opened:
+        session.close()

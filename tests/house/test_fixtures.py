@@ -1,0 +1,55 @@
+"""The scaffolding itself: what other tests rest on."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+
+def test_each_test_has_a_database_of_its_own(db):
+    assert db.value("select count(*) from runledger.job_definitions") == 0
+    assert db.value("select contract from runledger.schema_info()") == 1
+
+
+def test_the_owner_is_no_superuser(db):
+    owner = db.value("select nspowner::regrole::text from pg_namespace where nspname = 'runledger'")
+    assert not db.value("select rolsuper or rolcreaterole or rolcreatedb from pg_roles where rolname = %s", [owner])
+    assert db.connect().execute("select current_user").fetchone() == (owner,)
+
+
+def test_clock_moves_for_every_session(db, clock, sessions):
+    (other,) = sessions("other")
+    before = clock.now()
+    clock.advance(timedelta(hours=2))
+    seen = other.execute("select runledger._now() as now")[0]["now"]
+    assert timedelta(hours=2) <= seen - before < timedelta(hours=2, minutes=5)
+    clock.advance(-3 * 3600)
+    assert other.execute("select runledger._now() as now")[0]["now"] < before
+
+
+def test_a_session_says_that_it_waits(db, sessions):
+    db.execute("create table public.t (id int primary key)")
+    db.execute("insert into public.t values (1)")
+    db.execute("grant all on public.t to public")
+    first, second = sessions("first", "second")
+    first.begin().execute("update public.t set id = 1")
+    pending = second.start("update public.t set id = 2 returning id")
+    assert second.blocked(by=first)
+    first.commit()
+    assert pending.result() == [{"id": 2}]
+    pending = second.start("select 1 as one")
+    assert not second.blocked()
+    assert pending.result() == [{"one": 1}]
+
+
+def test_a_pending_statement_raises_its_error(db, sessions):
+    (only,) = sessions("only")
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        only.start("select 1 / 0").result()
+
+
+def test_published_fixture(runledger_db):
+    with runledger_db.connect() as conn:
+        assert conn.execute("select count(*) from runledger.job_queue").fetchone() == (0,)

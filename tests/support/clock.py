@@ -1,0 +1,35 @@
+"""Time travel: `runledger._now()` of the test's own database, moved by an offset that every session sees."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from tests.support.database import Db
+
+
+class Clock:
+    def __init__(self, db: Db) -> None:
+        self._db = db
+        db.execute("create table public.test_clock (shift interval not null)")
+        db.execute("insert into public.test_clock values ('0')")
+        db.execute("grant select on public.test_clock to public")
+        # Same owner, same volatility: replacing keeps the rest.
+        volatility = db.value(
+            "select case provolatile when 'v' then 'volatile' else 'stable' end"
+            " from pg_proc where oid = 'runledger._now()'::regprocedure"
+        )
+        db.execute(
+            "create or replace function runledger._now() returns timestamptz"
+            f" language sql {volatility}"
+            " as $$ select clock_timestamp() + (select c.shift from public.test_clock c) $$"
+        )
+
+    def advance(self, by: timedelta | float) -> datetime:
+        """Move every session's clock, by seconds or a timedelta, also backwards; return the time it shows then."""
+        delta = by if isinstance(by, timedelta) else timedelta(seconds=by)
+        self._db.execute("update public.test_clock set shift = shift + %s", [delta])
+        return self.now()
+
+    def now(self) -> datetime:
+        now: datetime = self._db.value("select runledger._now()")
+        return now

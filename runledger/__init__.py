@@ -1,0 +1,49 @@
+"""Runledger: a durable job queue and workflow engine inside PostgreSQL.
+
+The decisions are SQL functions of the schema `runledger`; this package calls them.
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+from runledger.aclient import AsyncClient
+from runledger.client import Client
+from runledger.errors import (
+    Conflict,
+    DefinitionUnavailable,
+    IdempotencyConflict,
+    InternalError,
+    InvalidArgument,
+    InvalidState,
+    InvalidWorkflow,
+    LeaseLost,
+    NotFound,
+    PayloadRefused,
+    RunledgerError,
+    UnsupportedIsolation,
+)
+from runledger.types import Undecodable
+
+try:
+    __version__ = metadata.version("runledger")
+except metadata.PackageNotFoundError:  # a source tree that was not installed
+    __version__ = "0.source"
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Conflict",
+    "DefinitionUnavailable",
+    "IdempotencyConflict",
+    "InternalError",
+    "InvalidArgument",
+    "InvalidState",
+    "InvalidWorkflow",
+    "LeaseLost",
+    "NotFound",
+    "PayloadRefused",
+    "RunledgerError",
+    "Undecodable",
+    "UnsupportedIsolation",
+]

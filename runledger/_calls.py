@@ -1,0 +1,657 @@
+"""Every SQL call of the package as data: no I/O, so that the sync and the async client share it.
+
+A call knows its statement, its parameters and how to read the rows. To run one by hand, for example
+several in one pipeline: `cursor.execute(*call.statement)`, later `call.read(cursor.fetchall())`,
+on a cursor with psycopg's `tuple_row`.
+
+Rules: named notation; the columns of the result by name; a parameter that is None and has a default
+in SQL is left out. So SQL may append parameters and columns without breaking an older client.
+JSON columns travel as text and are parsed here, one value at a time: a value that Python refuses to
+parse becomes an `Undecodable` and spoils no other row, whatever loaders the connection has.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from functools import cache, lru_cache
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from psycopg.types.numeric import Int4, Int8
+
+from runledger.errors import InvalidArgument
+from runledger.types import (
+    CanceledJob,
+    ClaimedJob,
+    EnqueuedItem,
+    EnqueuedJob,
+    ErrorCode,
+    ExtendedLease,
+    FailureKind,
+    FinishedJob,
+    FsckFinding,
+    IdleReport,
+    JobBody,
+    JobDefinition,
+    JobRecord,
+    JobStatus,
+    JobSummary,
+    Json,
+    ProgressReport,
+    ReapedLease,
+    ReplayedJob,
+    RequeuedJob,
+    RuntimeConfigRecord,
+    SchemaState,
+    Seconds,
+    StartedJob,
+    Undecodable,
+    UpkeepReport,
+)
+
+T = TypeVar("T")
+R_co = TypeVar("R_co", covariant=True)
+Id = UUID | str
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[R_co]):
+    """One call of `runledger.<function>`; `read` turns the fetched tuples into its result."""
+
+    function: str
+    query: bytes
+    params: Mapping[str, object]
+    row: type[Any]
+
+    @property
+    def statement(self) -> tuple[bytes, Mapping[str, object]]:
+        """What `cursor.execute` takes."""
+        return self.query, self.params
+
+    def read(self, rows: Sequence[tuple[Any, ...]]) -> R_co:
+        """The result of the call."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Many(Call[list[T]]):
+    """A call that returns rows, possibly none."""
+
+    def read(self, rows: Sequence[tuple[Any, ...]]) -> list[T]:
+        """One object per row, in the order of the database."""
+        build, jsons = self.row, _shape(self.row)[1]
+        if not jsons:
+            return [build(*row) for row in rows]
+        return [build(*_decoded(row, jsons)) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Maybe(Call[T | None]):
+    """A call that finds one row or nothing."""
+
+    def read(self, rows: Sequence[tuple[Any, ...]]) -> T | None:
+        """The row, or None."""
+        return self.row(*_decoded(rows[0], _shape(self.row)[1])) if rows else None
+
+
+@dataclass(frozen=True, slots=True)
+class One(Call[T]):
+    """A call that returns exactly one row."""
+
+    def read(self, rows: Sequence[tuple[Any, ...]]) -> T:
+        """The row."""
+        (row,) = rows
+        return self.row(*_decoded(row, _shape(self.row)[1]))  # type: ignore[no-any-return]
+
+
+_SHAPES: dict[type[Any], tuple[str, tuple[int, ...]]] = {}
+
+
+def _shape(row: type[Any]) -> tuple[str, tuple[int, ...]]:
+    """Select list of a result type, and where in it JSON stands."""
+    if row not in _SHAPES:
+        is_json = [f.type == "Json" for f in fields(row)]
+        columns = [f"{f.name}::text" if j else f.name for f, j in zip(fields(row), is_json, strict=True)]
+        _SHAPES[row] = ", ".join(columns), tuple(i for i, j in enumerate(is_json) if j)
+    return _SHAPES[row]
+
+
+@cache
+def _required(function: str) -> frozenset[str]:
+    parameters = inspect.signature(globals()[function]).parameters.values()
+    return frozenset(p.name for p in parameters if p.default is p.empty)
+
+
+@lru_cache(maxsize=1024)
+def _query(function: str, columns: str, names: tuple[str, ...]) -> bytes:
+    # Made of names in this file alone.
+    arguments = ", ".join(f"{name} => %({name})s" for name in names)
+    return f"select {columns} from runledger.{function}({arguments})".encode()  # noqa: S608
+
+
+def _prepared(
+    row: type[Any], function: str, arguments: Mapping[str, object]
+) -> tuple[str, bytes, Mapping[str, object], type[Any]]:
+    params: dict[str, object] = {}
+    for name, value in arguments.items():
+        if value is not None:
+            try:
+                params[name] = ADAPTERS[name](value)
+            except (TypeError, ValueError, OverflowError, RecursionError) as error:
+                raise _refused(name, error) from error
+        elif name in _required(function):
+            params[name] = None  # the function says what is wrong with NULL
+    return function, _query(function, _shape(row)[0], tuple(params)), params, row
+
+
+def _many(row: type[T], function: str, arguments: Mapping[str, object]) -> Many[T]:
+    return Many(*_prepared(row, function, arguments))
+
+
+def _maybe(row: type[T], function: str, arguments: Mapping[str, object]) -> Maybe[T]:
+    return Maybe(*_prepared(row, function, arguments))
+
+
+def _one(row: type[T], function: str, arguments: Mapping[str, object]) -> One[T]:
+    return One(*_prepared(row, function, arguments))
+
+
+def like(make: Callable[..., Call[Any]], owner: str, verb: Any) -> Any:
+    """Give the method `verb` of class `owner` the name, documentation and signature of its call."""
+    signature = inspect.signature(make)
+    returns = re.sub(r"^Many\[", "list[", re.sub(r"^One\[(.*)]$", r"\1", signature.return_annotation))
+    verb.__signature__ = signature.replace(
+        parameters=[inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY), *signature.parameters.values()],
+        return_annotation=re.sub(r"^Maybe\[(.*)]$", r"\1 | None", returns),
+    )
+    verb.__name__, verb.__doc__, verb.__qualname__ = make.__name__, make.__doc__, f"{owner}.{make.__name__}"
+    return verb
+
+
+# --- values: from the database, and to it ---------------------------------------------------------
+
+
+def _decoded(row: tuple[Any, ...], jsons: tuple[int, ...]) -> Sequence[Any]:
+    values = list(row)
+    for i in jsons:
+        if (text := values[i]) is not None:
+            try:
+                values[i] = json.loads(text)
+            except (ValueError, RecursionError) as error:
+                values[i] = Undecodable(str(error), text)
+    return values
+
+
+def _refused(parameter: str, error: Exception) -> InvalidArgument:
+    # Only the words of the check: the text of an encoder's error may quote the value.
+    problem = str(error) if type(error) is _RefusalError else "It cannot be encoded: " + type(error).__name__ + "."
+    return InvalidArgument(
+        "client.invalid_argument",
+        "an argument cannot be sent to the database",
+        {"argument": parameter},
+        problem,
+        "RL010",
+    )
+
+
+class _RefusalError(ValueError):
+    """What is wrong with an argument, in words without its value."""
+
+
+def encode(value: Json) -> str:
+    """JSON text of a value as it is sent; ValueError, TypeError or RecursionError if it has none."""
+    # ASCII, so that it means the same under every client_encoding.
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    if "\\u0000" in text and re.search(r"(?<!\\)(?:\\\\)*\\u0000", text):
+        raise _RefusalError("PostgreSQL stores no NUL character: leave it out.")
+    if "\\ud" in text:
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise _RefusalError("It holds half a surrogate pair, which is no character.") from None
+    return text
+
+
+def _plain(value: object) -> object:
+    """A field of a batch item in JSON: ids, instants and spans as the single verbs take them."""
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, datetime):
+        return timestamptz(value).isoformat()
+    if isinstance(value, timedelta):
+        seconds = value / timedelta(seconds=1)
+        return int(seconds) if seconds.is_integer() else seconds
+    return value
+
+
+def batch(items: Sequence[object]) -> str:
+    """A batch as one JSON array; the function judges the items."""
+    if isinstance(items, str | bytes | Mapping):
+        raise _RefusalError("Give a list of mappings.")
+    return encode(
+        [{key: _plain(value) for key, value in item.items()} if isinstance(item, Mapping) else item for item in items]
+    )
+
+
+def text(value: object) -> str:
+    if not isinstance(value, str):
+        raise _RefusalError("Give a str.")
+    if "\0" in value:
+        raise _RefusalError("PostgreSQL stores no NUL character: leave it out.")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise _RefusalError("It holds half a surrogate pair, which is no character.") from None
+    return value
+
+
+def texts(values: Sequence[str]) -> list[str]:
+    if isinstance(values, str):
+        raise _RefusalError("Give a list of str, not one str.")
+    return [text(value) for value in values]
+
+
+def boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise _RefusalError("Give True or False.")
+    return value
+
+
+def _integer(value: object, bits: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _RefusalError("Give an int.")
+    if not -(2 ** (bits - 1)) <= value < 2 ** (bits - 1):
+        raise _RefusalError(f"It does not fit {bits} bits.")
+    return value
+
+
+def int4(value: object) -> Int4:
+    return Int4(_integer(value, 32))
+
+
+def int8(value: object) -> Int8:
+    return Int8(_integer(value, 64))
+
+
+def int8s(values: Sequence[int]) -> list[Int8]:
+    return [int8(value) for value in values]
+
+
+def uuid(value: object) -> UUID:
+    if isinstance(value, UUID):
+        return value
+    try:
+        return UUID(text(value))
+    except ValueError:
+        raise _RefusalError("Give a UUID, or its text.") from None
+
+
+def uuids(values: Sequence[Id]) -> list[UUID]:
+    if isinstance(values, str):
+        raise _RefusalError("Give a list of UUIDs, not one str.")
+    return [uuid(value) for value in values]
+
+
+def timestamptz(value: object) -> datetime:
+    if not isinstance(value, datetime):
+        raise _RefusalError("Give a datetime.")
+    if value.utcoffset() is None:
+        raise _RefusalError("A datetime needs a time zone: datetime.now(timezone.utc), for example.")
+    return value
+
+
+def interval(value: object) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise _RefusalError("Give seconds, or a timedelta.")
+    try:
+        return timedelta(seconds=value)
+    except OverflowError:
+        raise _RefusalError("It is too long.") from None
+
+
+def whole_seconds(value: object) -> Int4:
+    span = interval(value)
+    if span % timedelta(seconds=1):
+        raise _RefusalError("Give whole seconds.")
+    return int4(span // timedelta(seconds=1))
+
+
+# A parameter name means one SQL type, in every function; a contract test compares them with pg_proc.
+_BY_TYPE: dict[Callable[[Any], object], str] = {
+    text: "job_type worker_id reason kind error_code error_message idempotency_key stage request_key status"
+    " expected_status level message scope",
+    texts: "job_types",
+    int4: "version max_attempts priority max_concurrency retry_base_ms retry_max_ms schema_version max_jobs"
+    " max_rows expected_run_number",
+    int8: "lease_token done total",
+    int8s: "lease_tokens known_tokens",
+    whole_seconds: "timeout_seconds lease_seconds",
+    boolean: "is_enabled strict prestart reset_state",
+    uuid: "job_id organization_id before_id workflow_run_id",
+    uuids: "job_ids",
+    timestamptz: "run_at not_before failed_after failed_before created_after created_before until",
+    interval: "delay retry_delay",
+    encode: "payload checkpoint output config metadata retry_delays_ms",
+    batch: "jobs outcomes",
+}
+ADAPTERS: Mapping[str, Callable[[Any], object]] = {
+    name: adapt for adapt, names in _BY_TYPE.items() for name in names.split()
+}
+
+
+# --- definitions ----------------------------------------------------------------------------------
+
+
+def define_job(
+    job_type: str,
+    version: int | None = None,
+    *,
+    max_attempts: int | None = None,
+    timeout_seconds: Seconds | None = None,
+    priority: int | None = None,
+    is_enabled: bool | None = None,
+    max_concurrency: int | None = None,
+    retry_base_ms: int | None = None,
+    retry_max_ms: int | None = None,
+    retry_delays_ms: Mapping[str, int] | None = None,
+) -> One[JobDefinition]:
+    """Create or change a job type. Calls `runledger.define_job`.
+
+    None takes the default of a new type and keeps the value of an existing one; an equal call writes
+    nothing. `max_concurrency=0` lifts the limit; `retry_delays_ms` is error code -> milliseconds.
+    """
+    return _one(JobDefinition, "define_job", locals())
+
+
+def enable_job_type(job_type: str) -> One[JobDefinition]:
+    """Accept new jobs of the type again. Calls `runledger.enable_job_type`."""
+    return _one(JobDefinition, "enable_job_type", locals())
+
+
+def disable_job_type(job_type: str, reason: str | None = None) -> One[JobDefinition]:
+    """Refuse new jobs of the type; queued ones still run. Calls `runledger.disable_job_type`."""
+    return _one(JobDefinition, "disable_job_type", locals())
+
+
+def pause_job_type(job_type: str, reason: str | None = None) -> One[JobDefinition]:
+    """Stop claiming the type; new jobs are accepted and wait. Calls `runledger.pause_job_type`."""
+    return _one(JobDefinition, "pause_job_type", locals())
+
+
+def resume_job_type(job_type: str) -> One[JobDefinition]:
+    """Let the type be claimed again. Calls `runledger.resume_job_type`."""
+    return _one(JobDefinition, "resume_job_type", locals())
+
+
+def set_runtime_config(
+    job_type: str, config: Mapping[str, Json], *, schema_version: int | None = None
+) -> One[RuntimeConfigRecord]:
+    """Store the settings a handler reads at run time. Calls `runledger.set_runtime_config`."""
+    return _one(RuntimeConfigRecord, "set_runtime_config", locals())
+
+
+def runtime_config(job_type: str) -> One[RuntimeConfigRecord]:
+    """Read those settings. Calls `runledger.runtime_config`."""
+    return _one(RuntimeConfigRecord, "runtime_config", locals())
+
+
+# --- jobs -----------------------------------------------------------------------------------------
+
+
+def enqueue_job(
+    job_type: str,
+    payload: Json = None,
+    *,
+    organization_id: Id | None = None,
+    priority: int | None = None,
+    max_attempts: int | None = None,
+    timeout_seconds: Seconds | None = None,
+    run_at: datetime | None = None,
+    idempotency_key: str | None = None,
+    stage: str | None = None,
+) -> One[EnqueuedJob]:
+    """Add a job; EXISTING if its idempotency key is known. Calls `runledger.enqueue_job`."""
+    return _one(EnqueuedJob, "enqueue_job", locals())
+
+
+def enqueue_jobs(jobs: Sequence[Mapping[str, Json]], strict: bool | None = None) -> Many[EnqueuedItem]:
+    """Add many jobs, each a mapping with the parameters of `enqueue_job`. Calls `runledger.enqueue_jobs`.
+
+    One row per job, in order; a refused one says so in its row, or raises when `strict`.
+    """
+    return _many(EnqueuedItem, "enqueue_jobs", locals())
+
+
+def claim_jobs(
+    worker_id: str,
+    job_types: Sequence[str],
+    *,
+    max_jobs: int | None = None,
+    lease_seconds: Seconds | None = None,
+    prestart: bool | None = None,
+) -> Many[ClaimedJob]:
+    """Lease up to `max_jobs` (1) due jobs of these types; none when idle. Calls `runledger.claim_jobs`.
+
+    With `prestart`, `start_jobs` must follow before the handler runs.
+    """
+    return _many(ClaimedJob, "claim_jobs", locals())
+
+
+def leased_jobs(worker_id: str, known_tokens: Sequence[int] | None = None) -> Many[ClaimedJob]:
+    """Live leases of a worker beyond those it knows: a lost claim reply. Calls `runledger.leased_jobs`."""
+    return _many(ClaimedJob, "leased_jobs", locals())
+
+
+def start_jobs(job_ids: Sequence[Id], lease_tokens: Sequence[int]) -> Many[StartedJob]:
+    """Charge the attempts of jobs claimed with `prestart`. Calls `runledger.start_jobs`."""
+    return _many(StartedJob, "start_jobs", locals())
+
+
+def heartbeat_jobs(
+    job_ids: Sequence[Id], lease_tokens: Sequence[int], *, lease_seconds: Seconds | None = None
+) -> Many[ExtendedLease]:
+    """Extend leases (60 s) and learn which are canceled or lost. Calls `runledger.heartbeat_jobs`."""
+    return _many(ExtendedLease, "heartbeat_jobs", locals())
+
+
+def report_progress(
+    job_id: Id,
+    lease_token: int,
+    *,
+    done: int | None = None,
+    total: int | None = None,
+    checkpoint: Json = None,
+    stage: str | None = None,
+) -> One[ProgressReport]:
+    """Merge progress and checkpoint of a leased job. Calls `runledger.report_progress`."""
+    return _one(ProgressReport, "report_progress", locals())
+
+
+def succeed_job(
+    job_id: Id,
+    lease_token: int,
+    *,
+    output: Json = None,
+    checkpoint: Json = None,
+    done: int | None = None,
+    total: int | None = None,
+) -> One[FinishedJob]:
+    """Finish a job with its output; safe to repeat. Calls `runledger.succeed_job`."""
+    return _one(FinishedJob, "succeed_job", locals())
+
+
+def fail_job(
+    job_id: Id,
+    lease_token: int,
+    *,
+    error_code: str,
+    error_message: str,
+    kind: FailureKind | None = None,
+    not_before: datetime | None = None,
+) -> One[FinishedJob]:
+    """Fail the attempt; the database retries or dead-letters. Calls `runledger.fail_job`.
+
+    `kind` is RETRYABLE by default; `not_before` puts a retry off to that instant.
+    """
+    return _one(FinishedJob, "fail_job", locals())
+
+
+def continue_job(
+    job_id: Id,
+    lease_token: int,
+    *,
+    delay: Seconds | None = None,
+    checkpoint: Json = None,
+    done: int | None = None,
+    total: int | None = None,
+) -> One[FinishedJob]:
+    """End this run and start the next after `delay`, with fresh attempts. Calls `runledger.continue_job`."""
+    return _one(FinishedJob, "continue_job", locals())
+
+
+def release_job(job_id: Id, lease_token: int, *, reason: str, delay: Seconds | None = None) -> One[FinishedJob]:
+    """Give a job back and its attempt with it. Calls `runledger.release_job`."""
+    return _one(FinishedJob, "release_job", locals())
+
+
+def finish_jobs(outcomes: Sequence[Mapping[str, Json]]) -> Many[FinishedJob]:
+    """Finish many jobs: mappings of job_id, lease_token, outcome, … Calls `runledger.finish_jobs`.
+
+    `outcome` is SUCCEEDED, FAILED, CONTINUE or RELEASE; the other keys are the parameters of
+    `succeed_job`, `fail_job`, `continue_job`, `release_job`. One row per outcome, in order.
+    """
+    return _many(FinishedJob, "finish_jobs", locals())
+
+
+def cancel_job(job_id: Id, reason: str | None = None, *, organization_id: Id | None = None) -> One[CanceledJob]:
+    """Cancel a job; a running handler learns it at its next heartbeat. Calls `runledger.cancel_job`."""
+    return _one(CanceledJob, "cancel_job", locals())
+
+
+def requeue_job(
+    job_id: Id,
+    reason: str | None = None,
+    *,
+    expected_status: JobStatus | None = None,
+    expected_run_number: int | None = None,
+    reset_state: bool | None = None,
+    organization_id: Id | None = None,
+) -> One[RequeuedJob]:
+    """Run a dead-lettered or canceled job again, as its next run. Calls `runledger.requeue_job`."""
+    return _one(RequeuedJob, "requeue_job", locals())
+
+
+def replay_job(job_id: Id, request_key: str, *, reason: str, organization_id: Id | None = None) -> One[ReplayedJob]:
+    """Copy a succeeded job into a new one, once per `request_key`. Calls `runledger.replay_job`."""
+    return _one(ReplayedJob, "replay_job", locals())
+
+
+def redrive_dead_letters(
+    reason: str,
+    job_type: str | None = None,
+    *,
+    error_code: str | None = None,
+    failed_after: datetime | None = None,
+    failed_before: datetime | None = None,
+    max_jobs: int | None = None,
+) -> Many[RequeuedJob]:
+    """Requeue up to `max_jobs` (100) matching dead letters. Calls `runledger.redrive_dead_letters`."""
+    return _many(RequeuedJob, "redrive_dead_letters", locals())
+
+
+def reap_expired_leases(max_jobs: int | None = None, retry_delay: Seconds | None = None) -> Many[ReapedLease]:
+    """Take back up to `max_jobs` (100) expired leases. Calls `runledger.reap_expired_leases`."""
+    return _many(ReapedLease, "reap_expired_leases", locals())
+
+
+def get_job(job_id: Id, organization_id: Id | None = None) -> Maybe[JobRecord]:
+    """Everything about a job; None if there is none. Calls `runledger.get_job`."""
+    return _maybe(JobRecord, "get_job", locals())
+
+
+def list_jobs(
+    job_type: str | None = None,
+    status: JobStatus | None = None,
+    *,
+    organization_id: Id | None = None,
+    worker_id: str | None = None,
+    created_after: datetime | None = None,
+    created_before: datetime | None = None,
+    before_id: Id | None = None,
+    max_rows: int | None = None,
+) -> Many[JobSummary]:
+    """Up to `max_rows` (100) jobs, newest first. Calls `runledger.list_jobs`.
+
+    The next page starts at `before_id`, the last job of this one.
+    """
+    return _many(JobSummary, "list_jobs", locals())
+
+
+def job_payload(job_id: Id) -> Maybe[JobBody]:
+    """The JSON bodies of a job; None if there is none. Calls `runledger.job_payload`."""
+    return _maybe(JobBody, "job_payload", locals())
+
+
+def correct_payload(job_id: Id, payload: Json, *, reason: str) -> One[JobBody]:
+    """Replace the payload of a job that is not being worked on. Calls `runledger.correct_payload`."""
+    return _one(JobBody, "correct_payload", locals())
+
+
+def redact_job(job_id: Id, reason: str) -> One[JobBody]:
+    """Erase the bodies of a finished job for good. Calls `runledger.redact_job`."""
+    return _one(JobBody, "redact_job", locals())
+
+
+def log_job(job_id: Id, level: str, *, message: str, payload: Json = None, lease_token: int | None = None) -> One[None]:
+    """Write a line to the log of a job. Calls `runledger.log_job`."""
+    raise NotImplementedError
+
+
+# --- operations -----------------------------------------------------------------------------------
+
+
+def register_worker(
+    worker_id: str, job_types: Sequence[str], *, max_jobs: int, metadata: Mapping[str, Json] | None = None
+) -> One[IdleReport]:
+    """Say that a worker is here, what it handles and how much at once. Calls `runledger.register_worker`."""
+    return _one(IdleReport, "register_worker", locals())
+
+
+def idle_worker(worker_id: str, until: datetime) -> One[IdleReport]:
+    """Ask to be woken until that instant; tells when the next job is due. Calls `runledger.idle_worker`."""
+    return _one(IdleReport, "idle_worker", locals())
+
+
+def deregister_worker(worker_id: str) -> One[IdleReport]:
+    """Say that a worker is gone. Calls `runledger.deregister_worker`."""
+    return _one(IdleReport, "deregister_worker", locals())
+
+
+def run_maintenance() -> Many[UpkeepReport]:
+    """Do a bounded piece of upkeep; any caller, any time. Calls `runledger.run_maintenance`."""
+    return _many(UpkeepReport, "run_maintenance", locals())
+
+
+def fsck(
+    scope: str | None = None, workflow_run_id: Id | None = None, *, max_rows: int | None = None
+) -> Many[FsckFinding]:
+    """Violated invariants of the ledger: nothing on a sound one. Calls `runledger.fsck`."""
+    return _many(FsckFinding, "fsck", locals())
+
+
+def error_codes() -> Many[ErrorCode]:
+    """Every error with its SQLSTATE, message and hint. Calls `runledger.error_codes`."""
+    return _many(ErrorCode, "error_codes", locals())
+
+
+def schema_info() -> One[SchemaState]:
+    """What is installed. Calls `runledger.schema_info`."""
+    return _one(SchemaState, "schema_info", locals())

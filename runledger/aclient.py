@@ -1,0 +1,119 @@
+"""The client for asyncio: the methods of `Client`, awaited.
+
+    async with await AsyncClient.connect("postgresql://…") as client:
+        await client.enqueue_job("email.send", {"to": "a@example.org"})
+
+See `runledger.client` for the three kinds of source.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+
+import psycopg
+from psycopg.rows import tuple_row
+
+from runledger import _calls
+from runledger.errors import translated
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+
+    from psycopg_pool import AsyncConnectionPool
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _verb(make: Callable[P, _calls.Call[R]]) -> Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, R]]:
+    async def verb(self: AsyncClient, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await self.run(make(*args, **kwargs))
+
+    return _calls.like(make, "AsyncClient", verb)  # type: ignore[no-any-return]
+
+
+class AsyncClient:
+    """Calls the SQL functions of Runledger on a connection or a pool."""
+
+    def __init__(self, source: psycopg.AsyncConnection[Any] | AsyncConnectionPool[Any]) -> None:
+        """Use the caller's connection, in its transaction if there is one and never committing; or a pool."""
+        self._source = source
+
+    @classmethod
+    async def connect(cls, dsn: str = "", *, prepare_threshold: int | None = 5, **options: Any) -> Self:
+        """Open a connection in autocommit mode; `prepare_threshold=None` suits a transaction pooler."""
+        options = {"autocommit": True, "fallback_application_name": "runledger", **options}
+        return cls(await psycopg.AsyncConnection.connect(dsn, prepare_threshold=prepare_threshold, **options))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection or the pool."""
+        await self._source.close()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        if isinstance(self._source, psycopg.AsyncConnection):
+            yield self._source
+        else:
+            async with self._source.connection() as connection:
+                yield connection
+
+    async def run(self, call: _calls.Call[R]) -> R:
+        """Execute a call and read its result; errors of class RL become `RunledgerError`."""
+        # A plain cursor, whatever cursor and row factories the connection prefers.
+        with translated():
+            async with (
+                self._connection() as connection,
+                psycopg.AsyncCursor(connection, row_factory=tuple_row) as cursor,
+            ):
+                await cursor.execute(*call.statement)
+                return call.read(await cursor.fetchall())
+
+    # definitions
+    define_job = _verb(_calls.define_job)
+    enable_job_type = _verb(_calls.enable_job_type)
+    disable_job_type = _verb(_calls.disable_job_type)
+    pause_job_type = _verb(_calls.pause_job_type)
+    resume_job_type = _verb(_calls.resume_job_type)
+    set_runtime_config = _verb(_calls.set_runtime_config)
+    runtime_config = _verb(_calls.runtime_config)
+
+    # jobs
+    enqueue_job = _verb(_calls.enqueue_job)
+    enqueue_jobs = _verb(_calls.enqueue_jobs)
+    claim_jobs = _verb(_calls.claim_jobs)
+    leased_jobs = _verb(_calls.leased_jobs)
+    start_jobs = _verb(_calls.start_jobs)
+    heartbeat_jobs = _verb(_calls.heartbeat_jobs)
+    report_progress = _verb(_calls.report_progress)
+    succeed_job = _verb(_calls.succeed_job)
+    fail_job = _verb(_calls.fail_job)
+    continue_job = _verb(_calls.continue_job)
+    release_job = _verb(_calls.release_job)
+    finish_jobs = _verb(_calls.finish_jobs)
+    cancel_job = _verb(_calls.cancel_job)
+    requeue_job = _verb(_calls.requeue_job)
+    replay_job = _verb(_calls.replay_job)
+    redrive_dead_letters = _verb(_calls.redrive_dead_letters)
+    reap_expired_leases = _verb(_calls.reap_expired_leases)
+    get_job = _verb(_calls.get_job)
+    list_jobs = _verb(_calls.list_jobs)
+    job_payload = _verb(_calls.job_payload)
+    correct_payload = _verb(_calls.correct_payload)
+    redact_job = _verb(_calls.redact_job)
+    log_job = _verb(_calls.log_job)
+
+    # operations
+    register_worker = _verb(_calls.register_worker)
+    idle_worker = _verb(_calls.idle_worker)
+    deregister_worker = _verb(_calls.deregister_worker)
+    run_maintenance = _verb(_calls.run_maintenance)
+    fsck = _verb(_calls.fsck)
+    error_codes = _verb(_calls.error_codes)
+    schema_info = _verb(_calls.schema_info)

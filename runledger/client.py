@@ -1,0 +1,123 @@
+"""The client: one method per public SQL function, each a line here and a call in `_calls`.
+
+with Client.connect("postgresql://…") as client:              # a connection of its own, autocommit
+    client.enqueue_job("email.send", {"to": "a@example.org"})
+
+with connection.transaction():                                # yours: the job commits with your rows
+    connection.execute("insert into orders …")
+    Client(connection).enqueue_job("order.ship", {"order": 7})
+
+Client(pool).list_jobs(status="DEAD_LETTERED")                # each call on a connection of the pool
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+
+import psycopg
+from psycopg.rows import tuple_row
+
+from runledger import _calls
+from runledger.errors import translated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from psycopg_pool import ConnectionPool
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _verb(make: Callable[P, _calls.Call[R]]) -> Callable[Concatenate[Client, P], R]:
+    def verb(self: Client, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.run(make(*args, **kwargs))
+
+    return _calls.like(make, "Client", verb)  # type: ignore[no-any-return]
+
+
+class Client:
+    """Calls the SQL functions of Runledger on a connection or a pool. Threads may share it as they may share that."""
+
+    def __init__(self, source: psycopg.Connection[Any] | ConnectionPool[Any]) -> None:
+        """Use the caller's connection, in its transaction if there is one and never committing; or a pool."""
+        self._source = source
+
+    @classmethod
+    def connect(cls, dsn: str = "", *, prepare_threshold: int | None = 5, **options: Any) -> Self:
+        """Open a connection in autocommit mode; `prepare_threshold=None` suits a transaction pooler."""
+        options = {"autocommit": True, "fallback_application_name": "runledger", **options}
+        return cls(psycopg.connect(dsn, prepare_threshold=prepare_threshold, **options))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection or the pool."""
+        self._source.close()
+
+    @contextmanager
+    def _connection(self) -> Iterator[psycopg.Connection[Any]]:
+        if isinstance(self._source, psycopg.Connection):
+            yield self._source
+        else:
+            with self._source.connection() as connection:
+                yield connection
+
+    def run(self, call: _calls.Call[R]) -> R:
+        """Execute a call and read its result; errors of class RL become `RunledgerError`."""
+        # A plain cursor, whatever cursor and row factories the connection prefers.
+        with (
+            translated(),
+            self._connection() as connection,
+            psycopg.Cursor(connection, row_factory=tuple_row) as cursor,
+        ):
+            cursor.execute(*call.statement)
+            return call.read(cursor.fetchall())
+
+    # definitions
+    define_job = _verb(_calls.define_job)
+    enable_job_type = _verb(_calls.enable_job_type)
+    disable_job_type = _verb(_calls.disable_job_type)
+    pause_job_type = _verb(_calls.pause_job_type)
+    resume_job_type = _verb(_calls.resume_job_type)
+    set_runtime_config = _verb(_calls.set_runtime_config)
+    runtime_config = _verb(_calls.runtime_config)
+
+    # jobs
+    enqueue_job = _verb(_calls.enqueue_job)
+    enqueue_jobs = _verb(_calls.enqueue_jobs)
+    claim_jobs = _verb(_calls.claim_jobs)
+    leased_jobs = _verb(_calls.leased_jobs)
+    start_jobs = _verb(_calls.start_jobs)
+    heartbeat_jobs = _verb(_calls.heartbeat_jobs)
+    report_progress = _verb(_calls.report_progress)
+    succeed_job = _verb(_calls.succeed_job)
+    fail_job = _verb(_calls.fail_job)
+    continue_job = _verb(_calls.continue_job)
+    release_job = _verb(_calls.release_job)
+    finish_jobs = _verb(_calls.finish_jobs)
+    cancel_job = _verb(_calls.cancel_job)
+    requeue_job = _verb(_calls.requeue_job)
+    replay_job = _verb(_calls.replay_job)
+    redrive_dead_letters = _verb(_calls.redrive_dead_letters)
+    reap_expired_leases = _verb(_calls.reap_expired_leases)
+    get_job = _verb(_calls.get_job)
+    list_jobs = _verb(_calls.list_jobs)
+    job_payload = _verb(_calls.job_payload)
+    correct_payload = _verb(_calls.correct_payload)
+    redact_job = _verb(_calls.redact_job)
+    log_job = _verb(_calls.log_job)
+
+    # operations
+    register_worker = _verb(_calls.register_worker)
+    idle_worker = _verb(_calls.idle_worker)
+    deregister_worker = _verb(_calls.deregister_worker)
+    run_maintenance = _verb(_calls.run_maintenance)
+    fsck = _verb(_calls.fsck)
+    error_codes = _verb(_calls.error_codes)
+    schema_info = _verb(_calls.schema_info)

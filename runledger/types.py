@@ -1,0 +1,285 @@
+"""What the SQL functions return: one frozen dataclass per composite type, fields in its order.
+
+A contract test holds these equal to `sql/migrations/0006_results.sql`. Columns of type jsonb hold the
+decoded value, or an `Undecodable` where the database stores JSON that Python refuses to parse.
+"""
+
+# ruff: noqa: D101, TC003 - COMMENT ON says what the types mean; annotations are read at run time.
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Literal, TypeAlias
+from uuid import UUID
+
+Json: TypeAlias = Any
+"""Any JSON value, or `Undecodable`."""
+Seconds: TypeAlias = float | timedelta
+"""A span of time: seconds, or a timedelta."""
+
+JobStatus = Literal["PENDING", "LEASED", "SUCCEEDED", "DEAD_LETTERED", "CANCELED"]
+FailureKind = Literal["RETRYABLE", "TERMINAL", "PANICKED", "TIMEOUT", "LEASE_EXPIRED"]
+
+
+@dataclass(frozen=True, slots=True)
+class Undecodable:
+    """JSON that is legal in PostgreSQL and not in Python: digits or nesting beyond its limits."""
+
+    reason: str
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class EnqueuedJob:
+    job_id: UUID
+    disposition: Literal["INSERTED", "EXISTING"]
+    status: JobStatus
+    run_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class EnqueuedItem:
+    ordinal: int
+    job_id: UUID | None
+    disposition: Literal["INSERTED", "EXISTING", "CONFLICT", "INVALID"]
+    status: JobStatus | None
+    run_number: int | None
+    code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedJob:
+    """A leased job. `lease_token` is the proof every later call asks for; `inputs` is step key -> output."""
+
+    job_id: UUID
+    lease_token: int
+    job_type: str
+    organization_id: UUID | None
+    payload: Json
+    checkpoint: Json
+    run_number: int
+    attempt: int
+    max_attempts: int
+    priority: int
+    timeout_seconds: int
+    lease_expires_at: datetime
+    workflow_run_id: UUID | None
+    step_key: str | None
+    inputs: Json
+    inputs_omitted: bool
+    created_at: datetime
+
+    @property
+    def undecodable(self) -> tuple[str, ...]:
+        """Names of the columns that Python could not parse; such a job can only be failed."""
+        return tuple(f.name for f in fields(self) if isinstance(getattr(self, f.name), Undecodable))
+
+
+@dataclass(frozen=True, slots=True)
+class StartedJob:
+    job_id: UUID
+    disposition: Literal["STARTED", "LOST"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExtendedLease:
+    job_id: UUID
+    disposition: Literal["EXTENDED", "CANCELED", "LOST"]
+    lease_expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedJob:
+    ordinal: int
+    job_id: UUID | None
+    disposition: Literal[
+        "SUCCEEDED", "RETRY_SCHEDULED", "DEAD_LETTERED", "CONTINUED", "RELEASED", "LEASE_LOST", "INVALID"
+    ]
+    replayed: bool
+    status: JobStatus | None
+    next_run_at: datetime | None
+    code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CanceledJob:
+    job_id: UUID
+    disposition: Literal["CANCELED", "UNCHANGED"]
+    status: JobStatus
+    lease_quiesces_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RequeuedJob:
+    job_id: UUID
+    disposition: Literal["REQUEUED"]
+    status: JobStatus
+    run_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedJob:
+    job_id: UUID
+    disposition: Literal["INSERTED", "EXISTING"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReapedLease:
+    job_id: UUID
+    job_type: str
+    run_number: int
+    attempt: int
+    worker_id: str
+    disposition: Literal["RETRY_SCHEDULED", "DEAD_LETTERED", "RELEASED", "DEFERRED"]
+    next_run_at: datetime | None
+    code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressReport:
+    job_id: UUID
+    stage: str
+    progress_done: int | None
+    progress_total: int | None
+    progress_pct: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobDefinition:
+    job_type: str
+    version: int
+    max_attempts: int
+    timeout_seconds: int
+    priority: int
+    is_enabled: bool
+    disabled_reason: str | None
+    is_paused: bool
+    paused_reason: str | None
+    max_concurrency: int | None
+    retry_base_ms: int
+    retry_max_ms: int
+    retry_delays_ms: Json
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    job_id: UUID
+    job_type: str
+    organization_id: UUID | None
+    status: JobStatus
+    priority: int
+    run_number: int
+    attempt: int
+    max_attempts: int
+    timeout_seconds: int
+    next_run_at: datetime
+    worker_id: str | None
+    lease_expires_at: datetime | None
+    last_heartbeat_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    stage: str
+    progress_done: int | None
+    progress_total: int | None
+    progress_pct: Decimal | None
+    idempotency_key: str | None
+    status_reason: str | None
+    last_error_code: str | None
+    last_error_message: str | None
+    workflow_run_id: UUID | None
+    schedule_id: UUID | None
+    scheduled_for: datetime | None
+    payload: Json
+    checkpoint: Json
+    output: Json
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class JobSummary:
+    job_id: UUID
+    job_type: str
+    organization_id: UUID | None
+    status: JobStatus
+    priority: int
+    run_number: int
+    attempt: int
+    max_attempts: int
+    next_run_at: datetime
+    worker_id: str | None
+    lease_expires_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    stage: str
+    progress_done: int | None
+    progress_total: int | None
+    progress_pct: Decimal | None
+    status_reason: str | None
+    last_error_code: str | None
+    workflow_run_id: UUID | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class JobBody:
+    job_id: UUID
+    payload: Json
+    checkpoint: Json
+    output: Json
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeConfigRecord:
+    job_type: str
+    schema_version: int
+    config: Json
+    updated_by: str
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class IdleReport:
+    """`next_due_at`: when the next job of the worker's types becomes due; None if none waits."""
+
+    worker_id: str
+    next_due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class UpkeepReport:
+    """`more`: call run_maintenance again at once."""
+
+    task: str
+    affected: int
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FsckFinding:
+    invariant: str
+    severity: Literal["ERROR", "WARN"]
+    object: str
+    detail: Json
+    repair: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorCode:
+    code: str
+    sqlstate: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaState:
+    migration_head: int
+    contract: int
+    package_version: str
+    functions_sha256: str
+    server_version: str

@@ -44,7 +44,7 @@ def migrate(dsn: str, *, check: bool, dry_run: bool, print_: bool, rollback_func
     except m.MigrateError as error:
         click.echo(f"runledger: {error}\nhint: {error.hint}", err=True)
         sys.exit(error.exit_code)
-    except psycopg.OperationalError as error:
+    except psycopg.Error as error:
         click.echo(f"runledger: {error}", err=True)
         sys.exit(1)
     if check:

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 FAST: Mapping[str, str] = MappingProxyType(
     {
@@ -263,7 +263,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _not_root(owned: list[Path]) -> tuple[list[str], dict[str, object]]:
+def _not_root(owned: list[Path]) -> tuple[list[str], dict[str, Any]]:
     """Return what makes the effective user not root (PostgreSQL refuses it): an argv prefix, Popen arguments.
 
     A user namespace first: no user is created, no mode changed, files stay root's. Where it is refused, become

@@ -241,8 +241,8 @@ def print_script() -> str:
     """Return one script that installs everything in an empty database, ledger rows included: `psql -1 -f`."""
     tree = _load()
     parts = [
-        f"-- Runledger {package_version()}: the whole schema, for an empty database.\n"
-        "-- Run it in one transaction:  psql -X -1 -v ON_ERROR_STOP=1 -f this-file\n",
+        f"-- Runledger {package_version()}: the whole schema, for an empty database. Run it in one transaction:",
+        "--   psql -X -1 -v ON_ERROR_STOP=1 -f this-file",
         _OPENING,
     ]
     for file in tree.migrations:
@@ -312,12 +312,15 @@ def _require_server(conn: Connection) -> None:
 
 def _examine(conn: Connection, tree: _Tree, *, owned: bool) -> tuple[tuple[_File, ...], tuple[str, str] | None]:
     """Return the pending migrations, and checksum and version of the shelf in force; refuse what is not ours."""
+    # Not to_regclass: it raises where the present role may not look into the schema.
     exists, ledger = _row(
-        conn, "select to_regnamespace('runledger') is not null, to_regclass('runledger._migrations')::text"
+        conn,
+        "select count(*) > 0, count(*) filter (where c.relname = '_migrations') > 0 from pg_namespace n"
+        " left join pg_class c on c.relnamespace = n.oid where n.nspname = 'runledger'",
     )
     if not exists:
         return tree.migrations, None
-    if ledger is None:
+    if not ledger:
         raise SquattedSchema(
             "a schema named runledger exists, but Runledger did not make it",
             "rename or drop it: migrate creates the schema itself",
@@ -352,7 +355,8 @@ def _require_owner(conn: Connection) -> None:
         select o.relname, o.owner::regrole::text from (
           select nspname, nspowner from pg_namespace where nspname = 'runledger'
           union all
-          select relname, relowner from pg_class where relnamespace = 'runledger'::regnamespace and relkind in ('r', 'p', 'v')
+          select relname, relowner from pg_class
+          where relnamespace = 'runledger'::regnamespace and relkind in ('r', 'p', 'v', 'S')
           union all
           select proname, proowner from pg_proc where pronamespace = 'runledger'::regnamespace
         ) as o (relname, owner)
@@ -389,7 +393,8 @@ def _run(conn: Connection, file: _File) -> int:
         raise
     except psycopg.Error as error:
         line = file.text.count("\n", 0, int(error.diag.statement_position or 1) - 1) + 1
-        raise FileFailed(f"{file.name}, line {line}: {error.diag.message_primary or error}", "nothing was changed") from error
+        said = f"{file.name}, line {line}: {error.diag.message_primary or error}"
+        raise FileFailed(said, "nothing was changed") from error
     return int((time.monotonic() - started) * 1000)
 
 

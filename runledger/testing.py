@@ -56,7 +56,7 @@ class DatabaseServer:
         """Migrate a template on the server of `admin_dsn`; `server` is stopped and `on_close` called at the end."""
         self.server = server
         self._on_close = on_close
-        self._admin_dsn = admin_dsn
+        self.admin_dsn = admin_dsn
         # On a server of our own the owner is a plain role: what works in the tests needs no superuser.
         self._owner = "runledger_owner" if server else None
         self._prefix = f"runledger_test_{secrets.token_hex(4)}"
@@ -105,7 +105,7 @@ class DatabaseServer:
     def create_empty(self) -> Database:
         """Return a fresh database without the schema."""
         name = next(self._names)
-        with psycopg.connect(self._admin_dsn, autocommit=True) as conn:
+        with psycopg.connect(self.admin_dsn, autocommit=True) as conn:
             conn.execute(self._create(name))
         return self._database(name)
 
@@ -133,7 +133,7 @@ class DatabaseServer:
         self.close()
 
     def _database(self, name: str) -> Database:
-        admin = make_conninfo(self._admin_dsn, dbname=name)
+        admin = make_conninfo(self.admin_dsn, dbname=name)
         return Database(name, make_conninfo(admin, user=self._owner) if self._owner else admin, admin)
 
     def _make_template(self) -> str:
@@ -184,7 +184,7 @@ class DatabaseServer:
         """Come back after a test restarted the server."""
         while not self._stop.wait(0.05):
             with contextlib.suppress(psycopg.OperationalError):
-                self._admin = psycopg.connect(self._admin_dsn, autocommit=True)
+                self._admin = psycopg.connect(self.admin_dsn, autocommit=True)
                 return
 
     def _drop(self, name: str) -> None:

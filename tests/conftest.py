@@ -6,9 +6,11 @@ tests/migrate and tests/plans, run on each of them (18 and 16). --pg-all runs ev
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 # Imported, so that they are there in a checkout that was never installed.
@@ -47,11 +49,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def pg(request: pytest.FixtureRequest) -> Iterator[DatabaseServer]:
     """The server of this test; its version comes from --pg."""
-    if request.param == "env":
-        server = DatabaseServer.choose()
-    else:
-        server = DatabaseServer.start(servers.bindir(request.param))
-    with server:
+    version = request.param
+    with DatabaseServer.choose() if version == "env" else DatabaseServer.start(servers.bindir(version)) as server:
         yield server
 
 
@@ -71,6 +70,16 @@ def empty_db(pg: DatabaseServer) -> Iterator[Db]:
     db = Db(pg.create_empty(), pg)
     yield db
     db.close()
+
+
+@pytest.fixture
+def stranger(pg: DatabaseServer) -> str:
+    """The name of a login role that was granted nothing; roles belong to the server, so it outlives the test."""
+    name = "runledger_stranger"
+    with psycopg.connect(pg.admin_dsn, autocommit=True) as conn:
+        with contextlib.suppress(psycopg.errors.DuplicateObject):
+            conn.execute(f"create role {name} login")
+    return name
 
 
 @pytest.fixture

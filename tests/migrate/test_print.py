@@ -1,0 +1,49 @@
+"""The printed script: for DBAs and teams without Python."""
+
+from __future__ import annotations
+
+import subprocess
+
+import runledger.migrate as m
+from runledger import embedded
+from tests.support.catalog import snapshot
+
+
+def psql(dsn: str, script: str) -> subprocess.CompletedProcess[str]:
+    argv = ["-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-f", "-", dsn]
+    return subprocess.run(
+        [embedded.find_binaries(18) / "psql", *argv], input=script, capture_output=True, text=True, check=False
+    )
+
+
+def test_psql_installs_what_migrate_installs(db, empty_db):
+    done = psql(empty_db.dsn, m.print_script())
+    assert (done.returncode, done.stderr) == (0, "")
+    assert snapshot(empty_db.conn) == snapshot(db.conn)
+    ledger = "select number, name, sha256, package_version, applied_by from runledger._migrations order by number"
+    assert empty_db.all(ledger) == db.all(ledger)
+    shelves = "select sha256, contract, package_version from runledger._shelves"
+    assert empty_db.all(shelves) == db.all(shelves)
+
+
+def test_migrate_goes_on_where_psql_began(empty_db, tree):
+    psql(empty_db.dsn, m.print_script())
+    assert m.migrate(empty_db.dsn).status == "CURRENT"
+    tree.add_function()
+    assert m.migrate(empty_db.dsn).shelf_applied
+
+
+def test_script_is_the_same_each_time():
+    assert m.print_script() == m.print_script()
+
+
+def test_script_fails_whole_on_a_database_that_has_it(db):
+    before = snapshot(db.conn)
+    done = psql(db.dsn, m.print_script())
+    assert done.returncode == 3
+    assert "already exists" in done.stderr
+    assert snapshot(db.conn) == before
+
+
+def test_script_is_plain_sql_for_other_tools():
+    assert not [line for line in m.print_script().splitlines() if line.startswith("\\")]

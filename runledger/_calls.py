@@ -28,6 +28,7 @@ from psycopg.types.numeric import Int4, Int8
 from runledger.errors import InvalidArgument
 from runledger.types import (
     CanceledJob,
+    ChangedJob,
     ClaimedJob,
     EnqueuedItem,
     EnqueuedJob,
@@ -600,14 +601,14 @@ def job_payload(job_id: Id) -> Maybe[JobBody]:
     return _maybe(JobBody, "job_payload", locals())
 
 
-def correct_payload(job_id: Id, payload: Json, *, reason: str) -> One[JobBody]:
+def correct_payload(job_id: Id, payload: Json, *, reason: str) -> One[ChangedJob]:
     """Replace the payload of a job that is not being worked on. Calls `runledger.correct_payload`."""
-    return _one(JobBody, "correct_payload", locals())
+    return _one(ChangedJob, "correct_payload", locals())
 
 
-def redact_job(job_id: Id, reason: str) -> One[JobBody]:
+def redact_job(job_id: Id, reason: str) -> One[ChangedJob]:
     """Erase the bodies of a finished job for good. Calls `runledger.redact_job`."""
-    return _one(JobBody, "redact_job", locals())
+    return _one(ChangedJob, "redact_job", locals())
 
 
 def log_job(job_id: Id, level: str, *, message: str, payload: Json = None, lease_token: int | None = None) -> One[None]:

@@ -34,17 +34,20 @@ def _verb(make: Callable[P, _calls.Call[R]]) -> Callable[Concatenate[AsyncClient
 
 
 class AsyncClient:
-    """Calls the SQL functions of Runledger on a connection or a pool."""
+    """Calls the SQL functions of Runledger, on a connection or a pool."""
 
     def __init__(self, source: psycopg.AsyncConnection[Any] | AsyncConnectionPool[Any]) -> None:
         """Use the caller's connection, in its transaction if there is one and never committing; or a pool."""
         self._source = source
+        self._owned = False
 
     @classmethod
     async def connect(cls, dsn: str = "", *, prepare_threshold: int | None = 5, **options: Any) -> Self:
         """Open a connection in autocommit mode; `prepare_threshold=None` suits a transaction pooler."""
         options = {"autocommit": True, "fallback_application_name": "runledger", **options}
-        return cls(await psycopg.AsyncConnection.connect(dsn, prepare_threshold=prepare_threshold, **options))
+        client = cls(await psycopg.AsyncConnection.connect(dsn, prepare_threshold=prepare_threshold, **options))
+        client._owned = True
+        return client
 
     async def __aenter__(self) -> Self:
         return self
@@ -53,8 +56,9 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection or the pool."""
-        await self._source.close()
+        """Close the connection that `connect` opened; the caller's own stays open."""
+        if self._owned:
+            await self._source.close()
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:

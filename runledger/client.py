@@ -38,17 +38,20 @@ def _verb(make: Callable[P, _calls.Call[R]]) -> Callable[Concatenate[Client, P],
 
 
 class Client:
-    """Calls the SQL functions of Runledger on a connection or a pool. Threads may share it as they may share that."""
+    """Calls the SQL functions of Runledger, on a connection or a pool."""
 
     def __init__(self, source: psycopg.Connection[Any] | ConnectionPool[Any]) -> None:
         """Use the caller's connection, in its transaction if there is one and never committing; or a pool."""
         self._source = source
+        self._owned = False
 
     @classmethod
     def connect(cls, dsn: str = "", *, prepare_threshold: int | None = 5, **options: Any) -> Self:
         """Open a connection in autocommit mode; `prepare_threshold=None` suits a transaction pooler."""
         options = {"autocommit": True, "fallback_application_name": "runledger", **options}
-        return cls(psycopg.connect(dsn, prepare_threshold=prepare_threshold, **options))
+        client = cls(psycopg.connect(dsn, prepare_threshold=prepare_threshold, **options))
+        client._owned = True
+        return client
 
     def __enter__(self) -> Self:
         return self
@@ -57,8 +60,9 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection or the pool."""
-        self._source.close()
+        """Close the connection that `connect` opened; the caller's own stays open."""
+        if self._owned:
+            self._source.close()
 
     @contextmanager
     def _connection(self) -> Iterator[psycopg.Connection[Any]]:

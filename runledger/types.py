@@ -125,6 +125,13 @@ class ReplayedJob:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangedJob:
+    job_id: UUID
+    disposition: Literal["CORRECTED", "REDACTED", "UNCHANGED"]
+    status: JobStatus
+
+
+@dataclass(frozen=True, slots=True)
 class ReapedLease:
     job_id: UUID
     job_type: str

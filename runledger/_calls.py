@@ -189,20 +189,14 @@ def _decoded(row: tuple[Any, ...], jsons: tuple[int, ...]) -> Sequence[Any]:
     return values
 
 
-def _refused(parameter: str, error: Exception) -> InvalidArgument:
-    # Only the words of the check: the text of an encoder's error may quote the value.
-    problem = str(error) if type(error) is _RefusalError else "It cannot be encoded: " + type(error).__name__ + "."
-    return InvalidArgument(
-        "client.invalid_argument",
-        "an argument cannot be sent to the database",
-        {"argument": parameter},
-        problem,
-        "RL010",
-    )
-
-
 class _RefusalError(ValueError):
     """What is wrong with an argument, in words without its value."""
+
+
+def _refused(argument: str, error: Exception) -> InvalidArgument:
+    # Python's own words (for a type, a cycle, a digit limit) do not quote the value either.
+    message = "an argument cannot be sent to the database"
+    return InvalidArgument("client.invalid_argument", message, {"argument": argument}, str(error), "RL010")
 
 
 def encode(value: Json) -> str:

@@ -4,7 +4,7 @@ A contract test holds these equal to `sql/migrations/0006_results.sql`. Columns 
 decoded value, or an `Undecodable` where the database stores JSON that Python refuses to parse.
 """
 
-# ruff: noqa: D101, TC003 - COMMENT ON says what the types mean; annotations are read at run time.
+# ruff: noqa: D101 - COMMENT ON says what the types mean.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields

@@ -1,0 +1,23 @@
+-- PostgreSQL 15 cannot ask whether a text is a timestamp: try it. Without an offset it would depend on
+-- the time zone of the session, so one is demanded.
+create or replace function runledger._as_instant(value jsonb)
+returns timestamptz
+language plpgsql stable parallel safe
+as $$
+declare
+  v_text text := runledger._as_text(_as_instant.value);
+begin
+  if octet_length(v_text) <= 64
+    and v_text ~ '^[0-9]{4,5}-[0-9]{2}-[0-9]{2}[ T][0-9:.]+ ?(Z|z|[+-][0-9:]{2,9})$' then
+    return v_text::timestamptz;
+  end if;
+  return null;
+exception
+  when datetime_field_overflow or invalid_datetime_format or invalid_time_zone_displacement_value
+  then
+    return null;
+end
+$$;
+
+comment on function runledger._as_instant(jsonb) is
+  'An instant with an offset out of a batch item (ISO 8601), NULL if it is none.';

@@ -1,0 +1,45 @@
+-- The lanes of several types, merged in claim order: candidates are read without locks, then locked.
+-- Others may hold some of them, so more are read than wanted, and again more if that was not enough.
+create or replace function runledger._lock_lanes(
+  job_types text[], priority integer, from_at timestamptz, from_id uuid, max_jobs integer,
+  now timestamptz)
+returns runledger._pick
+language plpgsql volatile
+as $$
+declare
+  v_pick runledger._pick;
+  v_depth integer := _lock_lanes.max_jobs;
+begin
+  for v_round in 1..5 loop
+    with candidate as materialized (
+      select c.id
+        from unnest(_lock_lanes.job_types) as t(job_type)
+       cross join lateral (
+         select q.id, q.next_run_at
+           from runledger.job_queue as q
+          where q.status = 'PENDING' and q.job_type = t.job_type
+            and q.priority = _lock_lanes.priority and q.next_run_at <= _lock_lanes.now
+            and (q.next_run_at, q.id) > (_lock_lanes.from_at, _lock_lanes.from_id)
+          order by q.next_run_at, q.id limit v_depth) as c
+       order by c.next_run_at, c.id limit v_depth
+    ), picked as materialized (
+      select q.id, q.next_run_at
+        from candidate as c
+        join runledger.job_queue as q on q.id = c.id
+       where q.status = 'PENDING' and q.next_run_at <= _lock_lanes.now
+       order by q.next_run_at, q.id
+       limit _lock_lanes.max_jobs
+         for update of q skip locked
+    )
+    select array_agg(_lock_lanes.priority), array_agg(p.next_run_at), array_agg(p.id) into v_pick
+      from picked as p;
+    exit when cardinality(v_pick.ids) = _lock_lanes.max_jobs;
+    v_depth := v_depth * 4;
+  end loop;
+  return v_pick;
+end
+$$;
+
+comment on function runledger._lock_lanes(
+  text[], integer, timestamptz, uuid, integer, timestamptz) is
+  'Lock the first ready jobs of several types and one priority by their own lanes.';

@@ -1,0 +1,46 @@
+-- Lock what a claim will take: paused types are left out, types with a limit give at most their free
+-- slots, in type order. Jobs that were locked but lost the merge stay pending and are free again at
+-- commit.
+create or replace function runledger._pick_jobs(
+  job_types text[], max_jobs integer, now timestamptz)
+returns uuid[]
+language plpgsql volatile
+as $$
+declare
+  v_open text[];
+  v_limited text[];
+  v_limits integer[];
+  v_slots integer;
+  v_pick runledger._pick;
+  v_all runledger._pick := row('{}', '{}', '{}');
+begin
+  select array_agg(d.job_type order by d.job_type) filter (where d.max_concurrency is null),
+         array_agg(d.job_type order by d.job_type) filter (where d.max_concurrency is not null),
+         array_agg(d.max_concurrency order by d.job_type) filter (where d.max_concurrency is not null)
+    into v_open, v_limited, v_limits
+    from runledger.job_definitions as d
+   where d.job_type = any (_pick_jobs.job_types) and not d.is_paused;
+  if v_open is not null then
+    v_all := runledger._pick_ready(v_open, _pick_jobs.max_jobs, _pick_jobs.now);
+  end if;
+  if v_limited is null then
+    return v_all.ids;
+  end if;
+  for v_nth in 1..cardinality(v_limited) loop
+    v_slots := least(_pick_jobs.max_jobs,
+      runledger._free_slots(v_limited[v_nth], v_limits[v_nth], _pick_jobs.now));
+    continue when v_slots = 0;
+    v_pick := runledger._pick_ready(array[v_limited[v_nth]], v_slots, _pick_jobs.now);
+    v_all := row(v_all.priorities || v_pick.priorities, v_all.due_ats || v_pick.due_ats,
+                 v_all.ids || v_pick.ids)::runledger._pick;
+  end loop;
+  return array(
+    select p.id
+      from unnest(v_all.priorities, v_all.due_ats, v_all.ids) as p(priority, due_at, id)
+     order by p.priority desc, p.due_at, p.id
+     limit _pick_jobs.max_jobs);
+end
+$$;
+
+comment on function runledger._pick_jobs(text[], integer, timestamptz) is
+  'Lock up to max_jobs claimable jobs of these types; their ids in claim order.';

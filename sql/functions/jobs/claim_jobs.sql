@@ -1,0 +1,73 @@
+-- Lease up to max_jobs due jobs: highest priority first, then longest due. The claim is the start:
+-- the attempt is charged and begins here, unless prestart asks for start_jobs.
+--
+-- Locks:  job_queue rows in claim order, skipping locked ones; for types with max_concurrency a
+--         transaction-level advisory lock per type, in type order, only tried. Never waits.
+-- Writes: job_queue, job_attempts, job_events.
+-- Raises: RL010 for each argument out of range, RL013 job.claim_unsupported_isolation.
+--
+-- The settings keep plans to index scans: a plan made while the table was small must not outlive it.
+create or replace function runledger.claim_jobs(
+  worker_id     text,
+  job_types     text[],
+  max_jobs      integer default 1,
+  lease_seconds integer default 60,
+  prestart      boolean default false
+)
+returns setof runledger.claimed_job
+language plpgsql volatile
+security definer set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$
+declare
+  v_now timestamptz := runledger._now();
+  v_expires_at timestamptz := v_now + make_interval(secs => claim_jobs.lease_seconds);
+  v_prestart boolean := coalesce(claim_jobs.prestart, false);
+  v_ids uuid[];
+begin
+  perform runledger._check_claim(claim_jobs.worker_id, claim_jobs.job_types, claim_jobs.max_jobs,
+    claim_jobs.lease_seconds);
+  perform runledger._require_read_committed('job.claim_unsupported_isolation');
+  v_ids := runledger._pick_jobs(claim_jobs.job_types, claim_jobs.max_jobs, v_now);
+  if cardinality(v_ids) = 0 then
+    return;
+  end if;
+  return query
+  with picked as materialized (
+    select p.id, p.nth from unnest(v_ids) with ordinality as p(id, nth)
+  ), leased as (
+    update runledger.job_queue as q
+       set status = 'LEASED', attempt = q.attempt + 1, worker_id = claim_jobs.worker_id,
+           lease_token = nextval('runledger.lease_token_seq'), lease_expires_at = v_expires_at,
+           last_heartbeat_at = v_now, started_at = coalesce(q.started_at, v_now),
+           stage = case when v_prestart then q.stage else 'running' end, updated_at = v_now
+      from picked as p
+     where q.id = p.id
+    returning p.nth, q.*
+  ), charged as (
+    insert into runledger.job_attempts
+      (job_id, run_number, attempt, worker_id, lease_token, claim_origin, leased_at, started_at)
+    select l.id, l.run_number, l.attempt, l.worker_id, l.lease_token,
+           case when v_prestart then 'WORKER_PRESTART' else 'DIRECT' end, v_now,
+           case when not v_prestart then v_now end
+      from leased as l
+  ), logged as (
+    insert into runledger.job_events
+      (job_id, run_number, attempt, event_type, stage, payload, occurred_at)
+    select l.id, l.run_number, l.attempt, 'LEASED', l.stage, jsonb_build_object(
+             'worker_id', l.worker_id, 'lease_duration_seconds', claim_jobs.lease_seconds), v_now
+      from leased as l
+  )
+  select l.id, l.lease_token, l.job_type, l.organization_id, l.payload, l.checkpoint, l.run_number,
+         l.attempt, l.max_attempts, l.priority, l.timeout_seconds, l.lease_expires_at,
+         l.workflow_run_id, null::text, null::jsonb, false, l.created_at
+    from leased as l
+   order by l.nth;
+end
+$$;
+
+comment on function runledger.claim_jobs(text, text[], integer, integer, boolean) is
+  'Lease up to max_jobs due jobs of these types for lease_seconds; no rows when there is nothing to '
+  'do. Every later call about a job takes its job_id and lease_token. Call heartbeat_jobs before '
+  'lease_expires_at. prestart => true leaves the handler to be started by start_jobs: a claim that '
+  'was never started costs no attempt when its lease ends.';

@@ -1,0 +1,20 @@
+-- The JSON bodies of one job.
+--
+-- Locks:  none.
+-- Writes: nothing.
+-- Raises: nothing; no row if there is none.
+create or replace function runledger.job_payload(job_id uuid)
+returns setof runledger.job_body
+language plpgsql stable
+security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
+as $$
+begin
+  return query
+  select q.id, q.payload, q.checkpoint, q.output
+    from runledger.job_queue as q
+   where q.id = job_payload.job_id;
+end
+$$;
+
+comment on function runledger.job_payload(uuid) is
+  'payload, checkpoint and output of one job. Apart from claims and get_job the only way to them.';

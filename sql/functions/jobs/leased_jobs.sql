@@ -1,0 +1,36 @@
+-- The live leases of a worker that it does not know of: after a claim whose reply was lost they can
+-- run at once instead of waiting until they expire.
+--
+-- Locks:  none.
+-- Writes: nothing.
+-- Raises: RL010 job.invalid_worker_id, job.invalid_tokens.
+create or replace function runledger.leased_jobs(
+  worker_id text, known_tokens bigint[] default '{}')
+returns setof runledger.claimed_job
+language plpgsql stable
+security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
+as $$
+declare
+  v_now timestamptz := runledger._now();
+begin
+  if not runledger._is_name(leased_jobs.worker_id, runledger._limit('name_bytes')) then
+    perform runledger._raise('job.invalid_worker_id');
+  end if;
+  if leased_jobs.known_tokens is null then
+    perform runledger._raise('job.invalid_tokens');
+  end if;
+  return query
+  select q.id, q.lease_token, q.job_type, q.organization_id, q.payload, q.checkpoint, q.run_number,
+         q.attempt, q.max_attempts, q.priority, q.timeout_seconds, q.lease_expires_at,
+         q.workflow_run_id, null::text, null::jsonb, false, q.created_at
+    from runledger.job_queue as q
+   where q.lease_token is not null and q.status = 'LEASED'
+     and q.worker_id = leased_jobs.worker_id and q.lease_expires_at > v_now
+     and not q.lease_token = any (leased_jobs.known_tokens)
+   order by q.lease_token
+   limit runledger._limit('max_jobs');
+end
+$$;
+
+comment on function runledger.leased_jobs(text, bigint[]) is
+  'The live leases of this worker but for the tokens it knows, in the shape of claim_jobs.';

@@ -1,0 +1,66 @@
+-- End the leases that ran out: their workers are gone or stuck. Also forgets canceled leases whose
+-- handlers must be quiet by now.
+--
+-- Locks:  job_queue rows, oldest expiry first, skipping locked ones. Never waits.
+-- Writes: job_queue, job_attempts, job_events, job_dead_letters. Notifies idle workers.
+-- Raises: RL010 job.invalid_limit, job.invalid_retry_delay, RL013 operations.unsupported_isolation.
+create or replace function runledger.reap_expired_leases(
+  max_jobs integer default 100, retry_delay interval default '30 seconds')
+returns setof runledger.reaped_lease
+language plpgsql volatile
+security definer set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$
+declare
+  v_now timestamptz := runledger._now();
+  v_ids uuid[];
+  v_settlements runledger._settlement[];
+  v_workers jsonb;
+begin
+  perform runledger._check_count(reap_expired_leases.max_jobs, 'max_jobs', 'job.invalid_limit');
+  if not coalesce(reap_expired_leases.retry_delay between '0' and '3650 days', false) then
+    perform runledger._raise('job.invalid_retry_delay');
+  end if;
+  perform runledger._require_read_committed('operations.unsupported_isolation');
+  with expired as materialized (
+    select q.id
+      from runledger.job_queue as q
+     where q.lease_token is not null and q.lease_expires_at < v_now
+     order by q.lease_expires_at, q.id
+     limit reap_expired_leases.max_jobs
+       for update skip locked
+  )
+  select array_agg(e.id) into v_ids from expired as e;
+  if v_ids is null then
+    return;
+  end if;
+  update runledger.job_queue as q
+     set lease_token = null, lease_expires_at = null, updated_at = v_now
+   where q.id = any (v_ids) and q.status = 'CANCELED';
+  select jsonb_object_agg(q.id, jsonb_build_array(q.job_type, q.worker_id)) into v_workers
+    from runledger.job_queue as q
+   where q.id = any (v_ids) and q.status = 'LEASED';
+  v_settlements := runledger._reap_verdicts(v_ids, reap_expired_leases.retry_delay, v_now);
+  begin
+    perform runledger._settle(v_settlements, v_now);
+  exception when others then
+    if left(sqlstate, 2) in ('53', '57', 'XX') then
+      raise;
+    end if;
+    v_settlements := runledger._settle_apart(
+      v_settlements, reap_expired_leases.retry_delay, v_now);
+  end;
+  perform runledger._wake((select array_agg(distinct v_workers -> s.job_id::text ->> 0)
+    from unnest(v_settlements) as s where s.next_run_at <= v_now), v_now);
+  return query
+  select s.job_id, v_workers -> s.job_id::text ->> 0, s.run_number, s.attempt,
+         v_workers -> s.job_id::text ->> 1, s.disposition, s.next_run_at,
+         coalesce(s.code, s.reason)
+    from unnest(v_settlements) as s;
+end
+$$;
+
+comment on function runledger.reap_expired_leases(integer, interval) is
+  'End up to max_jobs expired leases. disposition RETRY_SCHEDULED (due again after retry_delay), '
+  'DEAD_LETTERED (that was the last attempt), RELEASED (the handler was never started; uncharged) or '
+  'DEFERRED (the row could not be settled, code has the SQLSTATE; tried again later).';

@@ -1,0 +1,45 @@
+-- The upkeep that needs no worker: any caller (runner, pg_cron, psql) as often as it likes. Every task
+-- is bounded; more says that another call at once would find more to do. One call at a time works; a
+-- second one returns no rows.
+--
+-- Locks:  an advisory lock of its own, only tried; then what its tasks lock, skipping locked rows.
+--         Partitions are created only by a call that had nothing else to do, waiting for locks at
+--         most 200 ms.
+-- Writes: see reap_expired_leases; workers, upkeep_state; partitions.
+-- Raises: RL013 operations.unsupported_isolation.
+create or replace function runledger.run_maintenance()
+returns setof runledger.upkeep_report
+language plpgsql volatile
+security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := runledger._now();
+  v_affected bigint;
+  v_total bigint := 0;
+begin
+  perform runledger._require_read_committed('operations.unsupported_isolation');
+  if not pg_try_advisory_xact_lock(hashtext('runledger.maintenance'), 0) then
+    return;
+  end if;
+  -- A full notification queue moves on only when somebody asks for its usage.
+  perform pg_notification_queue_usage();
+  v_affected := runledger._notice_timeline(v_now);
+  v_total := v_total + v_affected;
+  return next row('timeline', v_affected, false)::runledger.upkeep_report;
+  select count(*) into v_affected from runledger.reap_expired_leases(1000);
+  v_total := v_total + v_affected;
+  return next row('reap', v_affected, v_affected >= 1000)::runledger.upkeep_report;
+  delete from runledger.workers as w where w.last_seen_at < v_now - interval '1 day';
+  get diagnostics v_affected = row_count;
+  v_total := v_total + v_affected;
+  return next row('forget_workers', v_affected, false)::runledger.upkeep_report;
+  if v_total = 0 then
+    return next row('partitions', runledger._try_partitions(), false)::runledger.upkeep_report;
+  end if;
+end
+$$;
+
+comment on function runledger.run_maintenance() is
+  'Upkeep, bounded and safe to call at any time by anybody: notices a fail-over, reaps expired leases, '
+  'forgets workers that were silent for a day, prepares partitions. One row per task: affected, and '
+  'more = call again. No rows: another session is at it.';

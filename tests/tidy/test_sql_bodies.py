@@ -1,0 +1,247 @@
+"""The house rules inside function bodies, read from their syntax trees."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from pglast import ast
+from pglast.enums import SubLinkType
+
+from tests.support.plpgsql import Function, functions, nodes, option, table
+from tests.tidy.test_sql_files import code
+
+each_function = pytest.mark.parametrize("function", functions(), ids=str)
+
+# Who may set job_queue.status, and from what to what. Everything else goes through these.
+STATUS_WRITERS = {
+    "jobs/_settle.sql",
+    "jobs/cancel_job.sql",
+    "jobs/claim_jobs.sql",
+    "jobs/requeue_job.sql",
+}
+# The ledger is append-only; what may delete from it does so by age.
+EVENT_ERASERS = {"operations/prune.sql", "operations/_ensure_partitions.sql", "jobs/redact_job.sql"}
+CLOCKS = {"_now", "_uuidv7"}
+
+
+def here(function: Function) -> str:
+    return function.path.relative_to(function.path.parents[1]).as_posix()
+
+
+@each_function
+def test_locals_start_with_v(function: Function):
+    implicit = {"sqlstate", "sqlerrm"}  # of an exception block
+    assert [name for name in function.locals if not name.startswith("v_") and name not in implicit] == []
+
+
+@each_function
+def test_parameters_are_bare(function: Function):
+    assert [name for name in function.parameters if re.match(r"(p|i|in|v|_)_?[_]", name)] == []
+
+
+@each_function
+def test_bare_names_are_locals(function: Function):
+    """A parameter is written function.name, a column alias.name; only locals stand alone.
+
+    A query without a FROM has no columns, so nothing in it can be ambiguous: there a parameter may stand alone in
+    a function of language sql.
+    """
+    bare = []
+    for query in function.queries:
+        aliases = _aliases(query)
+        if function.language == "sql" and not nodes(query, ast.RangeVar, ast.RangeFunction, ast.RangeSubselect):
+            aliases |= set(function.parameters)
+        for ref in nodes(query, ast.ColumnRef):
+            parts = [part.sval for part in ref.fields if isinstance(part, ast.String)]
+            if len(ref.fields) == 1 and parts and not parts[0].startswith("v_") and parts[0] not in aliases:
+                bare.append(parts[0])
+    assert bare == []
+
+
+def _aliases(query: ast.Node) -> set[str]:
+    """Names that may stand alone: rows of a range (as a whole), and output columns in `order by`."""
+    names = {"found", "sqlstate", "sqlerrm", "tg_op"}
+    for kind in (ast.RangeVar, ast.RangeSubselect, ast.RangeFunction, ast.JoinExpr):
+        for item in nodes(query, kind):
+            if item.alias:
+                names.add(item.alias.aliasname)
+            elif isinstance(item, ast.RangeVar):
+                names.add(item.relname)
+    names |= {target.name for target in nodes(query, ast.ResTarget) if target.name}
+    # `insert … returning id into v_id`: one table only, and no other name for it.
+    for insert in nodes(query, ast.InsertStmt):
+        for target in insert.returningClause.exprs if insert.returningClause else ():
+            if isinstance(target.val, ast.ColumnRef):
+                names |= {part.sval for part in target.val.fields if isinstance(part, ast.String)}
+    return names
+
+
+@each_function
+def test_everything_of_ours_is_qualified(function: Function):
+    """A definer's path is pinned, but an internal runs with the path of whoever calls it."""
+    for query in function.queries:
+        ctes = {cte.ctename for cte in nodes(query, ast.CommonTableExpr)}
+        ctes |= {rel.relname for lock in nodes(query, ast.LockingClause) for rel in lock.lockedRels or ()}
+        for item in nodes(query, ast.RangeVar):
+            assert item.schemaname in ("runledger", "pg_catalog", "public") or item.relname in ctes or (
+                item.relname.startswith("pg_")
+            ), table(item)
+
+
+@each_function
+def test_no_star_from_tables(function: Function):
+    """`select *` breaks callers when a column is added; alias.* into a row of that type is meant."""
+    for query in function.queries:
+        stars = [ref for ref in nodes(query, ast.ColumnRef) if isinstance(ref.fields[0], ast.A_Star)]
+        assert stars == []
+
+
+@each_function
+def test_rows_are_picked_in_a_materialised_cte(function: Function):
+    """`where id in (select … limit n for update skip locked)` takes up to four times n rows."""
+    for query in function.queries:
+        for link in nodes(query, ast.SubLink):
+            # array(select …) runs once, before anything else.
+            assert link.subLinkType == SubLinkType.ARRAY_SUBLINK or not _locks(link.subselect)
+        for item in nodes(query, ast.RangeSubselect):
+            assert not _locks(item.subquery)
+        for cte in nodes(query, ast.CommonTableExpr):
+            if isinstance(cte.ctequery, ast.SelectStmt) and _locks(cte.ctequery):
+                assert cte.ctematerialized.name == "CTEMaterializeAlways", cte.ctename
+
+
+def _locks(select: ast.Node) -> bool:
+    return any(inner.lockingClause for inner in nodes(select, ast.SelectStmt))
+
+
+@each_function
+def test_locks_of_several_rows_are_ordered(function: Function):
+    """Unordered row locks deadlock. A select that locks says in which order, or names one row by its key."""
+    for query in function.queries:
+        for select in nodes(query, ast.SelectStmt):
+            if select.lockingClause and not select.sortClause:
+                assert _names_one_row(select), "for update without order by"
+
+
+def _names_one_row(select: ast.SelectStmt) -> bool:
+    where = select.whereClause
+    terms = where.args if isinstance(where, ast.BoolExpr) and where.boolop.name == "AND_EXPR" else (where,)
+    keys = {"id", "job_id", "job_type", "worker_id", "workflow_run_id", "name", "only_row"}
+    return any(
+        isinstance(term, ast.A_Expr)
+        and term.name[0].sval == "="
+        and term.kind.name == "AEXPR_OP"
+        and isinstance(term.lexpr, ast.ColumnRef)
+        and term.lexpr.fields[-1].sval in keys
+        for term in terms
+    ) or any(isinstance(term, ast.ColumnRef) and term.fields[-1].sval in keys for term in terms)
+
+
+@each_function
+def test_only_raise_raises(function: Function):
+    if function.name != "_raise":
+        assert not re.search(r"\braise\b", code(function.body))
+
+
+@each_function
+def test_one_clock(function: Function):
+    """Time is read through _now(), which tests replace."""
+    if function.name in CLOCKS:
+        return
+    words = r"\b(clock_timestamp|statement_timestamp|transaction_timestamp|timeofday|now|localtimestamp)\s*\("
+    assert not re.search(r"(?<!\w\.)(?<!_)" + words, code(function.body))
+    assert not re.search(r"\b(current_timestamp|current_date|current_time)\b", code(function.body))
+
+
+@each_function
+def test_conflicts_are_not_resolved_by_column(function: Function):
+    """A target column would be ambiguous with the parameter of that name."""
+    for query in function.queries:
+        for clause in nodes(query, ast.OnConflictClause):
+            assert clause.infer is None or clause.infer.conname
+
+
+@each_function
+def test_no_directive_hides_an_ambiguity(function: Function):
+    assert "#variable_conflict" not in function.text
+
+
+def test_status_is_written_in_few_places():
+    writers = set()
+    for function in functions():
+        for query in function.queries:
+            for update in nodes(query, ast.UpdateStmt):
+                if table(update.relation).endswith(".job_queue") and "status" in {t.name for t in update.targetList}:
+                    writers.add(here(function))
+    assert writers - STATUS_WRITERS == set()
+
+
+def test_events_are_never_changed():
+    for function in functions():
+        for query in function.queries:
+            for statement in nodes(query, ast.UpdateStmt, ast.DeleteStmt):
+                if table(statement.relation).endswith(".job_events"):
+                    assert here(function) in EVENT_ERASERS
+
+
+def test_every_raised_code_is_in_the_table():
+    raised = {
+        (here(function), code_)
+        for function in functions()
+        for code_ in re.findall(r"_raise\(\s*'([^']+)'", function.text)
+    }
+    assert {(file, c) for file, c in raised if c not in error_codes()} == set()
+
+
+def test_every_code_of_the_table_is_used():
+    others = "".join(f.text for f in functions() if f.name != "error_codes")
+    assert [c for c in error_codes() if f"'{c}'" not in others] == []
+
+
+def test_codes_are_dotted_and_messages_constant():
+    wrong = [
+        code_ for code_, (sqlstate, message, hint) in error_codes().items()
+        if not (
+            re.fullmatch(r"[a-z_]+(\.[a-z0-9_]+)+", code_)
+            and re.fullmatch(r"RL\d{3}", sqlstate)
+            and message[0].islower() and message[-1] != "." and "%" not in message
+            and hint.endswith(".")
+        )
+    ]  # fmt: skip
+    assert wrong == []
+
+
+def error_codes() -> dict[str, tuple[str, str, str]]:
+    (function,) = [f for f in functions() if f.name == "error_codes"]
+    rows = nodes(function.queries[0], ast.SelectStmt)[0].valuesLists
+    return {row[0].val.sval: tuple(cell.val.sval for cell in row[1:]) for row in rows}
+
+
+@each_function
+def test_volatility_is_said(function: Function):
+    assert option(function.node, "volatility") is not None
+
+
+@each_function
+def test_public_is_definer_with_a_pinned_path(function: Function):
+    definer = option(function.node, "security")
+    paths = [
+        [a.val.sval for a in o.arg.args] for o in function.node.options
+        if o.defname == "set" and o.arg.name == "search_path"
+    ]  # fmt: skip
+    if function.public:
+        assert definer is not None
+        assert definer.boolval
+        assert paths == [["pg_catalog", "pg_temp"]]
+    else:
+        assert definer is None
+        assert [o for o in function.node.options if o.defname == "set"] == []
+
+
+@each_function
+def test_public_parameters_are_plain_types(function: Function):
+    if function.public:
+        for parameter in function.node.parameters or ():
+            if parameter.mode.value != "t":
+                assert [n.sval for n in parameter.argType.names][0] != "runledger", parameter.name

@@ -17,7 +17,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime, timedelta
 from functools import cache, lru_cache
 from typing import Any, Generic, TypeVar
@@ -25,36 +25,9 @@ from uuid import UUID
 
 from psycopg.types.numeric import Int4, Int8
 
+from runledger import types as t
 from runledger.errors import InvalidArgument
-from runledger.types import (
-    CanceledJob,
-    ChangedJob,
-    ClaimedJob,
-    EnqueuedItem,
-    EnqueuedJob,
-    ErrorCode,
-    ExtendedLease,
-    FailureKind,
-    FinishedJob,
-    FsckFinding,
-    IdleReport,
-    JobBody,
-    JobDefinition,
-    JobRecord,
-    JobStatus,
-    JobSummary,
-    Json,
-    ProgressReport,
-    ReapedLease,
-    ReplayedJob,
-    RequeuedJob,
-    RuntimeConfigRecord,
-    SchemaState,
-    Seconds,
-    StartedJob,
-    Undecodable,
-    UpkeepReport,
-)
+from runledger.types import FailureKind, JobStatus, Json, Seconds, Undecodable
 
 T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
@@ -111,11 +84,23 @@ class One(Call[T]):
         return self.row(*_decoded(row, _shape(self.row)[1]))  # type: ignore[no-any-return]
 
 
+@dataclass(frozen=True, slots=True)
+class Value(Call[T]):
+    """A call that returns a plain value."""
+
+    def read(self, rows: Sequence[tuple[Any, ...]]) -> T:
+        """The value."""
+        ((value,),) = rows
+        return value  # type: ignore[no-any-return]
+
+
 _SHAPES: dict[type[Any], tuple[str, tuple[int, ...]]] = {}
 
 
 def _shape(row: type[Any]) -> tuple[str, tuple[int, ...]]:
     """Select list of a result type, and where in it JSON stands."""
+    if not is_dataclass(row):
+        return "", ()
     if row not in _SHAPES:
         is_json = [f.type == "Json" for f in fields(row)]
         columns = [f"{f.name}::text" if j else f.name for f, j in zip(fields(row), is_json, strict=True)]
@@ -133,7 +118,7 @@ def _required(function: str) -> frozenset[str]:
 def _query(function: str, columns: str, names: tuple[str, ...]) -> bytes:
     # Made of names in this file alone.
     arguments = ", ".join(f"{name} => %({name})s" for name in names)
-    return f"select {columns} from runledger.{function}({arguments})".encode()  # noqa: S608
+    return f"select {columns}{' from ' * bool(columns)}runledger.{function}({arguments})".encode()  # noqa: S608
 
 
 def _prepared(
@@ -163,10 +148,15 @@ def _one(row: type[T], function: str, arguments: Mapping[str, object]) -> One[T]
     return One(*_prepared(row, function, arguments))
 
 
-def like(make: Callable[..., Call[Any]], owner: str, verb: Any) -> Any:
+def _value(row: type[T], function: str, arguments: Mapping[str, object]) -> Value[T]:
+    return Value(*_prepared(row, function, arguments))
+
+
+def like(make: Callable[..., Call[Any]], verb: Any, *, owner: str) -> Any:
     """Give the method `verb` of class `owner` the name, documentation and signature of its call."""
     signature = inspect.signature(make)
-    returns = re.sub(r"^Many\[", "list[", re.sub(r"^One\[(.*)]$", r"\1", signature.return_annotation))
+    returns = re.sub(r"\bt\.", "", signature.return_annotation)
+    returns = re.sub(r"^Many\[", "list[", re.sub(r"^(?:One|Value)\[(.*)]$", r"\1", returns))
     verb.__signature__ = signature.replace(
         parameters=[inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY), *signature.parameters.values()],
         return_annotation=re.sub(r"^Maybe\[(.*)]$", r"\1 | None", returns),
@@ -357,45 +347,45 @@ def define_job(
     retry_base_ms: int | None = None,
     retry_max_ms: int | None = None,
     retry_delays_ms: Mapping[str, int] | None = None,
-) -> One[JobDefinition]:
+) -> One[t.JobDefinition]:
     """Create or change a job type. Calls `runledger.define_job`.
 
     None takes the default of a new type and keeps the value of an existing one; an equal call writes
     nothing. `max_concurrency=0` lifts the limit; `retry_delays_ms` is error code -> milliseconds.
     """
-    return _one(JobDefinition, "define_job", locals())
+    return _one(t.JobDefinition, "define_job", locals())
 
 
-def enable_job_type(job_type: str) -> One[JobDefinition]:
+def enable_job_type(job_type: str) -> One[t.JobDefinition]:
     """Accept new jobs of the type again. Calls `runledger.enable_job_type`."""
-    return _one(JobDefinition, "enable_job_type", locals())
+    return _one(t.JobDefinition, "enable_job_type", locals())
 
 
-def disable_job_type(job_type: str, reason: str | None = None) -> One[JobDefinition]:
+def disable_job_type(job_type: str, reason: str | None = None) -> One[t.JobDefinition]:
     """Refuse new jobs of the type; queued ones still run. Calls `runledger.disable_job_type`."""
-    return _one(JobDefinition, "disable_job_type", locals())
+    return _one(t.JobDefinition, "disable_job_type", locals())
 
 
-def pause_job_type(job_type: str, reason: str | None = None) -> One[JobDefinition]:
+def pause_job_type(job_type: str, reason: str | None = None) -> One[t.JobDefinition]:
     """Stop claiming the type; new jobs are accepted and wait. Calls `runledger.pause_job_type`."""
-    return _one(JobDefinition, "pause_job_type", locals())
+    return _one(t.JobDefinition, "pause_job_type", locals())
 
 
-def resume_job_type(job_type: str) -> One[JobDefinition]:
+def resume_job_type(job_type: str) -> One[t.JobDefinition]:
     """Let the type be claimed again. Calls `runledger.resume_job_type`."""
-    return _one(JobDefinition, "resume_job_type", locals())
+    return _one(t.JobDefinition, "resume_job_type", locals())
 
 
 def set_runtime_config(
     job_type: str, config: Mapping[str, Json], *, schema_version: int | None = None
-) -> One[RuntimeConfigRecord]:
+) -> One[t.RuntimeConfigRecord]:
     """Store the settings a handler reads at run time. Calls `runledger.set_runtime_config`."""
-    return _one(RuntimeConfigRecord, "set_runtime_config", locals())
+    return _one(t.RuntimeConfigRecord, "set_runtime_config", locals())
 
 
-def runtime_config(job_type: str) -> One[RuntimeConfigRecord]:
+def runtime_config(job_type: str) -> One[t.RuntimeConfigRecord]:
     """Read those settings. Calls `runledger.runtime_config`."""
-    return _one(RuntimeConfigRecord, "runtime_config", locals())
+    return _one(t.RuntimeConfigRecord, "runtime_config", locals())
 
 
 # --- jobs -----------------------------------------------------------------------------------------
@@ -412,17 +402,17 @@ def enqueue_job(
     run_at: datetime | None = None,
     idempotency_key: str | None = None,
     stage: str | None = None,
-) -> One[EnqueuedJob]:
+) -> One[t.EnqueuedJob]:
     """Add a job; EXISTING if its idempotency key is known. Calls `runledger.enqueue_job`."""
-    return _one(EnqueuedJob, "enqueue_job", locals())
+    return _one(t.EnqueuedJob, "enqueue_job", locals())
 
 
-def enqueue_jobs(jobs: Sequence[Mapping[str, Json]], strict: bool | None = None) -> Many[EnqueuedItem]:
+def enqueue_jobs(jobs: Sequence[Mapping[str, Json]], strict: bool | None = None) -> Many[t.EnqueuedItem]:
     """Add many jobs, each a mapping with the parameters of `enqueue_job`. Calls `runledger.enqueue_jobs`.
 
     One row per job, in order; a refused one says so in its row, or raises when `strict`.
     """
-    return _many(EnqueuedItem, "enqueue_jobs", locals())
+    return _many(t.EnqueuedItem, "enqueue_jobs", locals())
 
 
 def claim_jobs(
@@ -432,29 +422,29 @@ def claim_jobs(
     max_jobs: int | None = None,
     lease_seconds: Seconds | None = None,
     prestart: bool | None = None,
-) -> Many[ClaimedJob]:
+) -> Many[t.ClaimedJob]:
     """Lease up to `max_jobs` (1) due jobs of these types; none when idle. Calls `runledger.claim_jobs`.
 
     With `prestart`, `start_jobs` must follow before the handler runs.
     """
-    return _many(ClaimedJob, "claim_jobs", locals())
+    return _many(t.ClaimedJob, "claim_jobs", locals())
 
 
-def leased_jobs(worker_id: str, known_tokens: Sequence[int] | None = None) -> Many[ClaimedJob]:
+def leased_jobs(worker_id: str, known_tokens: Sequence[int] | None = None) -> Many[t.ClaimedJob]:
     """Live leases of a worker beyond those it knows: a lost claim reply. Calls `runledger.leased_jobs`."""
-    return _many(ClaimedJob, "leased_jobs", locals())
+    return _many(t.ClaimedJob, "leased_jobs", locals())
 
 
-def start_jobs(job_ids: Sequence[Id], lease_tokens: Sequence[int]) -> Many[StartedJob]:
+def start_jobs(job_ids: Sequence[Id], lease_tokens: Sequence[int]) -> Many[t.StartedJob]:
     """Charge the attempts of jobs claimed with `prestart`. Calls `runledger.start_jobs`."""
-    return _many(StartedJob, "start_jobs", locals())
+    return _many(t.StartedJob, "start_jobs", locals())
 
 
 def heartbeat_jobs(
     job_ids: Sequence[Id], lease_tokens: Sequence[int], *, lease_seconds: Seconds | None = None
-) -> Many[ExtendedLease]:
+) -> Many[t.ExtendedLease]:
     """Extend leases (60 s) and learn which are canceled or lost. Calls `runledger.heartbeat_jobs`."""
-    return _many(ExtendedLease, "heartbeat_jobs", locals())
+    return _many(t.ExtendedLease, "heartbeat_jobs", locals())
 
 
 def report_progress(
@@ -465,9 +455,9 @@ def report_progress(
     total: int | None = None,
     checkpoint: Json = None,
     stage: str | None = None,
-) -> One[ProgressReport]:
+) -> One[t.ProgressReport]:
     """Merge progress and checkpoint of a leased job. Calls `runledger.report_progress`."""
-    return _one(ProgressReport, "report_progress", locals())
+    return _one(t.ProgressReport, "report_progress", locals())
 
 
 def succeed_job(
@@ -478,9 +468,9 @@ def succeed_job(
     checkpoint: Json = None,
     done: int | None = None,
     total: int | None = None,
-) -> One[FinishedJob]:
+) -> One[t.FinishedJob]:
     """Finish a job with its output; safe to repeat. Calls `runledger.succeed_job`."""
-    return _one(FinishedJob, "succeed_job", locals())
+    return _one(t.FinishedJob, "succeed_job", locals())
 
 
 def fail_job(
@@ -491,12 +481,12 @@ def fail_job(
     error_message: str,
     kind: FailureKind | None = None,
     not_before: datetime | None = None,
-) -> One[FinishedJob]:
+) -> One[t.FinishedJob]:
     """Fail the attempt; the database retries or dead-letters. Calls `runledger.fail_job`.
 
     `kind` is RETRYABLE by default; `not_before` puts a retry off to that instant.
     """
-    return _one(FinishedJob, "fail_job", locals())
+    return _one(t.FinishedJob, "fail_job", locals())
 
 
 def continue_job(
@@ -507,28 +497,28 @@ def continue_job(
     checkpoint: Json = None,
     done: int | None = None,
     total: int | None = None,
-) -> One[FinishedJob]:
+) -> One[t.FinishedJob]:
     """End this run and start the next after `delay`, with fresh attempts. Calls `runledger.continue_job`."""
-    return _one(FinishedJob, "continue_job", locals())
+    return _one(t.FinishedJob, "continue_job", locals())
 
 
-def release_job(job_id: Id, lease_token: int, *, reason: str, delay: Seconds | None = None) -> One[FinishedJob]:
+def release_job(job_id: Id, lease_token: int, *, reason: str, delay: Seconds | None = None) -> One[t.FinishedJob]:
     """Give a job back and its attempt with it. Calls `runledger.release_job`."""
-    return _one(FinishedJob, "release_job", locals())
+    return _one(t.FinishedJob, "release_job", locals())
 
 
-def finish_jobs(outcomes: Sequence[Mapping[str, Json]]) -> Many[FinishedJob]:
+def finish_jobs(outcomes: Sequence[Mapping[str, Json]]) -> Many[t.FinishedJob]:
     """Finish many jobs: mappings of job_id, lease_token, outcome, … Calls `runledger.finish_jobs`.
 
     `outcome` is SUCCEEDED, FAILED, CONTINUE or RELEASE; the other keys are the parameters of
     `succeed_job`, `fail_job`, `continue_job`, `release_job`. One row per outcome, in order.
     """
-    return _many(FinishedJob, "finish_jobs", locals())
+    return _many(t.FinishedJob, "finish_jobs", locals())
 
 
-def cancel_job(job_id: Id, reason: str | None = None, *, organization_id: Id | None = None) -> One[CanceledJob]:
+def cancel_job(job_id: Id, reason: str | None = None, *, organization_id: Id | None = None) -> One[t.CanceledJob]:
     """Cancel a job; a running handler learns it at its next heartbeat. Calls `runledger.cancel_job`."""
-    return _one(CanceledJob, "cancel_job", locals())
+    return _one(t.CanceledJob, "cancel_job", locals())
 
 
 def requeue_job(
@@ -539,14 +529,14 @@ def requeue_job(
     expected_run_number: int | None = None,
     reset_state: bool | None = None,
     organization_id: Id | None = None,
-) -> One[RequeuedJob]:
+) -> One[t.RequeuedJob]:
     """Run a dead-lettered or canceled job again, as its next run. Calls `runledger.requeue_job`."""
-    return _one(RequeuedJob, "requeue_job", locals())
+    return _one(t.RequeuedJob, "requeue_job", locals())
 
 
-def replay_job(job_id: Id, request_key: str, *, reason: str, organization_id: Id | None = None) -> One[ReplayedJob]:
+def replay_job(job_id: Id, request_key: str, *, reason: str, organization_id: Id | None = None) -> One[t.ReplayedJob]:
     """Copy a succeeded job into a new one, once per `request_key`. Calls `runledger.replay_job`."""
-    return _one(ReplayedJob, "replay_job", locals())
+    return _one(t.ReplayedJob, "replay_job", locals())
 
 
 def redrive_dead_letters(
@@ -557,19 +547,19 @@ def redrive_dead_letters(
     failed_after: datetime | None = None,
     failed_before: datetime | None = None,
     max_jobs: int | None = None,
-) -> Many[RequeuedJob]:
+) -> Many[t.RequeuedJob]:
     """Requeue up to `max_jobs` (100) matching dead letters. Calls `runledger.redrive_dead_letters`."""
-    return _many(RequeuedJob, "redrive_dead_letters", locals())
+    return _many(t.RequeuedJob, "redrive_dead_letters", locals())
 
 
-def reap_expired_leases(max_jobs: int | None = None, retry_delay: Seconds | None = None) -> Many[ReapedLease]:
+def reap_expired_leases(max_jobs: int | None = None, retry_delay: Seconds | None = None) -> Many[t.ReapedLease]:
     """Take back up to `max_jobs` (100) expired leases. Calls `runledger.reap_expired_leases`."""
-    return _many(ReapedLease, "reap_expired_leases", locals())
+    return _many(t.ReapedLease, "reap_expired_leases", locals())
 
 
-def get_job(job_id: Id, organization_id: Id | None = None) -> Maybe[JobRecord]:
+def get_job(job_id: Id, organization_id: Id | None = None) -> Maybe[t.JobRecord]:
     """Everything about a job; None if there is none. Calls `runledger.get_job`."""
-    return _maybe(JobRecord, "get_job", locals())
+    return _maybe(t.JobRecord, "get_job", locals())
 
 
 def list_jobs(
@@ -582,71 +572,77 @@ def list_jobs(
     created_before: datetime | None = None,
     before_id: Id | None = None,
     max_rows: int | None = None,
-) -> Many[JobSummary]:
+) -> Many[t.JobSummary]:
     """Up to `max_rows` (100) jobs, newest first. Calls `runledger.list_jobs`.
 
     The next page starts at `before_id`, the last job of this one.
     """
-    return _many(JobSummary, "list_jobs", locals())
+    return _many(t.JobSummary, "list_jobs", locals())
 
 
-def job_payload(job_id: Id) -> Maybe[JobBody]:
+def job_payload(job_id: Id) -> Maybe[t.JobBody]:
     """The JSON bodies of a job; None if there is none. Calls `runledger.job_payload`."""
-    return _maybe(JobBody, "job_payload", locals())
+    return _maybe(t.JobBody, "job_payload", locals())
 
 
-def correct_payload(job_id: Id, payload: Json, *, reason: str) -> One[ChangedJob]:
+def correct_payload(job_id: Id, payload: Json, *, reason: str) -> One[t.ChangedJob]:
     """Replace the payload of a job that is not being worked on. Calls `runledger.correct_payload`."""
-    return _one(ChangedJob, "correct_payload", locals())
+    return _one(t.ChangedJob, "correct_payload", locals())
 
 
-def redact_job(job_id: Id, reason: str) -> One[ChangedJob]:
+def redact_job(job_id: Id, reason: str) -> One[t.ChangedJob]:
     """Erase the bodies of a finished job for good. Calls `runledger.redact_job`."""
-    return _one(ChangedJob, "redact_job", locals())
+    return _one(t.ChangedJob, "redact_job", locals())
 
 
-def log_job(job_id: Id, level: str, *, message: str, payload: Json = None, lease_token: int | None = None) -> One[None]:
-    """Write a line to the log of a job. Calls `runledger.log_job`."""
-    raise NotImplementedError
+def log_job(
+    job_id: Id, level: str, *, message: str, payload: Json = None, lease_token: int | None = None
+) -> Value[int]:
+    """Write a line to the log of a job; returns its id. Calls `runledger.log_job`."""
+    return _value(int, "log_job", locals())
 
 
 # --- operations -----------------------------------------------------------------------------------
 
 
 def register_worker(
-    worker_id: str, job_types: Sequence[str], *, max_jobs: int, metadata: Mapping[str, Json] | None = None
-) -> One[IdleReport]:
+    worker_id: str,
+    job_types: Sequence[str],
+    *,
+    max_jobs: int | None = None,
+    metadata: Mapping[str, Json] | None = None,
+) -> One[t.IdleReport]:
     """Say that a worker is here, what it handles and how much at once. Calls `runledger.register_worker`."""
-    return _one(IdleReport, "register_worker", locals())
+    return _one(t.IdleReport, "register_worker", locals())
 
 
-def idle_worker(worker_id: str, until: datetime) -> One[IdleReport]:
-    """Ask to be woken until that instant; tells when the next job is due. Calls `runledger.idle_worker`."""
-    return _one(IdleReport, "idle_worker", locals())
+def idle_worker(worker_id: str, until: datetime | None = None) -> One[t.IdleReport]:
+    """Ask to be woken until then; tells when the next job is due. Calls `runledger.idle_worker`."""
+    return _one(t.IdleReport, "idle_worker", locals())
 
 
-def deregister_worker(worker_id: str) -> One[IdleReport]:
-    """Say that a worker is gone. Calls `runledger.deregister_worker`."""
-    return _one(IdleReport, "deregister_worker", locals())
+def deregister_worker(worker_id: str) -> Value[bool]:
+    """Forget a worker; returns whether it was known. Calls `runledger.deregister_worker`."""
+    return _value(bool, "deregister_worker", locals())
 
 
-def run_maintenance() -> Many[UpkeepReport]:
+def run_maintenance() -> Many[t.UpkeepReport]:
     """Do a bounded piece of upkeep; any caller, any time. Calls `runledger.run_maintenance`."""
-    return _many(UpkeepReport, "run_maintenance", locals())
+    return _many(t.UpkeepReport, "run_maintenance", locals())
 
 
 def fsck(
     scope: str | None = None, workflow_run_id: Id | None = None, *, max_rows: int | None = None
-) -> Many[FsckFinding]:
+) -> Many[t.FsckFinding]:
     """Violated invariants of the ledger: nothing on a sound one. Calls `runledger.fsck`."""
-    return _many(FsckFinding, "fsck", locals())
+    return _many(t.FsckFinding, "fsck", locals())
 
 
-def error_codes() -> Many[ErrorCode]:
+def error_codes() -> Many[t.ErrorCode]:
     """Every error with its SQLSTATE, message and hint. Calls `runledger.error_codes`."""
-    return _many(ErrorCode, "error_codes", locals())
+    return _many(t.ErrorCode, "error_codes", locals())
 
 
-def schema_info() -> One[SchemaState]:
+def schema_info() -> One[t.SchemaState]:
     """What is installed. Calls `runledger.schema_info`."""
-    return _one(SchemaState, "schema_info", locals())
+    return _one(t.SchemaState, "schema_info", locals())

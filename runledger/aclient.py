@@ -30,7 +30,7 @@ def _verb(make: Callable[P, _calls.Call[R]]) -> Callable[Concatenate[AsyncClient
     async def verb(self: AsyncClient, *args: P.args, **kwargs: P.kwargs) -> R:
         return await self.run(make(*args, **kwargs))
 
-    return _calls.like(make, "AsyncClient", verb)  # type: ignore[no-any-return]
+    return _calls.like(make, verb, owner="AsyncClient")  # type: ignore[no-any-return]
 
 
 class AsyncClient:

@@ -34,7 +34,7 @@ def _verb(make: Callable[P, _calls.Call[R]]) -> Callable[Concatenate[Client, P],
     def verb(self: Client, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.run(make(*args, **kwargs))
 
-    return _calls.like(make, "Client", verb)  # type: ignore[no-any-return]
+    return _calls.like(make, verb, owner="Client")  # type: ignore[no-any-return]
 
 
 class Client:

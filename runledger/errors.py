@@ -17,7 +17,6 @@
 class, never a message; every other database error passes through as psycopg raised it.
 """
 
-# ruff: noqa: N818 - these names are shorter without "Error", and read well after "except".
 from __future__ import annotations
 
 import json

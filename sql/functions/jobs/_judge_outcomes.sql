@@ -34,14 +34,14 @@ begin
         v_result := row((v_row.outcome).ordinal, v_settlement.job_id, v_settlement.disposition,
           false, case when v_settlement.disposition in ('SUCCEEDED', 'DEAD_LETTERED')
                       then v_settlement.disposition else 'PENDING' end,
-          v_settlement.next_run_at, v_settlement.code);
+          v_settlement.next_run_at, v_settlement.code)::runledger.finished_job;
       end if;
     elsif v_code is null then
       v_result := runledger._judge_repeat(v_row.outcome, v_row.job);
     end if;
     if v_code is not null then
       v_result := row((v_row.outcome).ordinal, (v_row.outcome).job_id, 'INVALID', false,
-        (v_row.job).status, null, v_code);
+        (v_row.job).status, null, v_code)::runledger.finished_job;
     end if;
     return next row((v_row.outcome).job_id, (v_row.job).job_type, v_settlement, v_result,
       v_result.code is not distinct from 'job.canceled')::runledger._verdict;

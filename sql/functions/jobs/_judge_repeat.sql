@@ -10,7 +10,7 @@ declare
   v_same boolean;
 begin
   if q.id is null then
-    return row(o.ordinal, o.job_id, 'LEASE_LOST', false, null, null, 'job.not_found');
+    return row(o.ordinal, o.job_id, 'LEASE_LOST', false, null, null, 'job.not_found')::runledger.finished_job;
   end if;
   select a.* into v_past
     from runledger.job_attempts as a
@@ -27,11 +27,11 @@ begin
       or (o.outcome = 'RELEASE' and v_past.error_code = 'job.released_too_often') end;
   if coalesce(v_same, false) then
     return row(o.ordinal, o.job_id, v_past.disposition, true, q.status,
-      v_past.effective_next_run_at, v_past.error_code);
+      v_past.effective_next_run_at, v_past.error_code)::runledger.finished_job;
   end if;
   return row(o.ordinal, o.job_id, 'LEASE_LOST', false, q.status, null,
     case when v_past.disposition = 'CANCELED' then 'job.canceled'
-         else 'job.lease_owner_mismatch' end);
+         else 'job.lease_owner_mismatch' end)::runledger.finished_job;
 end
 $$;
 

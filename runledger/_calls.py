@@ -215,13 +215,25 @@ def _plain(value: object) -> object:
     return value
 
 
+def storable(words: str) -> str:
+    """The text with what PostgreSQL cannot store replaced: for messages of exceptions, say."""
+    return words.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
 def batch(items: Sequence[object]) -> str:
     """A batch as one JSON array; the function judges the items."""
     if isinstance(items, str | bytes | Mapping):
         raise _RefusalError("Give a list of mappings.")
-    return encode(
-        [{key: _plain(value) for key, value in item.items()} if isinstance(item, Mapping) else item for item in items]
-    )
+    array = [{k: _plain(v) for k, v in item.items()} if isinstance(item, Mapping) else item for item in items]
+    try:
+        return encode(array)
+    except (TypeError, ValueError, RecursionError):
+        for ordinal, item in enumerate(array, 1):
+            try:
+                encode(item)
+            except (TypeError, ValueError, RecursionError) as error:
+                raise _RefusalError(f"Item {ordinal}: {error}") from error
+        raise
 
 
 def text(value: object) -> str:

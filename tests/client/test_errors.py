@@ -150,6 +150,19 @@ def test_what_cannot_be_sent_is_refused_before_sending(call, argument):
     assert "hunter2" not in f"{error}{error.args}{error.hint}"
 
 
+def test_a_batch_that_cannot_be_sent_names_the_item():
+    with pytest.raises(runledger.InvalidArgument) as caught:
+        _calls.finish_jobs([{"outcome": "SUCCEEDED"}, {"output": {"hunter2": {"hunter2"}}}, {"output": {1j}}])
+    assert caught.value.hint == "Item 2: Object of type set is not JSON serializable"
+
+
+def test_words_of_others_are_made_storable(db: Db):
+    """A message may quote a file name that is no UTF-8, or a NUL."""
+    words = _calls.storable("no such file: caf\udce9\0.txt é😀")
+    assert words == "no such file: caf?\ufffd.txt é😀"
+    assert db.value("select %s::text", [words]) == words
+
+
 @pytest.mark.parametrize("fine", ["a\\u0000b", "\\\\u0000", "\\ud800", "😀 \U0010ffff", "\u2028\x01\x7f", '"\\"'])
 def test_strings_that_only_look_unstorable_are_stored(db: Db, fine: str):
     call = _calls.enqueue_job("t", {fine: [fine]})

@@ -1,3 +1,4 @@
 -- Signatures that must no longer exist, one idempotent statement each; runs before the functions.
--- Append-only within a major version. A removed or renamed function, a changed parameter list or result:
+-- Append-only within a major version. A removed or renamed function, a changed parameter list or
+-- result needs a line such as:
 --   drop function if exists runledger.old_verb(bigint);

@@ -24,7 +24,7 @@ def relative(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Function:
-    """A function file. `queries`: every statement and expression of its body, parsed."""
+    """A function file. `columns`: of `returns table`; `queries`: every statement and expression of its body, parsed."""
 
     path: Path
     text: str
@@ -33,6 +33,7 @@ class Function:
     language: str
     body: str
     parameters: tuple[str, ...]
+    columns: tuple[str, ...]
     locals: tuple[str, ...]
     queries: tuple[Any, ...] = field(repr=False)
 
@@ -74,6 +75,7 @@ def _parse(path: Path) -> Function:
         language=language,
         body=body,
         parameters=tuple(p.name for p in node.parameters or () if p.name and p.mode.value not in ("t", "o")),
+        columns=tuple(p.name for p in node.parameters or () if p.mode.value == "t"),
         locals=found,
         queries=queries,
     )
@@ -98,6 +100,7 @@ def _body(path: Path, text: str) -> tuple[tuple[str, ...], tuple[Any, ...]]:
 
 
 def _query(path: Path, query: str, mode: int) -> Iterator[Any]:
+    query = re.sub(r"\bpublic\.(?=\w)", "runledger.", query)
     if mode == 2:  # an expression
         query = f"select {query}"
     elif mode >= 3:  # an assignment

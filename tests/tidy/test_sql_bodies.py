@@ -15,14 +15,15 @@ each_function = pytest.mark.parametrize("function", functions(), ids=str)
 
 # Who may set job_queue.status, and from what to what. Everything else goes through these.
 STATUS_WRITERS = {
+    "jobs/_requeue.sql",
     "jobs/_settle.sql",
     "jobs/cancel_job.sql",
     "jobs/claim_jobs.sql",
-    "jobs/requeue_job.sql",
 }
 # The ledger is append-only; what may delete from it does so by age.
 EVENT_ERASERS = {"operations/prune.sql", "operations/_ensure_partitions.sql", "jobs/redact_job.sql"}
 CLOCKS = {"_now", "_uuidv7"}
+ONE_ROW = {"runledger.upkeep_state"}
 
 
 def here(function: Function) -> str:
@@ -49,7 +50,7 @@ def test_bare_names_are_locals(function: Function):
     """
     bare = []
     for query in function.queries:
-        aliases = _aliases(query)
+        aliases = _aliases(query) | set(function.columns)
         if function.language == "sql" and not nodes(query, ast.RangeVar, ast.RangeFunction, ast.RangeSubselect):
             aliases |= set(function.parameters)
         for ref in nodes(query, ast.ColumnRef):
@@ -84,9 +85,8 @@ def test_everything_of_ours_is_qualified(function: Function):
         ctes = {cte.ctename for cte in nodes(query, ast.CommonTableExpr)}
         ctes |= {rel.relname for lock in nodes(query, ast.LockingClause) for rel in lock.lockedRels or ()}
         for item in nodes(query, ast.RangeVar):
-            assert item.schemaname in ("runledger", "pg_catalog", "public") or item.relname in ctes or (
-                item.relname.startswith("pg_")
-            ), table(item)
+            known = item.relname in ctes or item.relname.startswith("pg_")
+            assert known or item.schemaname in ("runledger", "pg_catalog"), table(item)
 
 
 @each_function
@@ -121,7 +121,8 @@ def test_locks_of_several_rows_are_ordered(function: Function):
     for query in function.queries:
         for select in nodes(query, ast.SelectStmt):
             if select.lockingClause and not select.sortClause:
-                assert _names_one_row(select), "for update without order by"
+                read = {table(item) for item in nodes(select.fromClause, ast.RangeVar)}
+                assert read <= ONE_ROW or _names_one_row(select), "for update without order by"
 
 
 def _names_one_row(select: ast.SelectStmt) -> bool:
@@ -140,8 +141,9 @@ def _names_one_row(select: ast.SelectStmt) -> bool:
 
 @each_function
 def test_only_raise_raises(function: Function):
+    """A bare `raise;` hands on what was caught and says nothing of its own."""
     if function.name != "_raise":
-        assert not re.search(r"\braise\b", code(function.body))
+        assert not re.search(r"\braise\b(?!\s*;)", code(function.body))
 
 
 @each_function
@@ -174,7 +176,7 @@ def test_status_is_written_in_few_places():
             for update in nodes(query, ast.UpdateStmt):
                 if table(update.relation).endswith(".job_queue") and "status" in {t.name for t in update.targetList}:
                     writers.add(here(function))
-    assert writers - STATUS_WRITERS == set()
+    assert writers == STATUS_WRITERS
 
 
 def test_events_are_never_changed():

@@ -30,6 +30,7 @@ from typing import Any, Literal
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import tuple_row
 
 CONTRACT = 1
 """Rises with a breaking change of the SQL contract, and only then."""
@@ -313,7 +314,7 @@ def _require_server(conn: Connection) -> None:
 def _examine(conn: Connection, tree: _Tree, *, owned: bool) -> tuple[tuple[_File, ...], tuple[str, str] | None]:
     """Return the pending migrations, and checksum and version of the shelf in force; refuse what is not ours."""
     # Not to_regclass: it raises where the present role may not look into the schema.
-    exists, ledger = _row(
+    ((exists, ledger),) = _rows(
         conn,
         "select count(*) > 0, count(*) filter (where c.relname = '_migrations') > 0 from pg_namespace n"
         " left join pg_class c on c.relnamespace = n.oid where n.nspname = 'runledger'",
@@ -327,7 +328,7 @@ def _examine(conn: Connection, tree: _Tree, *, owned: bool) -> tuple[tuple[_File
         )
     if owned:
         _require_owner(conn)
-    rows = conn.execute("select number, name, sha256 from runledger._migrations order by number").fetchall()
+    rows = _rows(conn, "select number, name, sha256 from runledger._migrations order by number")
     known = {file.number: file for file in tree.migrations}
     for expected, (number, name, sha256) in enumerate(rows, start=1):
         if number not in known:
@@ -345,13 +346,15 @@ def _examine(conn: Connection, tree: _Tree, *, owned: bool) -> tuple[tuple[_File
                 f"migration {name} was applied with another content than {known[number].name} has",
                 "an applied migration is never edited: install the version that applied it, or restore",
             )
-    shelf = conn.execute("select sha256, package_version from runledger._shelves order by id desc limit 1").fetchone()
-    return tree.migrations[len(rows) :], shelf
+    shelves = _rows(conn, "select sha256, package_version from runledger._shelves order by id desc limit 1")
+    return tree.migrations[len(rows) :], (shelves[0][0], shelves[0][1]) if shelves else None
 
 
 def _require_owner(conn: Connection) -> None:
     """A superuser must not replace functions either: they would be definer functions of a superuser."""
-    foreign = conn.execute("""
+    foreign = _rows(
+        conn,
+        """
         select o.relname, o.owner::regrole::text from (
           select nspname, nspowner from pg_namespace where nspname = 'runledger'
           union all
@@ -361,11 +364,12 @@ def _require_owner(conn: Connection) -> None:
           select proname, proowner from pg_proc where pronamespace = 'runledger'::regnamespace
         ) as o (relname, owner)
         where o.owner <> current_user::regrole
-        limit 1""").fetchone()
-    if foreign:
+        limit 1""",
+    )
+    for name, owner in foreign:
         raise ForeignOwner(
-            f"{foreign[0]} in schema runledger belongs to {foreign[1]}, not to the present role",
-            f"connect as {foreign[1]}, or set PGOPTIONS='-c role={foreign[1]}'",
+            f"{name} in schema runledger belongs to {owner}, not to the present role",
+            f"connect as {owner}, or set PGOPTIONS='-c role={owner}'",
         )
 
 
@@ -373,7 +377,7 @@ def _apply_shelf(conn: Connection, tree: _Tree, say: Echo) -> None:
     started = time.monotonic()
     for file in tree.shelf:
         _run(conn, file)
-    if orphans := conn.execute(_ORPHANS).fetchall():
+    if orphans := _rows(conn, _ORPHANS):
         raise OrphanFound(
             "no file defines " + ", ".join(name for (name,) in orphans),
             "drop what was made by hand in the schema; a removed function needs a line in sql/retired.sql",
@@ -412,11 +416,9 @@ def _shelf_row(tree: _Tree) -> sql.Composed:
     return sql.SQL(_INSERT_SHELF).format(sha256=tree.sha256, contract=CONTRACT, version=package_version())
 
 
-def _row(conn: Connection, query: str) -> tuple[Any, ...]:
-    row = conn.execute(query.encode()).fetchone()
-    if row is None:
-        raise RuntimeError("a query that returns one row returned none")
-    return tuple(row)
+def _rows(conn: Connection, query: str) -> list[tuple[Any, ...]]:
+    """Return tuples, whatever rows the lent connection makes."""
+    return conn.cursor(row_factory=tuple_row).execute(query.encode()).fetchall()
 
 
 def _order(version: str) -> tuple[tuple[int, ...], int]:

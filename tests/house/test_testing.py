@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
 
 import psycopg
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from runledger import testing
 from runledger.embedded import EmbeddedError, Server
 from runledger.testing import DatabaseServer, ephemeral_database
+from tests.support.servers import ROOT
 
 
 @pytest.fixture
@@ -84,6 +88,27 @@ def test_broken_template_is_told_to_who_waits(no_server_named):
         with pytest.raises(psycopg.errors.InvalidCatalogName):
             for _ in range(10):
                 server.take()
+
+
+@pytest.mark.parametrize("arguments", [[], ["-p", "runledger.testing"]], ids=["conftest", "option"])
+def test_users_of_the_plugin(tmp_path, no_server_named, arguments):
+    """Named in a conftest or as an option, installed or not."""
+    if not arguments:
+        (tmp_path / "conftest.py").write_text("pytest_plugins = ['runledger.testing']\n")
+    (tmp_path / "test_mine.py").write_text(
+        "def test_mine(runledger_db):\n"
+        "    with runledger_db.connect() as conn:\n"
+        "        conn.execute(\"select runledger.define_job('mine')\")\n"
+        "        assert conn.execute('select count(*) from runledger.job_definitions').fetchone() == (1,)\n"
+        "def test_fresh(runledger_db):\n"
+        "    with runledger_db.connect() as conn:\n"
+        "        assert conn.execute('select count(*) from runledger.job_definitions').fetchone() == (0,)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", *arguments],
+        cwd=tmp_path, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

@@ -108,6 +108,13 @@ def test_caller_may_lend_a_connection(empty_db):
             m.migrate(conn)
 
 
+def test_lent_connection_may_make_rows_of_its_own(empty_db):
+    with psycopg.connect(empty_db.dsn, row_factory=psycopg.rows.dict_row) as conn:
+        assert m.migrate(conn).status == "PENDING"
+        assert m.migrate(conn).status == "CURRENT"
+        assert m.migrate(conn, check=True).status == "CURRENT"
+
+
 def test_serializable_default_does_not_blind_it(empty_db):
     dsn = f"{empty_db.dsn} options='-c default_transaction_isolation=serializable -c statement_timeout=1'"
     with psycopg.connect(dsn, autocommit=True) as conn:

@@ -132,8 +132,8 @@ comment on type runledger._mark is
 
 create type runledger._outcome as (
   ordinal integer, job_id uuid, lease_token bigint, outcome text, kind text, error_code text,
-  error_message text, not_before timestamptz, reason text, delay_ms bigint, next_run_at timestamptz,
-  output jsonb, checkpoint jsonb, done bigint, total bigint, code text);
+  error_message text, not_before timestamptz, reason text, delay_ms bigint, output jsonb, checkpoint jsonb, done bigint,
+  total bigint, code text);
 comment on type runledger._outcome is
   'One decoded outcome of finish_jobs; code says why it is refused. Internal.';
 

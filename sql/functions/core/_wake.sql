@@ -9,6 +9,9 @@ as $$
 declare
   v_type text;
 begin
+  if not exists (select from runledger.workers as w where w.idle_until > _wake.now) then
+    return;
+  end if;
   for v_type in
     select distinct t.job_type
       from unnest(_wake.job_types) as t(job_type)

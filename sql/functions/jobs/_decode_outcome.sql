@@ -7,7 +7,6 @@ as $$
 declare
   v runledger._outcome;
   v_given jsonb;
-  v_delay interval;
 begin
   v.ordinal := _decode_outcome.ordinal;
   if jsonb_typeof(_decode_outcome.item) is distinct from 'object' then
@@ -20,27 +19,27 @@ begin
   v.outcome := runledger._as_text(v_given -> 'outcome');
   v.output := nullif(_decode_outcome.item -> 'output', 'null');
   v.checkpoint := nullif(_decode_outcome.item -> 'checkpoint', 'null');
-  v.done := runledger._as_bigint(v_given -> 'done');
-  v.total := runledger._as_bigint(v_given -> 'total');
-  v.kind := case when v_given ? 'kind' then runledger._as_text(v_given -> 'kind') else 'RETRYABLE' end;
-  v.error_code := runledger._as_text(v_given -> 'error_code');
-  v.error_message := runledger._cut(
-    runledger._as_text(v_given -> 'error_message'), runledger._limit('text_bytes'));
-  v.reason := runledger._as_text(v_given -> 'reason');
-  if v_given ? 'not_before' then
+  v_given := v_given - '{job_id,lease_token,outcome}'::text[];
+  if v.job_id is null or v.lease_token is null then
+    v.code := case when v.job_id is null then 'job.invalid_id' else 'job.invalid_tokens' end;
+    return v;
+  elsif v_given = '{}' and v.outcome = 'SUCCEEDED' then
+    null;  -- the common case has nothing more to decode
+  elsif v.outcome in ('SUCCEEDED', 'CONTINUE') then
+    v.done := runledger._as_bigint(v_given -> 'done');
+    v.total := runledger._as_bigint(v_given -> 'total');
+  end if;
+  if v.outcome = 'FAILED' then
+    v.kind := case when v_given ? 'kind' then runledger._as_text(v_given -> 'kind') else 'RETRYABLE' end;
+    v.error_code := runledger._as_text(v_given -> 'error_code');
+    v.error_message := runledger._cut(
+      runledger._as_text(v_given -> 'error_message'), runledger._limit('text_bytes'));
     v.not_before := runledger._as_instant(v_given -> 'not_before');
+  elsif v.outcome in ('CONTINUE', 'RELEASE') then
+    v.reason := runledger._as_text(v_given -> 'reason');
+    v.delay_ms := runledger._as_delay_ms(v_given -> 'delay');
   end if;
-  if v.outcome in ('CONTINUE', 'RELEASE') then
-    v_delay := case when v_given ? 'delay' then runledger._as_interval(v_given -> 'delay') else '0' end;
-    if v_delay between '0' and '3650 days' then
-      v.next_run_at := _decode_outcome.now + v_delay;
-      v.delay_ms := extract(epoch from v_delay) * 1000;
-    end if;
-  end if;
-  v.code := case
-    when v.job_id is null then 'job.invalid_id'
-    when v.lease_token is null then 'job.invalid_tokens'
-    else runledger._outcome_problem(v, v_given) end;
+  v.code := runledger._outcome_problem(v, v_given);
   return v;
 end
 $$;

@@ -1,12 +1,13 @@
--- What a worker's outcome comes to while its lease is live. Every decision about retry, dead letter,
--- refund and continuation is made here.
+-- What a failure, a continuation or a release comes to while the lease is live. Every decision about
+-- retry, dead letter and refund is made here.
 create or replace function runledger._judge_outcome(
-  o runledger._outcome, q runledger._held_job, d runledger.job_definitions, now timestamptz)
+  o runledger._outcome, q runledger._held_job, now timestamptz)
 returns runledger._settlement
 language plpgsql stable
 as $$
 declare
   s runledger._settlement;
+  d runledger.job_definitions;
 begin
   s.ordinal := o.ordinal;
   s.job_id := q.id;
@@ -17,10 +18,7 @@ begin
   s.done := o.done;
   s.total := o.total;
   s.checkpoint := o.checkpoint;
-  if o.outcome = 'SUCCEEDED' then
-    s.disposition := 'SUCCEEDED';
-    s.output := o.output;
-  elsif o.outcome = 'CONTINUE' then
+  if o.outcome = 'CONTINUE' then
     s.disposition := 'CONTINUED';
     s.reason := 'HANDLER_CONTINUATION';
     s.delay_ms := o.delay_ms;
@@ -45,6 +43,7 @@ begin
       s.disposition := 'DEAD_LETTERED';
     else
       s.disposition := 'RETRY_SCHEDULED';
+      select t.* into d from runledger.job_definitions as t where t.job_type = q.job_type;
       s.delay_ms := runledger._retry_delay_ms(d, q.id, q.attempt, o.error_code);
       s.timing_source := case when d.retry_delays_ms ? o.error_code then 'ERROR_CODE' else 'POLICY' end;
       s.next_run_at := _judge_outcome.now + make_interval(secs => s.delay_ms / 1000.0);
@@ -60,6 +59,5 @@ begin
 end
 $$;
 
-comment on function runledger._judge_outcome(
-  runledger._outcome, runledger._held_job, runledger.job_definitions, timestamptz) is
-  'How the lease ends that this outcome is about.';
+comment on function runledger._judge_outcome(runledger._outcome, runledger._held_job, timestamptz) is
+  'How the lease ends that this failure, continuation or release is about.';

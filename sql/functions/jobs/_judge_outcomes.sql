@@ -1,51 +1,60 @@
 -- The verdict on each decoded outcome. The caller holds the job rows locked and has read the clock
--- after that: a lease that ran out while it waited is lost.
+-- after that: a lease that ran out while it waited is lost. Success, the common case, is judged in the
+-- statement itself; the rest goes to a function each.
 create or replace function runledger._judge_outcomes(
   outcomes runledger._outcome[], now timestamptz)
 returns setof runledger._verdict
 language plpgsql stable
 as $$
-declare
-  v_row record;
-  v_code text;
-  v_settlement runledger._settlement;
-  v_result runledger.finished_job;
 begin
-  for v_row in
-    select o as outcome, d as definition,
+  return query
+  with asked as materialized (
+    select o as outcome, o.ordinal, o.job_id, o.lease_token, o.outcome as asked_for, o.output,
+           o.checkpoint, o.done, o.total,
+           coalesce(o.code, case when row_number() over (
+             partition by o.job_id order by o.ordinal) > 1 then 'job.duplicate_item' end) as code
+      from unnest(_judge_outcomes.outcomes) as o
+  ), held as materialized (
+    select a.*, q.id, q.job_type, q.status, q.run_number, q.attempt,
+           coalesce(q.status = 'LEASED' and q.lease_token = a.lease_token
+             and q.lease_expires_at > _judge_outcomes.now, false) as is_live,
+           case
+             when a.done < 0 or a.total < 0
+               or coalesce(a.done, q.progress_done) > coalesce(a.total, q.progress_total)
+               then 'job.invalid_completion_progress'
+             when a.asked_for = 'CONTINUE' and q.workflow_run_id is not null and not exists (
+               select from runledger.workflow_steps as s
+                where s.job_id = q.id and s.allow_continuation)
+               then 'job.workflow_handler_continuation_not_enabled' end as misfit,
            row(q.id, q.job_type, q.status, q.run_number, q.attempt, q.max_attempts, q.lease_token,
                q.lease_expires_at, q.last_lease_token, q.last_disposition, q.release_count,
-               q.progress_done, q.progress_total, q.workflow_run_id)::runledger._held_job as job,
-           row_number() over (partition by o.job_id order by o.ordinal) as nth
-      from unnest(_judge_outcomes.outcomes) as o
-      left join runledger.job_queue as q on q.id = o.job_id and o.code is null
-      left join runledger.job_definitions as d on d.job_type = q.job_type
-     order by o.ordinal
-  loop
-    v_settlement := null;
-    v_code := coalesce((v_row.outcome).code, case when v_row.nth > 1 then 'job.duplicate_item' end);
-    if v_code is null and (v_row.job).status = 'LEASED'
-      and (v_row.job).lease_token = (v_row.outcome).lease_token
-      and (v_row.job).lease_expires_at > _judge_outcomes.now then
-      v_code := runledger._merge_problem(v_row.outcome, v_row.job);
-      if v_code is null then
-        v_settlement := runledger._judge_outcome(
-          v_row.outcome, v_row.job, v_row.definition, _judge_outcomes.now);
-        v_result := row((v_row.outcome).ordinal, v_settlement.job_id, v_settlement.disposition,
-          false, case when v_settlement.disposition in ('SUCCEEDED', 'DEAD_LETTERED')
-                      then v_settlement.disposition else 'PENDING' end,
-          v_settlement.next_run_at, v_settlement.code)::runledger.finished_job;
-      end if;
-    elsif v_code is null then
-      v_result := runledger._judge_repeat(v_row.outcome, v_row.job);
-    end if;
-    if v_code is not null then
-      v_result := row((v_row.outcome).ordinal, (v_row.outcome).job_id, 'INVALID', false,
-        (v_row.job).status, null, v_code)::runledger.finished_job;
-    end if;
-    return next row((v_row.outcome).job_id, (v_row.job).job_type, v_settlement, v_result,
-      v_result.code is not distinct from 'job.canceled')::runledger._verdict;
-  end loop;
+               q.progress_done, q.progress_total, q.workflow_run_id)::runledger._held_job as job
+      from asked as a
+      left join runledger.job_queue as q on q.id = a.job_id and a.code is null
+  ), judged as materialized (
+    select h.*, coalesce(h.code, case when h.is_live then h.misfit end) as problem,
+           case
+             when h.code is not null or not h.is_live or h.misfit is not null then null
+             when h.asked_for = 'SUCCEEDED' then
+               row(h.ordinal, h.id, h.run_number, h.attempt, h.lease_token, 'SUCCEEDED', null, null,
+                   null, null, false, null, null, null, null, h.output, h.checkpoint, h.done,
+                   h.total, null)::runledger._settlement
+             else runledger._judge_outcome(h.outcome, h.job, _judge_outcomes.now) end as settlement
+      from held as h
+  )
+  select j.job_id, j.job_type, j.settlement, r.result,
+         j.problem is null and (r.result).code is not distinct from 'job.canceled'
+    from judged as j
+   cross join lateral (select case
+      when j.problem is not null then
+        row(j.ordinal, j.job_id, 'INVALID', false, j.status, null, j.problem)::runledger.finished_job
+      when j.is_live then
+        row(j.ordinal, j.job_id, (j.settlement).disposition, false,
+            case when (j.settlement).disposition in ('SUCCEEDED', 'DEAD_LETTERED')
+                 then (j.settlement).disposition else 'PENDING' end,
+            (j.settlement).next_run_at, (j.settlement).code)::runledger.finished_job
+      else runledger._judge_repeat(j.outcome, j.job) end as result) as r
+   order by j.ordinal;
 end
 $$;
 

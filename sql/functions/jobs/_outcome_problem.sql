@@ -4,7 +4,7 @@ language plpgsql stable
 as $$
 declare
   v runledger._outcome := _outcome_problem.decoded;
-  v_given jsonb := _outcome_problem.given - '{job_id,lease_token,outcome}'::text[];
+  v_given jsonb := _outcome_problem.given;
 begin
   if v.outcome is null or v.outcome not in ('SUCCEEDED', 'FAILED', 'CONTINUE', 'RELEASE') then
     return 'job.invalid_outcome';
@@ -28,7 +28,7 @@ begin
         and not coalesce(v.not_before > '1970-01-01'
           and v.not_before <= runledger._horizon(runledger._now()), false)
         then 'job.invalid_retry_timing' end;
-  elsif v.outcome in ('CONTINUE', 'RELEASE') and v.next_run_at is null then
+  elsif v.outcome in ('CONTINUE', 'RELEASE') and v.delay_ms is null then
     return case v.outcome when 'CONTINUE' then 'job.invalid_continuation_delay'
                           else 'job.invalid_retry_delay' end;
   elsif v.outcome = 'RELEASE'

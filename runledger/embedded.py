@@ -129,7 +129,7 @@ class Server:
             self._initialise()
             self._start()
         except BaseException:
-            self.stop("kill")
+            self.stop("immediate")
             raise
 
     @property
@@ -224,6 +224,8 @@ class Server:
 
     def _start(self) -> None:
         settings = {
+            # In the data directory, so that a killed server leaves no segment behind in /dev/shm.
+            "dynamic_shared_memory_type": "mmap",
             **self._settings,
             "unix_socket_directories": str(self.directory),
             "port": str(self.port),

@@ -1,8 +1,8 @@
 -- Deny by default: nobody but the owner may see, call or read anything. Runs at the end of every
 -- apply, because a function that was dropped and made anew is executable by PUBLIC again.
 --
--- Rights come back by kind (producer, worker, operator, observer), which runledger.grant_access will
--- give to roles of the user's own. Never grant to PUBLIC here.
+-- Rights come back by kind (producer, worker, operator, observer), which runledger.grant_access
+-- will give to roles of the user's own. Never grant to PUBLIC here.
 revoke all on schema runledger from public;
 revoke all on all tables in schema runledger from public;
 revoke all on all sequences in schema runledger from public;

@@ -49,6 +49,17 @@ def test_stop_leaves_neither_process_nor_directory():
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate", "kill"])
+def test_no_shared_memory_is_left_behind(mode):
+    with Server() as server:
+        # Cumulative statistics live in dynamic shared memory.
+        ask(server.dsn(), "create table t as select generate_series(1, 1000)")
+        mapped = Path(f"/proc/{server.pid}/maps").read_text()
+        server.halt(mode)
+    assert str(server.data / "pg_dynshmem") in mapped
+    assert "/dev/shm/PostgreSQL" not in mapped
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate", "kill"])
 def test_restart_keeps_committed_data(mode):
     with Server() as server:
         ask(server.dsn(), "create table kept as select 1 as one")

@@ -67,6 +67,15 @@ begin
 end
 $$;
 """
+_SERVER_GUARD = """\
+do $$
+begin
+  if current_setting('server_version_num')::integer < {oldest} then
+    raise exception 'Runledger needs a newer PostgreSQL' using detail = current_setting('server_version');
+  end if;
+end
+$$;
+"""
 _INSERT_MIGRATION = """\
 insert into runledger._migrations (number, name, sha256, package_version, elapsed_ms)
 values ({number}, {name}, {sha256}, {version}, {elapsed});
@@ -245,6 +254,7 @@ def print_script() -> str:
         f"-- Runledger {package_version()}: the whole schema, for an empty database. Run it in one transaction:",
         "--   psql -X -1 -v ON_ERROR_STOP=1 -f this-file",
         _OPENING,
+        _SERVER_GUARD.format(oldest=_MIN_SERVER * 10000),
     ]
     for file in tree.migrations:
         parts += [f"-- {file.name}\n{file.text}", _migration_row(file, 0).as_string(None)]

@@ -45,5 +45,13 @@ def test_script_fails_whole_on_a_database_that_has_it(db):
     assert snapshot(db.conn) == before
 
 
+def test_script_refuses_an_old_server(empty_db, monkeypatch):
+    monkeypatch.setattr(m, "_MIN_SERVER", 99)
+    done = psql(empty_db.dsn, m.print_script())
+    assert done.returncode == 3
+    assert "Runledger needs a newer PostgreSQL" in done.stderr
+    assert empty_db.value("select to_regnamespace('runledger')") is None
+
+
 def test_script_is_plain_sql_for_other_tools():
     assert not [line for line in m.print_script().splitlines() if line.startswith("\\")]

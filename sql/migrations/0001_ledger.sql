@@ -16,11 +16,14 @@ create table runledger._migrations (
   constraint a_migration_number_is_positive check (number > 0)
 );
 comment on table runledger._migrations is
-  'One row per applied file of sql/migrations, in order. Append-only; written by runledger migrate.';
+  'One row per applied file of sql/migrations, in order. Append-only; written by runledger '
+  'migrate.';
 comment on column runledger._migrations.number is 'The NNNN of the file name; contiguous from 1.';
 comment on column runledger._migrations.name is 'The file name.';
-comment on column runledger._migrations.sha256 is 'Checksum of the file as applied, line ends normalised to \n.';
-comment on column runledger._migrations.package_version is 'Version of the package that applied it.';
+comment on column runledger._migrations.sha256 is
+  'Checksum of the file as applied, line ends normalised to \n.';
+comment on column runledger._migrations.package_version is
+  'Version of the package that applied it.';
 comment on column runledger._migrations.applied_at is 'When it was applied.';
 comment on column runledger._migrations.applied_by is 'The login role that applied it.';
 comment on column runledger._migrations.elapsed_ms is 'How long it ran, in milliseconds.';
@@ -36,8 +39,10 @@ create table runledger._shelves (
 comment on table runledger._shelves is
   'One row each time the functions and views were put in place as a set; the last row is in force.';
 comment on column runledger._shelves.id is 'Order of application.';
-comment on column runledger._shelves.sha256 is 'Checksum over retired.sql, functions, views and grants.';
-comment on column runledger._shelves.contract is 'Rises only with a breaking change of the SQL contract.';
+comment on column runledger._shelves.sha256 is
+  'Checksum over retired.sql, functions, views and grants.';
+comment on column runledger._shelves.contract is
+  'Rises only with a breaking change of the SQL contract.';
 comment on column runledger._shelves.package_version is 'Version of the package that applied it.';
 comment on column runledger._shelves.applied_at is 'When it was applied.';
 comment on column runledger._shelves.applied_by is 'The login role that applied it.';

@@ -25,7 +25,8 @@ create table runledger.job_schedules (
   created_at         timestamptz not null,
   updated_at         timestamptz not null,
   constraint a_schedule_name_is_unique unique (name),
-  constraint a_schedule_name_is_not_blank check (name ~ '[^[:space:]]' and octet_length(name) <= 200),
+  constraint a_schedule_name_is_not_blank check (
+    name ~ '[^[:space:]]' and octet_length(name) <= 200),
   constraint a_schedule_starts_a_job_or_a_workflow check (
     (job_type is not null) <> (workflow_type is not null)
     and (workflow_type is null) = (workflow_steps is null)),
@@ -34,10 +35,12 @@ create table runledger.job_schedules (
   constraint missed_fires_are_taken_once_skipped_or_all check (missed in ('ONCE', 'SKIP', 'ALL')),
   constraint jitter_is_at_most_a_day check (max_jitter_seconds between 0 and 86400),
   constraint a_schedule_fires_at_a_finite_time check (isfinite(next_fire_at)),
-  constraint only_an_inactive_schedule_says_who_paused_it check (paused_at is null or not is_active),
+  constraint only_an_inactive_schedule_says_who_paused_it check (
+    paused_at is null or not is_active),
   constraint a_deferred_schedule_says_why check ((deferred_at is null) = (deferred_code is null))
 );
-comment on table runledger.job_schedules is 'The cron schedules: what to start, when next, and what to do about missed fires.';
+comment on table runledger.job_schedules is
+  'The cron schedules: what to start, when next, and what to do about missed fires.';
 comment on column runledger.job_schedules.id is 'Identity of the schedule (uuid v7).';
 comment on column runledger.job_schedules.name is 'Its name.';
 comment on column runledger.job_schedules.job_type is 'Type of the job it enqueues.';
@@ -47,9 +50,12 @@ comment on column runledger.job_schedules.organization_id is 'Tenant of what it 
 comment on column runledger.job_schedules.payload_template is 'Payload; _schedule is added to it.';
 comment on column runledger.job_schedules.cron_expr is 'The cron expression as given.';
 comment on column runledger.job_schedules.cron_spec is 'The expression, parsed.';
-comment on column runledger.job_schedules.timezone is 'IANA time zone in which the expression is read.';
-comment on column runledger.job_schedules.missed is 'ONCE: one fire for all that were missed. SKIP: none. ALL: each, oldest first.';
-comment on column runledger.job_schedules.max_jitter_seconds is 'Most delay added to a fire, the same for the same instant.';
+comment on column runledger.job_schedules.timezone is
+  'IANA time zone in which the expression is read.';
+comment on column runledger.job_schedules.missed is
+  'ONCE: one fire for all that were missed. SKIP: none. ALL: each, oldest first.';
+comment on column runledger.job_schedules.max_jitter_seconds is
+  'Most delay added to a fire, the same for the same instant.';
 comment on column runledger.job_schedules.is_active is 'false: does not fire.';
 comment on column runledger.job_schedules.paused_at is 'Since when an operator paused it.';
 comment on column runledger.job_schedules.paused_by is 'Who.';

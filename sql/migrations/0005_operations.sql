@@ -18,15 +18,18 @@ create table runledger.workers (
   autovacuum_vacuum_cost_delay = 0
 );
 comment on table runledger.workers is
-  'The workers that said they are here. Only a help for wake-ups and for people: claiming asks nobody to register.';
+  'The workers that said they are here. Only a help for wake-ups and for people: claiming asks '
+  'nobody to register.';
 comment on column runledger.workers.worker_id is 'The name under which it claims.';
 comment on column runledger.workers.job_types is 'The types it handles.';
 comment on column runledger.workers.max_jobs is 'How many jobs it runs at once.';
-comment on column runledger.workers.metadata is 'Host, process, version: what the worker says of itself.';
+comment on column runledger.workers.metadata is
+  'Host, process, version: what the worker says of itself.';
 comment on column runledger.workers.role_name is 'The role it registered as.';
 comment on column runledger.workers.registered_at is 'When it came.';
 comment on column runledger.workers.last_seen_at is 'When it last said anything.';
-comment on column runledger.workers.idle_until is 'It wants to be woken until then; in the past or NULL: it is busy or gone.';
+comment on column runledger.workers.idle_until is
+  'It wants to be woken until then; in the past or NULL: it is busy or gone.';
 
 create table runledger.upkeep_state (
   only_row        boolean     primary key default true,
@@ -35,9 +38,11 @@ create table runledger.upkeep_state (
   tokens_lifted   bigint      not null default 0,
   constraint there_is_one_row check (only_row)
 );
-comment on table runledger.upkeep_state is 'What maintenance remembers from one pass to the next; one row.';
+comment on table runledger.upkeep_state is
+  'What maintenance remembers from one pass to the next; one row.';
 comment on column runledger.upkeep_state.only_row is 'Always true: holds the table to one row.';
 comment on column runledger.upkeep_state.timeline is
   'The WAL timeline last seen. Another one means a fail-over: sequences may have gone back.';
 comment on column runledger.upkeep_state.timeline_since is 'When that timeline was first seen.';
-comment on column runledger.upkeep_state.tokens_lifted is 'How often the token sequence was lifted past a fail-over.';
+comment on column runledger.upkeep_state.tokens_lifted is
+  'How often the token sequence was lifted past a fail-over.';

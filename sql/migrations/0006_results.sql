@@ -1,78 +1,106 @@
--- 0006: the shapes that functions return, as named types: a parameter and a column of `returns table`
--- could not share a name.
+-- 0006: the shapes that functions return, as named types: a parameter and a column of `returns
+-- table` could not share a name.
 -- Lock: none, everything is new.
 
 create type runledger.enqueued_job as (
   job_id uuid, disposition text, status text, run_number integer);
-comment on type runledger.enqueued_job is 'Result of enqueue_job: disposition INSERTED or EXISTING.';
+comment on type runledger.enqueued_job is
+  'Result of enqueue_job: disposition INSERTED or EXISTING.';
 
 create type runledger.enqueued_item as (
   ordinal integer, job_id uuid, disposition text, status text, run_number integer, code text);
 comment on type runledger.enqueued_item is
-  'One row per item of enqueue_jobs: disposition INSERTED, EXISTING, CONFLICT or INVALID, and why in code.';
+  'One row per item of enqueue_jobs: disposition INSERTED, EXISTING, CONFLICT or INVALID, and why'
+  ' in code.';
 
 create type runledger.claimed_job as (
-  job_id uuid, lease_token bigint, job_type text, organization_id uuid, payload jsonb, checkpoint jsonb,
-  run_number integer, attempt integer, max_attempts integer, priority integer, timeout_seconds integer,
-  lease_expires_at timestamptz, workflow_run_id uuid, step_key text, inputs jsonb, inputs_omitted boolean,
+  job_id uuid, lease_token bigint, job_type text, organization_id uuid, payload jsonb,
+    checkpoint jsonb,
+  run_number integer, attempt integer, max_attempts integer, priority integer,
+    timeout_seconds integer,
+  lease_expires_at timestamptz, workflow_run_id uuid, step_key text, inputs jsonb,
+    inputs_omitted boolean,
   created_at timestamptz);
 comment on type runledger.claimed_job is
-  'A leased job as its worker sees it. lease_token is the proof every later call asks for; inputs is prerequisite step_key -> output.';
+  'A leased job as its worker sees it. lease_token is the proof every later call asks for; inputs'
+  ' is prerequisite step_key -> output.';
 
 create type runledger.started_job as (job_id uuid, disposition text);
 comment on type runledger.started_job is 'Result of start_jobs: disposition STARTED or LOST.';
 
-create type runledger.extended_lease as (job_id uuid, disposition text, lease_expires_at timestamptz);
-comment on type runledger.extended_lease is 'Result of heartbeat_jobs: disposition EXTENDED, CANCELED or LOST.';
+create type runledger.extended_lease as (
+  job_id uuid, disposition text, lease_expires_at timestamptz);
+comment on type runledger.extended_lease is
+  'Result of heartbeat_jobs: disposition EXTENDED, CANCELED or LOST.';
 
 create type runledger.finished_job as (
-  ordinal integer, job_id uuid, disposition text, replayed boolean, status text, next_run_at timestamptz, code text);
+  ordinal integer, job_id uuid, disposition text, replayed boolean, status text,
+    next_run_at timestamptz, code text);
 comment on type runledger.finished_job is
-  'One row per outcome of finish_jobs: SUCCEEDED, RETRY_SCHEDULED, DEAD_LETTERED, CONTINUED, RELEASED, LEASE_LOST or INVALID. '
-  'replayed: the same completion was recorded before. status: the status now. code: why, where there is a why.';
+  'One row per outcome of finish_jobs: SUCCEEDED, RETRY_SCHEDULED, DEAD_LETTERED, CONTINUED, '
+  'RELEASED, LEASE_LOST or INVALID. '
+  'replayed: the same completion was recorded before. status: the status now. code: why, where '
+  'there is a why.';
 
 create type runledger.canceled_job as (
   job_id uuid, disposition text, status text, lease_quiesces_at timestamptz);
 comment on type runledger.canceled_job is
-  'Result of cancel_job: disposition CANCELED or UNCHANGED; until lease_quiesces_at a handler may still be at work.';
+  'Result of cancel_job: disposition CANCELED or UNCHANGED; until lease_quiesces_at a handler may'
+  ' still be at work.';
 
-create type runledger.requeued_job as (job_id uuid, disposition text, status text, run_number integer);
-comment on type runledger.requeued_job is 'Result of requeue_job and redrive_dead_letters: disposition REQUEUED.';
+create type runledger.requeued_job as (
+  job_id uuid, disposition text, status text, run_number integer);
+comment on type runledger.requeued_job is
+  'Result of requeue_job and redrive_dead_letters: disposition REQUEUED.';
 
 create type runledger.replayed_job as (job_id uuid, disposition text);
-comment on type runledger.replayed_job is 'Result of replay_job: the new job, disposition INSERTED or EXISTING.';
+comment on type runledger.replayed_job is
+  'Result of replay_job: the new job, disposition INSERTED or EXISTING.';
 
 create type runledger.reaped_lease as (
   job_id uuid, job_type text, run_number integer, attempt integer, worker_id text, disposition text,
   next_run_at timestamptz, code text);
 comment on type runledger.reaped_lease is
-  'Result of reap_expired_leases: disposition RETRY_SCHEDULED, DEAD_LETTERED, RELEASED or DEFERRED.';
+  'Result of reap_expired_leases: disposition RETRY_SCHEDULED, DEAD_LETTERED, RELEASED or '
+  'DEFERRED.';
 
 create type runledger.progress_report as (
   job_id uuid, stage text, progress_done bigint, progress_total bigint, progress_pct numeric);
-comment on type runledger.progress_report is 'Result of report_progress: the merged values now stored.';
+comment on type runledger.progress_report is
+  'Result of report_progress: the merged values now stored.';
 
 create type runledger.job_definition as (
   job_type text, version integer, max_attempts integer, timeout_seconds integer, priority integer,
-  is_enabled boolean, disabled_reason text, is_paused boolean, paused_reason text, max_concurrency integer,
-  retry_base_ms integer, retry_max_ms integer, retry_delays_ms jsonb, created_at timestamptz, updated_at timestamptz);
+  is_enabled boolean, disabled_reason text, is_paused boolean, paused_reason text,
+    max_concurrency integer,
+  retry_base_ms integer, retry_max_ms integer, retry_delays_ms jsonb, created_at timestamptz,
+    updated_at timestamptz);
 comment on type runledger.job_definition is 'A job type as define_job takes it, with its switches.';
 
 create type runledger.job_record as (
-  job_id uuid, job_type text, organization_id uuid, status text, priority integer, run_number integer,
-  attempt integer, max_attempts integer, timeout_seconds integer, next_run_at timestamptz, worker_id text,
-  lease_expires_at timestamptz, last_heartbeat_at timestamptz, started_at timestamptz, finished_at timestamptz,
-  stage text, progress_done bigint, progress_total bigint, progress_pct numeric, idempotency_key text,
-  status_reason text, last_error_code text, last_error_message text, workflow_run_id uuid, schedule_id uuid,
+  job_id uuid, job_type text, organization_id uuid, status text, priority integer,
+    run_number integer,
+  attempt integer, max_attempts integer, timeout_seconds integer, next_run_at timestamptz,
+    worker_id text,
+  lease_expires_at timestamptz, last_heartbeat_at timestamptz, started_at timestamptz,
+    finished_at timestamptz,
+  stage text, progress_done bigint, progress_total bigint, progress_pct numeric,
+    idempotency_key text,
+  status_reason text, last_error_code text, last_error_message text, workflow_run_id uuid,
+    schedule_id uuid,
   scheduled_for timestamptz, payload jsonb, checkpoint jsonb, output jsonb, created_at timestamptz,
   updated_at timestamptz);
 comment on type runledger.job_record is 'Everything about a job; result of get_job.';
 
 create type runledger.job_summary as (
-  job_id uuid, job_type text, organization_id uuid, status text, priority integer, run_number integer,
-  attempt integer, max_attempts integer, next_run_at timestamptz, worker_id text, lease_expires_at timestamptz,
-  started_at timestamptz, finished_at timestamptz, stage text, progress_done bigint, progress_total bigint,
-  progress_pct numeric, status_reason text, last_error_code text, workflow_run_id uuid, created_at timestamptz,
+  job_id uuid, job_type text, organization_id uuid, status text, priority integer,
+    run_number integer,
+  attempt integer, max_attempts integer, next_run_at timestamptz, worker_id text,
+    lease_expires_at timestamptz,
+  started_at timestamptz, finished_at timestamptz, stage text, progress_done bigint,
+    progress_total bigint,
+  progress_pct numeric, status_reason text, last_error_code text, workflow_run_id uuid,
+    created_at timestamptz,
   updated_at timestamptz);
 comment on type runledger.job_summary is 'A job without its JSON bodies; result of list_jobs.';
 
@@ -81,7 +109,8 @@ comment on type runledger.job_body is 'The JSON bodies of a job; result of job_p
 
 create type runledger.runtime_config_record as (
   job_type text, schema_version integer, config jsonb, updated_by text, updated_at timestamptz);
-comment on type runledger.runtime_config_record is 'Result of runtime_config and set_runtime_config.';
+comment on type runledger.runtime_config_record is
+  'Result of runtime_config and set_runtime_config.';
 
 create type runledger.idle_report as (worker_id text, next_due_at timestamptz);
 comment on type runledger.idle_report is
@@ -89,18 +118,21 @@ comment on type runledger.idle_report is
 
 create type runledger.upkeep_report as (task text, affected bigint, more boolean);
 comment on type runledger.upkeep_report is
-  'One row per task of run_maintenance: how many rows it dealt with, and whether it should be called again at once.';
+  'One row per task of run_maintenance: how many rows it dealt with, and whether it should be '
+  'called again at once.';
 
 create type runledger.fsck_finding as (
   invariant text, severity text, object text, detail jsonb, repair text);
 comment on type runledger.fsck_finding is
-  'A violated invariant: its id, ERROR or WARN, what it is about, safe values, and the statement that repairs it.';
+  'A violated invariant: its id, ERROR or WARN, what it is about, safe values, and the statement '
+  'that repairs it.';
 
 create type runledger.error_code as (code text, sqlstate text, message text, hint text);
 comment on type runledger.error_code is 'One line of error_codes().';
 
 create type runledger.schema_state as (
-  migration_head integer, contract integer, package_version text, functions_sha256 text, server_version text);
+  migration_head integer, contract integer, package_version text, functions_sha256 text,
+    server_version text);
 comment on type runledger.schema_state is 'Result of schema_info().';
 
 create type runledger.changed_job as (job_id uuid, disposition text, status text);
@@ -108,7 +140,8 @@ comment on type runledger.changed_job is
   'Result of correct_payload (CORRECTED or UNCHANGED) and redact_job (REDACTED or UNCHANGED).';
 
 create type runledger._settlement as (
-  ordinal integer, job_id uuid, run_number integer, attempt integer, lease_token bigint, disposition text,
+  ordinal integer, job_id uuid, run_number integer, attempt integer, lease_token bigint,
+    disposition text,
   kind runledger.job_failure_kind, code text, message text, reason text, refund boolean,
   delay_ms bigint, next_run_at timestamptz, timing_source text, not_before timestamptz,
   output jsonb, checkpoint jsonb, done bigint, total bigint, note jsonb);
@@ -117,9 +150,11 @@ comment on type runledger._settlement is
 
 create type runledger._enqueue_item as (
   ordinal integer, id uuid, job_type text, organization_id uuid, payload jsonb, priority integer,
-  max_attempts integer, timeout_seconds integer, run_at timestamptz, idempotency_key text, stage text,
+  max_attempts integer, timeout_seconds integer, run_at timestamptz, idempotency_key text,
+    stage text,
   request jsonb, code text);
-comment on type runledger._enqueue_item is 'One decoded item of enqueue_jobs; code says why it is refused. Internal.';
+comment on type runledger._enqueue_item is
+  'One decoded item of enqueue_jobs; code says why it is refused. Internal.';
 
 create type runledger._pick as (priorities integer[], due_ats timestamptz[], ids uuid[]);
 comment on type runledger._pick is 'Ready jobs, locked, in claim order. Internal.';
@@ -132,7 +167,8 @@ comment on type runledger._mark is
 
 create type runledger._outcome as (
   ordinal integer, job_id uuid, lease_token bigint, outcome text, kind text, error_code text,
-  error_message text, not_before timestamptz, reason text, delay_ms bigint, output jsonb, checkpoint jsonb, done bigint,
+  error_message text, not_before timestamptz, reason text, delay_ms bigint, output jsonb,
+    checkpoint jsonb, done bigint,
   total bigint, code text);
 comment on type runledger._outcome is
   'One decoded outcome of finish_jobs; code says why it is refused. Internal.';
@@ -150,5 +186,6 @@ create type runledger._held_job as (
   last_disposition text, release_count integer, progress_done bigint, progress_total bigint,
   workflow_run_id uuid);
 comment on type runledger._held_job is
-  'What a decision about a lease needs to know of its job: no JSON, so nothing is fetched from TOAST. '
+  'What a decision about a lease needs to know of its job: no JSON, so nothing is fetched from '
+  'TOAST. '
   'Internal.';

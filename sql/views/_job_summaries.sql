@@ -5,4 +5,5 @@ create or replace view runledger._job_summaries as
          q.status_reason, q.last_error_code, q.workflow_run_id, q.created_at, q.updated_at
     from runledger.job_queue as q;
 
-comment on view runledger._job_summaries is 'Jobs in the shape of job_summary. Internal: read the view jobs.';
+comment on view runledger._job_summaries is
+  'Jobs in the shape of job_summary. Internal: read the view jobs.';

@@ -9,4 +9,5 @@ as $$
     then (_as_bigint.value)::bigint end
 $$;
 
-comment on function runledger._as_bigint(jsonb) is 'An integer of 64 bits out of a batch item, NULL if it is none.';
+comment on function runledger._as_bigint(jsonb) is
+  'An integer of 64 bits out of a batch item, NULL if it is none.';

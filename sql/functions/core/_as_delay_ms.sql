@@ -14,4 +14,5 @@ end
 $$;
 
 comment on function runledger._as_delay_ms(jsonb) is
-  'A delay in milliseconds out of a batch item (none: 0), NULL if it is negative, too long or no delay.';
+  'A delay in milliseconds out of a batch item (none: 0), NULL if it is negative, too long or no '
+  'delay.';

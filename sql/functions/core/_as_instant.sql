@@ -1,5 +1,5 @@
--- PostgreSQL 15 cannot ask whether a text is a timestamp: try it. Without an offset it would depend on
--- the time zone of the session, so one is demanded.
+-- PostgreSQL 15 cannot ask whether a text is a timestamp: try it. Without an offset it would depend
+-- on the time zone of the session, so one is demanded.
 create or replace function runledger._as_instant(value jsonb)
 returns timestamptz
 language plpgsql stable parallel safe

@@ -7,4 +7,5 @@ as $$
     then runledger._as_bigint(_as_integer.value)::integer end
 $$;
 
-comment on function runledger._as_integer(jsonb) is 'An integer of 32 bits out of a batch item, NULL if it is none.';
+comment on function runledger._as_integer(jsonb) is
+  'An integer of 32 bits out of a batch item, NULL if it is none.';

@@ -12,4 +12,5 @@ begin
 end
 $$;
 
-comment on function runledger._check_batch(jsonb) is 'Raise job.invalid_batch unless it is an array within the limits.';
+comment on function runledger._check_batch(jsonb) is
+  'Raise job.invalid_batch unless it is an array within the limits.';

@@ -5,4 +5,5 @@ as $$
   select _has_only.item - _has_only.fields = '{}'
 $$;
 
-comment on function runledger._has_only(jsonb, text[]) is 'Whether an object has no field beyond these.';
+comment on function runledger._has_only(jsonb, text[]) is
+  'Whether an object has no field beyond these.';

@@ -4,13 +4,18 @@ returns table (name text, value bigint, unit text, meaning text)
 language sql immutable parallel safe
 as $$
   values
-  ('payload_bytes',      262144::bigint, 'bytes',   'payload, output, checkpoint of a job, as JSON text'),
-  ('inputs_bytes',         1048576, 'bytes',   'inputs handed out with a claim; above it they are paged by step_inputs'),
-  ('metadata_bytes',         65536, 'bytes',   'metadata of a workflow run, runtime config, metadata of a worker'),
+  ('payload_bytes',      262144::bigint, 'bytes',
+   'payload, output, checkpoint of a job, as JSON text'),
+  ('inputs_bytes',         1048576, 'bytes',
+   'inputs handed out with a claim; above it they are paged by step_inputs'),
+  ('metadata_bytes',         65536, 'bytes',
+   'metadata of a workflow run, runtime config, metadata of a worker'),
   ('log_payload_bytes',      16384, 'bytes',   'payload of a log line'),
   ('text_bytes',              8192, 'bytes',   'log message, error message (cut), reason'),
-  ('name_bytes',               200, 'bytes',   'job type, worker id, stage, error code, step key, schedule name'),
-  ('key_bytes',                512, 'bytes',   'idempotency key, replay key, active key, mutation key'),
+  ('name_bytes',               200, 'bytes',
+   'job type, worker id, stage, error code, step key, schedule name'),
+  ('key_bytes',                512, 'bytes',
+   'idempotency key, replay key, active key, mutation key'),
   ('json_depth',                64, 'levels',  'nesting of any JSON value'),
   ('batch_items',            10000, 'items',   'items of one batch call'),
   ('batch_bytes',         33554432, 'bytes',   'one batch call'),
@@ -20,9 +25,11 @@ as $$
   ('timeout_seconds',      2592000, 'seconds', 'time a handler may take; at least 1'),
   ('max_attempts',           10000, 'attempts','attempts of one run; at least 1'),
   ('max_concurrency',       100000, 'jobs',    'fleet-wide limit of a job type'),
-  ('horizon_days',            3650, 'days',    'how far ahead run_at, a delay or not_before may lie'),
+  ('horizon_days',            3650, 'days',
+   'how far ahead run_at, a delay or not_before may lie'),
   ('releases',                 100, 'releases','releases in one run that refund the attempt'),
-  ('priorities_marked',         16, 'lanes',   'priorities for which a claim remembers where it left off'),
+  ('priorities_marked',         16, 'lanes',
+   'priorities for which a claim remembers where it left off'),
   ('idle_seconds',            3600, 'seconds', 'how far ahead a worker may say that it is idle'),
   ('worker_types',            1000, 'types',   'job types of one claim or of one worker')
 $$;

@@ -11,7 +11,8 @@ begin
     from runledger.error_codes() as e
    where e.code = _raise.code;
   if not found then
-    perform runledger._raise('internal.unknown_error_code', jsonb_build_object('raised', _raise.code));
+    perform runledger._raise('internal.unknown_error_code', jsonb_build_object(
+      'raised', _raise.code));
   end if;
   raise exception using
     errcode = v_error.sqlstate,
@@ -21,4 +22,5 @@ begin
 end
 $$;
 
-comment on function runledger._raise(text, jsonb) is 'Raise the error of that code; detail must be safe to log.';
+comment on function runledger._raise(text, jsonb) is
+  'Raise the error of that code; detail must be safe to log.';

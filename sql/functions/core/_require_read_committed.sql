@@ -12,4 +12,5 @@ begin
 end
 $$;
 
-comment on function runledger._require_read_committed(text) is 'Raise that code above READ COMMITTED.';
+comment on function runledger._require_read_committed(text) is
+  'Raise that code above READ COMMITTED.';

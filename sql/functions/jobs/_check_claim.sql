@@ -13,7 +13,8 @@ begin
       jsonb_build_object('max_types', runledger._limit('worker_types')));
   end if;
   perform runledger._check_count(_check_claim.max_jobs, 'max_jobs', 'job.invalid_limit');
-  if coalesce(_check_claim.lease_seconds, 0) not between 1 and runledger._limit('lease_seconds') then
+  if coalesce(_check_claim.lease_seconds, 0)
+    not between 1 and runledger._limit('lease_seconds') then
     perform runledger._raise('job.invalid_lease_duration', jsonb_build_object(
       'lease_seconds', _check_claim.lease_seconds, 'max', runledger._limit('lease_seconds')));
   end if;

@@ -11,4 +11,5 @@ begin
 end
 $$;
 
-comment on function runledger._check_reason(text, boolean) is 'Raise job.invalid_reason unless it is a proper reason.';
+comment on function runledger._check_reason(text, boolean) is
+  'Raise job.invalid_reason unless it is a proper reason.';

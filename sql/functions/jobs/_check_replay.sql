@@ -15,4 +15,5 @@ begin
 end
 $$;
 
-comment on function runledger._check_replay(text, text) is 'Raise unless these are proper arguments of a replay.';
+comment on function runledger._check_replay(text, text) is
+  'Raise unless these are proper arguments of a replay.';

@@ -1,5 +1,5 @@
--- One item of enqueue_jobs, decoded; what is wrong with it stands in code. A field that is JSON null
--- counts as left out, but for payload, which may be null.
+-- One item of enqueue_jobs, decoded; what is wrong with it stands in code. A field that is JSON
+-- null counts as left out, but for payload, which may be null.
 create or replace function runledger._decode_enqueue(item jsonb, ordinal integer, now timestamptz)
 returns runledger._enqueue_item
 language plpgsql stable
@@ -25,7 +25,8 @@ begin
   v_item.stage := case when v_given ? 'stage' then runledger._as_text(v_given -> 'stage')
                        else 'queued' end;
   v_item.code := case
-    when not runledger._has_only(v_given, '{job_type,organization_id,priority,max_attempts,timeout_seconds,run_at,idempotency_key,stage}')
+    when not runledger._has_only(v_given, '{job_type,organization_id,priority,max_attempts,'
+      'timeout_seconds,run_at,idempotency_key,stage}')
       then 'job.unknown_field'
     when v_item.job_type is null then 'job.invalid_job_type'
     when v_given ? 'organization_id' and v_item.organization_id is null

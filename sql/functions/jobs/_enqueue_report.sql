@@ -1,5 +1,5 @@
--- What became of each item of a batch. Keys are looked up in two branches: only a plain equality uses
--- the partial unique indexes.
+-- What became of each item of a batch. Keys are looked up in two branches: only a plain equality
+-- uses the partial unique indexes.
 create or replace function runledger._enqueue_report(
   items runledger._enqueue_item[], inserted uuid[])
 returns runledger.enqueued_item[]

@@ -1,5 +1,6 @@
 -- The request as made, not as resolved: a setting left out stays NULL, so that a later change of a
--- default is no conflict. Compared as jsonb: 1 = 1.0, key order is nothing, instants in microseconds.
+-- default is no conflict. Compared as jsonb: 1 = 1.0, key order is nothing, instants in
+-- microseconds.
 create or replace function runledger._enqueue_request(
   payload jsonb, priority integer, max_attempts integer, timeout_seconds integer,
   run_at timestamptz, stage text)
@@ -12,5 +13,6 @@ as $$
     'run_at', to_char(run_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
 $$;
 
-comment on function runledger._enqueue_request(jsonb, integer, integer, integer, timestamptz, text) is
+comment on function runledger._enqueue_request(
+  jsonb, integer, integer, integer, timestamptz, text) is
   'The canonical request of a keyed enqueue, kept to tell a retry from a conflict.';

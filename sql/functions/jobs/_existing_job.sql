@@ -11,6 +11,7 @@ declare
   v_run_number integer;
   v_same boolean;
 begin
+  perform runledger._require_read_committed('job.idempotency_unsupported_isolation');
   if _existing_job.organization_id is null then
     select q.id, q.status, q.run_number,
            runledger._same_request(q.enqueue_request, _existing_job.request)
@@ -36,4 +37,5 @@ end
 $$;
 
 comment on function runledger._existing_job(text, uuid, text, jsonb) is
-  'The job with that idempotency key, job_id NULL if there is none; raises job.idempotency_conflict.';
+  'The job with that idempotency key, job_id NULL if there is none; raises '
+  'job.idempotency_conflict.';

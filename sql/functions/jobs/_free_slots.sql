@@ -1,8 +1,8 @@
--- How many more jobs of a type may be leased over the whole fleet. Counted from the leases that live,
--- and from canceled handlers that may still be at work; a counter on its own would drift. The lock
--- makes count and claim one step; a row lock on the definition would deadlock with enqueue. Whoever
--- finds it taken skips the type this time. The count is a statement of its own, so that it sees what
--- the last holder of the lock committed.
+-- How many more jobs of a type may be leased over the whole fleet. Counted from the leases that
+-- live, and from canceled handlers that may still be at work; a counter on its own would drift. The
+-- lock makes count and claim one step; a row lock on the definition would deadlock with enqueue.
+-- Whoever finds it taken skips the type this time. The count is a statement of its own, so that it
+-- sees what the last holder of the lock committed.
 create or replace function runledger._free_slots(
   job_type text, max_concurrency integer, now timestamptz)
 returns integer

@@ -5,4 +5,5 @@ as $$
   select _horizon.now + make_interval(days => runledger._limit('horizon_days')::integer)
 $$;
 
-comment on function runledger._horizon(timestamptz) is 'The last instant that run_at, a delay or not_before may name.';
+comment on function runledger._horizon(timestamptz) is
+  'The last instant that run_at, a delay or not_before may name.';

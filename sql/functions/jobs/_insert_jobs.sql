@@ -1,6 +1,6 @@
--- Insert what is new of a decoded batch. Of several items with one key the first is inserted. Rows go
--- in by (type, tenant, key), so that two batches with the same keys wait for each other and do not
--- deadlock; ids were drawn in the order of the items, so claims keep that order.
+-- Insert what is new of a decoded batch. Of several items with one key the first is inserted. Rows
+-- go in by (type, tenant, key), so that two batches with the same keys wait for each other and do
+-- not deadlock; ids were drawn in the order of the items, so claims keep that order.
 create or replace function runledger._insert_jobs(items runledger._enqueue_item[], now timestamptz)
 returns uuid[]
 language plpgsql volatile

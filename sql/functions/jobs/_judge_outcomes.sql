@@ -1,6 +1,6 @@
 -- The verdict on each decoded outcome. The caller holds the job rows locked and has read the clock
--- after that: a lease that ran out while it waited is lost. Success, the common case, is judged in the
--- statement itself; the rest goes to a function each.
+-- after that: a lease that ran out while it waited is lost. Success, the common case, is judged in
+-- the statement itself; the rest goes to a function each.
 create or replace function runledger._judge_outcomes(
   outcomes runledger._outcome[], now timestamptz)
 returns setof runledger._verdict
@@ -47,7 +47,8 @@ begin
     from judged as j
    cross join lateral (select case
       when j.problem is not null then
-        row(j.ordinal, j.job_id, 'INVALID', false, j.status, null, j.problem)::runledger.finished_job
+        row(j.ordinal, j.job_id, 'INVALID', false, j.status, null, j.problem
+        )::runledger.finished_job
       when j.is_live then
         row(j.ordinal, j.job_id, (j.settlement).disposition, false,
             case when (j.settlement).disposition in ('SUCCEEDED', 'DEAD_LETTERED')

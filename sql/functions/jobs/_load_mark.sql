@@ -1,8 +1,8 @@
--- Where the last claim of this session left off. Under a snapshot that somebody holds, index entries of
--- claimed jobs cannot be removed and each claim would walk over all of them; so it starts behind what
--- it took last. The mark lives in a session setting: a row would bloat under that same snapshot, and
--- nothing but cost depends on it. It is good for one second and for the same types; then, and whenever
--- it yields less than was wanted, a claim looks from the very start.
+-- Where the last claim of this session left off. Under a snapshot that somebody holds, index
+-- entries of claimed jobs cannot be removed and each claim would walk over all of them; so it
+-- starts behind what it took last. The mark lives in a session setting: a row would bloat under
+-- that same snapshot, and nothing but cost depends on it. It is good for one second and for the
+-- same types; then, and whenever it yields less than was wanted, a claim looks from the very start.
 create or replace function runledger._load_mark(scope text, now timestamptz)
 returns runledger._mark
 language plpgsql stable

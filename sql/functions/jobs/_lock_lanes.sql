@@ -1,5 +1,6 @@
--- The lanes of several types, merged in claim order: candidates are read without locks, then locked.
--- Others may hold some of them, so more are read than wanted, and again more if that was not enough.
+-- The lanes of several types, merged in claim order: candidates are read without locks, then
+-- locked. Others may hold some of them, so more are read than wanted, and again more if that was
+-- not enough.
 create or replace function runledger._lock_lanes(
   job_types text[], priority integer, from_at timestamptz, from_id uuid, max_jobs integer,
   now timestamptz)

@@ -1,5 +1,6 @@
--- The first ready jobs of one priority, locked, in order, from a position on. What it costs depends on
--- max_jobs and the number of types, never on how many rows are ready, delayed, finished or unhandled.
+-- The first ready jobs of one priority, locked, in order, from a position on. What it costs depends
+-- on max_jobs and the number of types, never on how many rows are ready, delayed, finished or
+-- unhandled.
 create or replace function runledger._lock_ready(
   job_types text[], priority integer, from_at timestamptz, from_id uuid, max_jobs integer,
   now timestamptz)

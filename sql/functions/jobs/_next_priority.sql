@@ -1,6 +1,6 @@
--- The highest priority strictly between two bounds that has a pending job, of one type or of any. One
--- index probe: this is how a claim skips the delayed jobs of higher priority on every server version
--- (only PostgreSQL 18 skips by itself).
+-- The highest priority strictly between two bounds that has a pending job, of one type or of any.
+-- One index probe: this is how a claim skips the delayed jobs of higher priority on every server
+-- version (only PostgreSQL 18 skips by itself).
 create or replace function runledger._next_priority(job_type text, below bigint, above bigint)
 returns integer
 language plpgsql stable

@@ -1,6 +1,6 @@
--- Lock what a claim will take: paused types are left out, types with a limit give at most their free
--- slots, in type order. Jobs that were locked but lost the merge stay pending and are free again at
--- commit.
+-- Lock what a claim will take: paused types are left out, types with a limit give at most their
+-- free slots, in type order. Jobs that were locked but lost the merge stay pending and are free
+-- again at commit.
 create or replace function runledger._pick_jobs(
   job_types text[], max_jobs integer, now timestamptz)
 returns uuid[]
@@ -16,7 +16,8 @@ declare
 begin
   select array_agg(d.job_type order by d.job_type) filter (where d.max_concurrency is null),
          array_agg(d.job_type order by d.job_type) filter (where d.max_concurrency is not null),
-         array_agg(d.max_concurrency order by d.job_type) filter (where d.max_concurrency is not null)
+         array_agg(d.max_concurrency order by d.job_type)
+           filter (where d.max_concurrency is not null)
     into v_open, v_limited, v_limits
     from runledger.job_definitions as d
    where d.job_type = any (_pick_jobs.job_types) and not d.is_paused;

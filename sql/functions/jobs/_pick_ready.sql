@@ -1,7 +1,7 @@
--- Lock up to max_jobs ready jobs of these types: priority by priority, oldest due first. Starts behind
--- the mark of this session; what lies between marked priorities is always read, so a job of a new
--- priority is never overlooked. If the marks yield less than wanted, the index is read from its start
--- in the same call. Its loops end with the priorities that have pending jobs.
+-- Lock up to max_jobs ready jobs of these types: priority by priority, oldest due first. Starts
+-- behind the mark of this session; what lies between marked priorities is always read, so a job of
+-- a new priority is never overlooked. If the marks yield less than wanted, the index is read from
+-- its start in the same call. Its loops end with the priorities that have pending jobs.
 create or replace function runledger._pick_ready(
   job_types text[], max_jobs integer, now timestamptz)
 returns runledger._pick
@@ -15,6 +15,7 @@ declare
   v_left runledger._mark;
   v_all runledger._pick;
   v_one runledger._pick;
+  v_slack interval := '0';
   v_below bigint;
   v_next integer;
   v_nth integer;
@@ -32,7 +33,7 @@ begin
       exit when v_next is null;
       v_marked := v_next is not distinct from v_mark.priorities[v_nth];
       v_one := runledger._lock_ready(_pick_ready.job_types, v_next,
-        case when v_marked then v_mark.due_ats[v_nth] else '-infinity' end,
+        case when v_marked then v_mark.due_ats[v_nth] - v_slack else '-infinity' end,
         case when v_marked then v_mark.ids[v_nth] else '00000000-0000-0000-0000-000000000000' end,
         _pick_ready.max_jobs - cardinality(v_all.ids), _pick_ready.now);
       if v_one.ids is not null then
@@ -40,14 +41,19 @@ begin
                      v_all.ids || v_one.ids)::runledger._pick;
       end if;
       v_left := runledger._move_mark(v_left, v_next,
-        coalesce(v_one.due_ats[cardinality(v_one.ids)], case when v_marked then v_mark.due_ats[v_nth] end),
+        coalesce(v_one.due_ats[cardinality(v_one.ids)],
+          case when v_marked then v_mark.due_ats[v_nth] end),
         coalesce(v_one.ids[cardinality(v_one.ids)], case when v_marked then v_mark.ids[v_nth] end));
       v_below := v_next;
       v_nth := v_nth + v_marked::integer;
       exit when cardinality(v_all.ids) >= _pick_ready.max_jobs;
     end loop;
-    exit when cardinality(v_all.ids) >= _pick_ready.max_jobs or v_mark.scope is null;
-    v_mark := null;
+    exit when cardinality(v_all.ids) >= _pick_ready.max_jobs or v_mark.scope is null
+      or v_slack > '0';
+    if cardinality(v_all.ids) = 0 then
+      v_mark := null;
+    end if;
+    v_slack := '100 ms';
   end loop;
   v_left.priorities := v_left.priorities || v_mark.priorities[v_nth:];
   v_left.due_ats := v_left.due_ats || v_mark.due_ats[v_nth:];

@@ -1,6 +1,6 @@
--- How expired leases end. An unstarted prestart claim costs nothing; the last attempt is a dead letter;
--- the rest is tried again after the delay. note tells whether the handler's heartbeat ever ran: if it
--- did not, an event loop was probably blocked.
+-- How expired leases end. An unstarted prestart claim costs nothing; the last attempt is a dead
+-- letter; the rest is tried again after the delay. note tells whether the handler's heartbeat ever
+-- ran: if it did not, an event loop was probably blocked.
 create or replace function runledger._reap_verdicts(
   job_ids uuid[], retry_delay interval, now timestamptz)
 returns runledger._settlement[]
@@ -11,15 +11,19 @@ declare
   v_delay_ms constant bigint := extract(epoch from _reap_verdicts.retry_delay) * 1000;
 begin
   select array_agg(row(row_number, q.id, q.run_number, q.attempt, q.lease_token, v.disposition,
-           case when v.disposition <> 'RELEASED' then 'LEASE_EXPIRED' end::runledger.job_failure_kind,
+           case when v.disposition <> 'RELEASED'
+             then 'LEASE_EXPIRED' end::runledger.job_failure_kind,
            case when v.disposition <> 'RELEASED' then 'job.lease_expired' end,
-           case when v.disposition <> 'RELEASED' then 'the lease ended without a word of its worker' end,
+           case when v.disposition <> 'RELEASED'
+             then 'the lease ended without a word of its worker' end,
            case when v.disposition = 'RELEASED' then 'LEASE_EXPIRED_BEFORE_RUNNING_PERSISTED' end,
            v.disposition = 'RELEASED',
            case v.disposition when 'RETRY_SCHEDULED' then v_delay_ms when 'RELEASED' then 0 end,
-           case v.disposition when 'RETRY_SCHEDULED' then _reap_verdicts.now + _reap_verdicts.retry_delay
+           case v.disposition when 'RETRY_SCHEDULED'
+             then _reap_verdicts.now + _reap_verdicts.retry_delay
              when 'RELEASED' then _reap_verdicts.now end,
-           case when v.disposition = 'RETRY_SCHEDULED' then 'REAPER' end, null, null, null, null, null,
+           case when v.disposition = 'RETRY_SCHEDULED' then 'REAPER' end, null, null, null, null,
+             null,
            case when v.disposition <> 'RELEASED' then jsonb_build_object(
              'started_without_renewal_heartbeat', q.last_heartbeat_at <= a.started_at) end
          )::runledger._settlement order by row_number)

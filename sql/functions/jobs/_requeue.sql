@@ -1,5 +1,5 @@
--- Start a new run of jobs whose rows the caller has locked and checked. The event is written with the
--- run that ends.
+-- Start a new run of jobs whose rows the caller has locked and checked. The event is written with
+-- the run that ends.
 create or replace function runledger._requeue(
   job_ids uuid[], reason text, reset_state boolean, kind text)
 returns setof runledger.requeued_job

@@ -1,5 +1,6 @@
--- Exponential from the second step of the base (5 s: 10, 20, 40 …), capped, with up to half a second of
--- jitter either way that is always the same for a job. The exponent is clamped before it is used.
+-- Exponential from the second step of the base (5 s: 10, 20, 40 ...), capped, with up to half a
+-- second of jitter either way that is always the same for a job. The exponent is clamped before it
+-- is used.
 create or replace function runledger._retry_delay_ms(
   definition runledger.job_definitions, job_id uuid, attempt integer, error_code text)
 returns bigint

@@ -6,4 +6,5 @@ as $$
   select _same_request.stored = _same_request.request or _same_request.stored ? '_redacted'
 $$;
 
-comment on function runledger._same_request(jsonb, jsonb) is 'Whether a keyed request repeats the stored one.';
+comment on function runledger._same_request(jsonb, jsonb) is
+  'Whether a keyed request repeats the stored one.';

@@ -5,6 +5,7 @@ returns void
 language plpgsql volatile
 as $$
 begin
+  perform runledger._close_attempts(_settle.settlements, _settle.now);
   with s as materialized (
     select x.* from unnest(_settle.settlements) as x
   ), job as (
@@ -15,7 +16,8 @@ begin
            last_lease_token = case when s.disposition = 'RELEASED' then s.lease_token end,
            last_disposition = case when s.disposition = 'RELEASED' then 'RELEASED' end,
            next_run_at = coalesce(s.next_run_at, q.next_run_at),
-           finished_at = case when s.disposition in ('SUCCEEDED', 'DEAD_LETTERED') then _settle.now end,
+           finished_at = case when s.disposition in ('SUCCEEDED', 'DEAD_LETTERED')
+                              then _settle.now end,
            attempt = case when s.disposition = 'CONTINUED' then 0
                           when s.refund then q.attempt - 1 else q.attempt end,
            run_number = q.run_number + (s.disposition = 'CONTINUED')::integer,
@@ -35,22 +37,6 @@ begin
      where q.id = s.job_id
     returning q.id, q.job_type, q.organization_id, q.status, q.run_number, q.attempt, q.payload,
               q.checkpoint, s.code, s.message
-  ), closed as (
-    update runledger.job_attempts as a
-       set finished_at = _settle.now, disposition = s.disposition, outcome = s.kind,
-           error_code = s.code, error_message = s.message,
-           retry_delay_ms = case when s.disposition = 'RETRY_SCHEDULED' then s.delay_ms end,
-           requested_retry_not_before = s.not_before,
-           effective_next_run_at = case when s.disposition = 'RETRY_SCHEDULED' then s.next_run_at end,
-           retry_timing_source = s.timing_source
-      from s
-     where a.job_id = s.job_id and a.run_number = s.run_number and a.attempt = s.attempt
-       and not s.refund
-  ), refunded as (
-    delete from runledger.job_attempts as a
-     using s
-     where a.job_id = s.job_id and a.run_number = s.run_number and a.attempt = s.attempt
-       and s.refund
   ), lettered as (
     insert into runledger.job_dead_letters as d
       (job_id, job_type, organization_id, run_number, attempt, error_code, error_message,

@@ -1,6 +1,6 @@
 -- Settle one by one, each on its own: a row that cannot be settled is put off and does not keep the
--- others. At most 24 subtransactions a call: beyond 64 every reader of the server pays. What is left
--- over is still expired at the next call.
+-- others. At most 24 subtransactions a call: beyond 64 every reader of the server pays. What is
+-- left over is still expired at the next call.
 create or replace function runledger._settle_apart(
   settlements runledger._settlement[], retry_delay interval, now timestamptz)
 returns runledger._settlement[]

@@ -1,4 +1,5 @@
--- Both switches of a job type. Turning one to where it is writes nothing and keeps who did it and why.
+-- Both switches of a job type. Turning one to where it is writes nothing and keeps who did it and
+-- why.
 create or replace function runledger._switch_definition(
   job_type text, switch text, turned_on boolean, reason text)
 returns runledger.job_definition
@@ -13,7 +14,8 @@ begin
        set is_enabled = _switch_definition.turned_on, updated_at = v_now,
            disabled_at = case when not _switch_definition.turned_on then v_now end,
            disabled_by = case when not _switch_definition.turned_on then runledger._caller() end,
-           disabled_reason = case when not _switch_definition.turned_on then _switch_definition.reason end
+           disabled_reason = case when not _switch_definition.turned_on
+             then _switch_definition.reason end
      where d.job_type = _switch_definition.job_type
        and d.is_enabled <> _switch_definition.turned_on;
   else
@@ -35,4 +37,5 @@ end
 $$;
 
 comment on function runledger._switch_definition(text, text, boolean, text) is
-  'Turn a switch (enabled or paused) of a job type; records role, time and reason of an off or a pause.';
+  'Turn a switch (enabled or paused) of a job type; records role, time and reason of an off or a '
+  'pause.';

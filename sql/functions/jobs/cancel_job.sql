@@ -1,6 +1,6 @@
--- Cancel a job that is not finished. A handler that runs learns of it at its next heartbeat; until it
--- says that it is quiet, or its lease would have ended, it still fills a concurrency slot and the job
--- cannot be requeued.
+-- Cancel a job that is not finished. A handler that runs learns of it at its next heartbeat; until
+-- it says that it is quiet, or its lease would have ended, it still fills a concurrency slot and
+-- the job cannot be requeued.
 --
 -- Locks:  the job row.
 -- Writes: job_queue, job_attempts, job_events; nothing for a canceled job.

@@ -6,7 +6,8 @@
 -- Writes: job_queue, job_attempts, job_events.
 -- Raises: RL010 for each argument out of range, RL013 job.claim_unsupported_isolation.
 --
--- The settings keep plans to index scans: a plan made while the table was small must not outlive it.
+-- The settings keep plans to index scans: a plan made while the table was small must not outlive
+-- it.
 create or replace function runledger.claim_jobs(
   worker_id     text,
   job_types     text[],
@@ -67,7 +68,8 @@ end
 $$;
 
 comment on function runledger.claim_jobs(text, text[], integer, integer, boolean) is
-  'Lease up to max_jobs due jobs of these types for lease_seconds; no rows when there is nothing to '
+  'Lease up to max_jobs due jobs of these types for lease_seconds; no rows when there is nothing '
+  'to '
   'do. Every later call about a job takes its job_id and lease_token. Call heartbeat_jobs before '
   'lease_expires_at. prestart => true leaves the handler to be started by start_jobs: a claim that '
   'was never started costs no attempt when its lease ends.';

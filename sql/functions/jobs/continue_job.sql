@@ -3,7 +3,8 @@
 -- Locks:  the job row.
 -- Writes: job_queue, job_attempts, job_events.
 -- Raises: RL001 job.not_found, RL003 job.lease_owner_mismatch or job.canceled,
---         RL010 job.invalid_continuation_delay, job.invalid_completion_progress, RL011 for checkpoint,
+--         RL010 job.invalid_continuation_delay, job.invalid_completion_progress,
+--         RL011 for checkpoint,
 --         RL004 job.workflow_handler_continuation_not_enabled.
 create or replace function runledger.continue_job(
   job_id uuid, lease_token bigint, delay interval default '0', checkpoint jsonb default null,
@@ -22,5 +23,6 @@ end
 $$;
 
 comment on function runledger.continue_job(uuid, bigint, interval, jsonb, bigint, bigint) is
-  'End a lease with a fresh run of the same job after delay: run_number + 1, attempt 0, progress and '
+  'End a lease with a fresh run of the same job after delay: run_number + 1, attempt 0, progress '
+  'and '
   'checkpoint kept or replaced. For long work in slices and for polling.';

@@ -1,5 +1,5 @@
--- Replace the payload of a job that has not been claimed and is not part of a workflow. The request kept
--- for idempotency stays: a retry of the enqueue still finds this job.
+-- Replace the payload of a job that has not been claimed and is not part of a workflow. The request
+-- kept for idempotency stays: a retry of the enqueue still finds this job.
 --
 -- Locks:  the job row.
 -- Writes: job_queue, job_events.
@@ -41,5 +41,6 @@ end
 $$;
 
 comment on function runledger.correct_payload(uuid, jsonb, text) is
-  'Replace the payload of a pending job, for a reason that stands in its events. disposition CORRECTED '
+  'Replace the payload of a pending job, for a reason that stands in its events. disposition '
+  'CORRECTED '
   'or UNCHANGED.';

@@ -41,7 +41,8 @@ begin
   v_new := v_old;
   v_new.version := coalesce(define_job.version, v_old.version);
   v_new.max_attempts := coalesce(define_job.max_attempts, v_old.max_attempts);
-  v_new.default_timeout_seconds := coalesce(define_job.timeout_seconds, v_old.default_timeout_seconds);
+  v_new.default_timeout_seconds := coalesce(
+    define_job.timeout_seconds, v_old.default_timeout_seconds);
   v_new.default_priority := coalesce(define_job.priority, v_old.default_priority);
   v_new.max_concurrency := coalesce(define_job.max_concurrency, v_old.max_concurrency);
   v_new.retry_base_ms := coalesce(define_job.retry_base_ms, v_old.retry_base_ms);
@@ -63,7 +64,8 @@ begin
      where d.job_type = define_job.job_type;
   end if;
   if define_job.is_enabled is not null then
-    perform runledger._switch_definition(define_job.job_type, 'enabled', define_job.is_enabled, null);
+    perform runledger._switch_definition(
+      define_job.job_type, 'enabled', define_job.is_enabled, null);
   end if;
   return runledger._definition(define_job.job_type);
 end
@@ -72,6 +74,8 @@ $$;
 comment on function runledger.define_job(
   text, integer, integer, integer, integer, boolean, integer, integer, integer, jsonb) is
   'Define a job type or change it; NULL takes the default on insert and keeps the value on update. '
-  'timeout_seconds, priority and max_attempts are defaults of new jobs; max_concurrency bounds live '
-  'leases over the fleet, 0 lifts it; retry_delays_ms maps an error code to a fixed delay. An equal '
+  'timeout_seconds, priority and max_attempts are defaults of new jobs; max_concurrency bounds '
+  'live '
+  'leases over the fleet, 0 lifts it; retry_delays_ms maps an error code to a fixed delay. An '
+  'equal '
   'call writes nothing. Returns the definition.';

@@ -9,7 +9,8 @@ language plpgsql volatile
 security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  return runledger._switch_definition(disable_job_type.job_type, 'enabled', false, disable_job_type.reason);
+  return runledger._switch_definition(
+    disable_job_type.job_type, 'enabled', false, disable_job_type.reason);
 end
 $$;
 

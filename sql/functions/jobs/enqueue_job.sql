@@ -2,7 +2,8 @@
 --
 -- Locks:  none that anybody else waits for; a keyed call waits for a concurrent one with its key.
 -- Writes: job_queue, job_events. Notifies workers that are idle for this type.
--- Raises: RL002 job.definition_not_found_or_disabled, RL010, RL011, RL013 and RL020 for keyed calls.
+-- Raises: RL002 job.definition_not_found_or_disabled, RL010, RL011, RL013 and RL020 for keyed
+-- calls.
 create or replace function runledger.enqueue_job(
   job_type        text,
   payload         jsonb default '{}',
@@ -34,7 +35,6 @@ begin
     perform runledger._raise(v_problem);
   end if;
   if enqueue_job.idempotency_key is not null then
-    perform runledger._require_read_committed('job.idempotency_unsupported_isolation');
     v_request := runledger._enqueue_request(v_payload, enqueue_job.priority,
       enqueue_job.max_attempts, enqueue_job.timeout_seconds, enqueue_job.run_at, enqueue_job.stage);
     v_existing := runledger._existing_job(enqueue_job.job_type, enqueue_job.organization_id,
@@ -43,13 +43,7 @@ begin
       return v_existing;
     end if;
   end if;
-  select d.* into v_definition
-    from runledger.job_definitions as d
-   where d.job_type = enqueue_job.job_type and d.is_enabled;
-  if not found then
-    perform runledger._raise('job.definition_not_found_or_disabled',
-      jsonb_build_object('job_type', left(enqueue_job.job_type, 200)));
-  end if;
+  v_definition := runledger._enabled_definition(enqueue_job.job_type);
   insert into runledger.job_queue
     (id, job_type, organization_id, payload, priority, max_attempts, timeout_seconds, next_run_at,
      stage, idempotency_key, enqueue_request, created_at, updated_at)
@@ -82,6 +76,8 @@ $$;
 comment on function runledger.enqueue_job(
   text, jsonb, uuid, integer, integer, integer, timestamptz, text, text) is
   'Enqueue one job; settings left out come from its definition. With an idempotency_key the same '
-  'request again gives the same job (disposition EXISTING), another request is job.idempotency_conflict. '
-  'payload: any JSON of at most 256 KiB. run_at: not before this instant. Returns job_id, disposition '
+  'request again gives the same job (disposition EXISTING), another request is '
+  'job.idempotency_conflict. '
+  'payload: any JSON of at most 256 KiB. run_at: not before this instant. Returns job_id, '
+  'disposition '
   'INSERTED or EXISTING, status, run_number.';

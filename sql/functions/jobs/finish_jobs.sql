@@ -1,8 +1,10 @@
--- End leases: success, failure, continuation, release, a whole batch at once. Resending the identical
--- outcome after a lost reply is safe: it is recognised by its token and reported as replayed.
+-- End leases: success, failure, continuation, release, a whole batch at once. Resending the
+-- identical outcome after a lost reply is safe: it is recognised by its token and reported as
+-- replayed.
 --
 -- Locks:  job_queue rows by id. A row that somebody else holds is waited for.
--- Writes: job_queue, job_attempts, job_dead_letters, job_events. Notifies idle workers of what is due.
+-- Writes: job_queue, job_attempts, job_dead_letters, job_events. Notifies idle workers of what is
+-- due.
 -- Raises: RL010 job.invalid_batch; everything else is a disposition of its item.
 create or replace function runledger.finish_jobs(outcomes jsonb)
 returns setof runledger.finished_job
@@ -50,8 +52,11 @@ $$;
 
 comment on function runledger.finish_jobs(jsonb) is
   'End leases. outcomes: array of {job_id, lease_token, outcome} with outcome SUCCEEDED {output, '
-  'checkpoint, done, total}, FAILED {error_code, error_message, kind, not_before}, CONTINUE {delay, '
-  'checkpoint, done, total} or RELEASE {reason, delay}; delay in seconds or as an interval. One row per '
+  'checkpoint, done, total}, FAILED {error_code, error_message, kind, not_before}, CONTINUE '
+  '{delay, '
+  'checkpoint, done, total} or RELEASE {reason, delay}; delay in seconds or as an interval. One '
+  'row per '
   'item, in order: disposition SUCCEEDED, RETRY_SCHEDULED, DEAD_LETTERED, CONTINUED, RELEASED, '
-  'LEASE_LOST (the lease is not yours any more) or INVALID (why in code; nothing was written for it). '
+  'LEASE_LOST (the lease is not yours any more) or INVALID (why in code; nothing was written for '
+  'it). '
   'replayed: it was recorded before. At most 10000 items and 32 MiB.';

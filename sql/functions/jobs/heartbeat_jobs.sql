@@ -1,6 +1,6 @@
 -- Extend all leases of a worker in one call, and learn which are canceled or lost.
 --
--- Locks:  job_queue rows, skipping locked ones: a row that somebody else is changing keeps its expiry
+-- Locks:  job_queue rows, skipping locked ones: a row that somebody is changing keeps its expiry
 --         and does not delay the others. Never waits.
 -- Writes: job_queue (HOT: no index covers what changes). No event.
 -- Raises: RL010 job.invalid_tokens, job.invalid_lease_duration.
@@ -16,7 +16,8 @@ declare
   v_free uuid[];
 begin
   perform runledger._check_leases(heartbeat_jobs.job_ids, heartbeat_jobs.lease_tokens);
-  if coalesce(heartbeat_jobs.lease_seconds, 0) not between 1 and runledger._limit('lease_seconds') then
+  if coalesce(heartbeat_jobs.lease_seconds, 0)
+    not between 1 and runledger._limit('lease_seconds') then
     perform runledger._raise('job.invalid_lease_duration', jsonb_build_object(
       'lease_seconds', heartbeat_jobs.lease_seconds, 'max', runledger._limit('lease_seconds')));
   end if;
@@ -55,6 +56,8 @@ end
 $$;
 
 comment on function runledger.heartbeat_jobs(uuid[], bigint[], integer) is
-  'Extend leases to lease_seconds from now. One row per job, in order: EXTENDED: the lease is yours '
-  'until lease_expires_at (of a row that somebody is changing that is the expiry it had); CANCELED: '
+  'Extend leases to lease_seconds from now. One row per job, in order: EXTENDED: the lease is '
+  'yours '
+  'until lease_expires_at (of a row that somebody is changing that is the expiry it had); '
+  'CANCELED: '
   'stop, then finish or release it to tell that you are quiet; LOST: stop, it is not yours.';

@@ -21,7 +21,8 @@ begin
     perform runledger._raise('job.invalid_log', jsonb_build_object(
       'max_message_bytes', runledger._limit('text_bytes')));
   end if;
-  perform runledger._checked_json(log_job.payload, runledger._limit('log_payload_bytes'), 'payload');
+  perform runledger._checked_json(log_job.payload, runledger._limit('log_payload_bytes'),
+    'payload');
   select q.run_number, q.attempt, q.status, q.lease_token, q.lease_expires_at into v_job
     from runledger.job_queue as q
    where q.id = log_job.job_id;
@@ -42,5 +43,6 @@ end
 $$;
 
 comment on function runledger.log_job(uuid, text, text, jsonb, bigint) is
-  'Write a log line for a job: level is a free word, message at most 8 KiB, payload at most 16 KiB. '
+  'Write a log line for a job: level is a free word, message at most 8 KiB, payload at most 16 '
+  'KiB. '
   'Returns the id of the line.';

@@ -9,7 +9,8 @@ language plpgsql volatile
 security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  return runledger._switch_definition(pause_job_type.job_type, 'paused', true, pause_job_type.reason);
+  return runledger._switch_definition(
+    pause_job_type.job_type, 'paused', true, pause_job_type.reason);
 end
 $$;
 

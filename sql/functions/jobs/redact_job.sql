@@ -1,5 +1,5 @@
--- Erase what a finished job carried: payload, output, checkpoint, the kept request, dead letter, error
--- messages and log lines. What happened stays.
+-- Erase what a finished job carried: payload, output, checkpoint, the kept request, dead letter,
+-- error messages and log lines. What happened stays.
 --
 -- Locks:  the job row.
 -- Writes: job_queue, job_attempts, job_dead_letters, job_logs, job_events.
@@ -53,5 +53,6 @@ end
 $$;
 
 comment on function runledger.redact_job(uuid, text) is
-  'Erase payload, output, checkpoint, kept request, error messages and log lines of a finished job; '
+  'Erase payload, output, checkpoint, kept request, error messages and log lines of a finished '
+  'job; '
   'its history stays. disposition REDACTED or UNCHANGED.';

@@ -2,7 +2,8 @@
 -- refunded, the first 100 times in a run.
 --
 -- Locks:  the job row.
--- Writes: job_queue, job_attempts, job_events; after 100 releases on the last attempt job_dead_letters.
+-- Writes: job_queue, job_attempts, job_events; after 100 releases on the last attempt
+-- job_dead_letters.
 -- Raises: RL001 job.not_found, RL003 job.lease_owner_mismatch or job.canceled,
 --         RL010 job.invalid_reason, job.invalid_retry_delay.
 create or replace function runledger.release_job(
@@ -19,5 +20,6 @@ end
 $$;
 
 comment on function runledger.release_job(uuid, bigint, text, interval) is
-  'Give a lease back uncharged, for a reason, to run again after delay. After 100 releases in a run '
+  'Give a lease back uncharged, for a reason, to run again after delay. After 100 releases in a '
+  'run '
   'the attempt is charged.';

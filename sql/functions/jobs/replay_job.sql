@@ -44,10 +44,7 @@ begin
     end if;
     return row(v_past.replay_job_id, 'EXISTING')::runledger.replayed_job;
   end if;
-  if not coalesce((runledger._definition(v_source.job_type)).is_enabled, false) then
-    perform runledger._raise('job.definition_not_found_or_disabled',
-      jsonb_build_object('job_type', v_source.job_type));
-  end if;
+  perform runledger._enabled_definition(v_source.job_type);
   insert into runledger.job_queue
     (id, job_type, organization_id, payload, priority, max_attempts, timeout_seconds, next_run_at,
      created_at, updated_at)
@@ -68,5 +65,6 @@ end
 $$;
 
 comment on function runledger.replay_job(uuid, text, text, uuid) is
-  'Run a succeeded job again as a new job with its payload and settings. The same request_key gives the '
+  'Run a succeeded job again as a new job with its payload and settings. The same request_key '
+  'gives the '
   'same replay (EXISTING); with another reason it is job.replay_idempotency_conflict.';

@@ -1,7 +1,8 @@
 -- Tell how far a job is. NULL keeps the stored value; done and total are checked after the merge.
 --
 -- Locks:  the job row.
--- Writes: job_queue; job_events: STAGE_CHANGED for a stage, PROGRESS for numbers, none for a checkpoint.
+-- Writes: job_queue; job_events: STAGE_CHANGED for a stage, PROGRESS for numbers, none for a
+-- checkpoint.
 -- Raises: RL001 job.not_found, RL003 job.lease_owner_mismatch or job.canceled,
 --         RL010 job.invalid_progress, job.invalid_stage, RL011 for checkpoint.
 create or replace function runledger.report_progress(
@@ -42,7 +43,8 @@ begin
          e.stage, e.done, e.total, v_now
     from (values
       ('STAGE_CHANGED', report_progress.stage, null::bigint, null::bigint),
-      ('PROGRESS', null, report_progress.done, report_progress.total)) as e(event_type, stage, done, total)
+      ('PROGRESS', null, report_progress.done, report_progress.total))
+         as e(event_type, stage, done, total)
    where num_nonnulls(e.stage, e.done, e.total) > 0;
   return v_report;
 end

@@ -1,5 +1,5 @@
--- Tell that the handlers of prestart claims begin. Before that a claim costs no attempt when its lease
--- ends; from here on it does.
+-- Tell that the handlers of prestart claims begin. Before that a claim costs no attempt when its
+-- lease ends; from here on it does.
 --
 -- Locks:  job_queue rows by id.
 -- Writes: job_queue, job_attempts, job_events; nothing for a job that was started before.

@@ -1,6 +1,6 @@
--- One partition a day for events and logs, today and the next three days; days are those of UTC. A day
--- that already has rows in the default partition stays there: attaching would fail on them. A large
--- default partition is not scanned under a lock: it is left for prune to empty.
+-- One partition a day for events and logs, today and the next three days; days are those of UTC. A
+-- day that already has rows in the default partition stays there: attaching would fail on them. A
+-- large default partition is not scanned under a lock: it is left for prune to empty.
 create or replace function runledger._ensure_partitions()
 returns table (partition_name text)
 language plpgsql volatile
@@ -12,10 +12,13 @@ declare
 begin
   foreach v_parent in array array['job_events', 'job_logs'] loop
     for v_ahead in 0..3 loop
-      v_day := date_trunc('day', runledger._now() at time zone 'UTC') + make_interval(days => v_ahead);
+      v_day := date_trunc('day', runledger._now() at time zone 'UTC')
+        + make_interval(days => v_ahead);
       partition_name := v_parent || to_char(v_day, '"_"YYYYMMDD');
       continue when to_regclass(format('runledger.%I', partition_name)) is not null;
-      execute format('select exists (select from runledger.%I as p where p.occurred_at >= $1 and p.occurred_at < $2)',
+      execute format(
+        'select exists (select from runledger.%I as p'
+        ' where p.occurred_at >= $1 and p.occurred_at < $2)',
                      v_parent || '_default')
          into v_has_rows
         using v_day at time zone 'UTC', (v_day + interval '1 day') at time zone 'UTC';
@@ -35,4 +38,5 @@ end
 $$;
 
 comment on function runledger._ensure_partitions() is
-  'Create the partitions of job_events and job_logs for today and the next days; returns their names.';
+  'Create the partitions of job_events and job_logs for today and the next days; returns their '
+  'names.';

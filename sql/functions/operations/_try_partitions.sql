@@ -1,5 +1,5 @@
--- lock_timeout is set to the smaller of ours and the caller's, and put back: a function-level SET would
--- replace a stricter value.
+-- lock_timeout is set to the smaller of ours and the caller's, and put back: a function-level SET
+-- would replace a stricter value.
 create or replace function runledger._try_partitions()
 returns bigint
 language plpgsql volatile

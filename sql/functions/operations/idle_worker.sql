@@ -1,5 +1,6 @@
--- Ask to be woken until an instant: LISTEN runledger_wake, call this, claim once more (a job may have
--- come between the last claim and this call), then wait. NULL or the past: do not wake me, I am busy.
+-- Ask to be woken until an instant: LISTEN runledger_wake, call this, claim once more (a job may
+-- have come between the last claim and this call), then wait. NULL or the past: do not wake me, I
+-- am busy.
 --
 -- Locks:  the worker row.
 -- Writes: workers.
@@ -31,6 +32,8 @@ end
 $$;
 
 comment on function runledger.idle_worker(text, timestamptz) is
-  'Ask for a notification on runledger_wake when a job of the types of this worker becomes available, '
-  'until that instant (at most an hour ahead); NULL: no more. Returns when the next job that waits now '
+  'Ask for a notification on runledger_wake when a job of the types of this worker becomes '
+  'available, '
+  'until that instant (at most an hour ahead); NULL: no more. Returns when the next job that '
+  'waits now '
   'becomes due.';

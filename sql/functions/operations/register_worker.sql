@@ -15,7 +15,8 @@ begin
   if not runledger._is_name(register_worker.worker_id, runledger._limit('name_bytes')) then
     perform runledger._raise('job.invalid_worker_id');
   end if;
-  if register_worker.job_types is null or array_position(register_worker.job_types, null) is not null
+  if register_worker.job_types is null
+    or array_position(register_worker.job_types, null) is not null
     or cardinality(register_worker.job_types) > runledger._limit('worker_types')
     or coalesce(register_worker.max_jobs, 0) < 1 then
     perform runledger._raise('worker.invalid_registration',
@@ -36,5 +37,6 @@ end
 $$;
 
 comment on function runledger.register_worker(text, text[], integer, jsonb) is
-  'Say that a worker is here, what it handles and how many jobs at once; call it again every minute or '
+  'Say that a worker is here, what it handles and how many jobs at once; call it again every '
+  'minute or '
   'so to stay seen. metadata: free JSON, say host and version.';

@@ -1,6 +1,6 @@
--- The upkeep that needs no worker: any caller (runner, pg_cron, psql) as often as it likes. Every task
--- is bounded; more says that another call at once would find more to do. One call at a time works; a
--- second one returns no rows.
+-- The upkeep that needs no worker: any caller (runner, pg_cron, psql) as often as it likes. Every
+-- task is bounded; more says that another call at once would find more to do. One call at a time
+-- works; a second one returns no rows.
 --
 -- Locks:  an advisory lock of its own, only tried; then what its tasks lock, skipping locked rows.
 --         Partitions are created only by a call that had nothing else to do, waiting for locks at
@@ -40,6 +40,8 @@ end
 $$;
 
 comment on function runledger.run_maintenance() is
-  'Upkeep, bounded and safe to call at any time by anybody: notices a fail-over, reaps expired leases, '
-  'forgets workers that were silent for a day, prepares partitions. One row per task: affected, and '
+  'Upkeep, bounded and safe to call at any time by anybody: notices a fail-over, reaps expired '
+  'leases, '
+  'forgets workers that were silent for a day, prepares partitions. One row per task: affected, '
+  'and '
   'more = call again. No rows: another session is at it.';

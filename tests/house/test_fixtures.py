@@ -13,12 +13,6 @@ def test_each_test_has_a_database_of_its_own(db):
     assert db.value("select contract from runledger.schema_info()") == 1
 
 
-def test_the_owner_is_no_superuser(db):
-    owner = db.value("select nspowner::regrole::text from pg_namespace where nspname = 'runledger'")
-    assert not db.value("select rolsuper or rolcreaterole or rolcreatedb from pg_roles where rolname = %s", [owner])
-    assert db.connect().execute("select current_user").fetchone() == (owner,)
-
-
 def test_clock_moves_for_every_session(db, clock, sessions):
     (other,) = sessions("other")
     before = clock.now()

@@ -35,6 +35,16 @@ def test_without_pytest(no_server_named):
         psycopg.connect(f"host={socket} user=postgres dbname=postgres")
 
 
+def test_owner_on_our_own_server_is_a_plain_role(no_server_named):
+    """What the tests do needs no superuser."""
+    with ephemeral_database() as database, database.connect() as conn:
+        assert conn.execute("""
+            select current_user = nspowner::regrole::text, rolsuper, rolcreaterole, rolcreatedb
+            from pg_namespace, pg_roles where nspname = 'runledger' and rolname = current_user""").fetchone() == (
+            True, False, False, False,
+        )  # fmt: skip
+
+
 def test_databases_do_not_see_each_other(pg):
     first, second = pg.take(), pg.take()
     with first.connect() as conn:

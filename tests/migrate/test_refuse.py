@@ -73,19 +73,23 @@ def test_squatted_schema(empty_db, content):
         m.migrate(empty_db.dsn)
 
 
-def test_foreign_owner_even_for_a_superuser(db, tree):
+def test_foreign_owner_even_for_a_superuser(empty_db, stranger, tree):
+    """Else a superuser would leave definer functions of a superuser behind."""
+    empty_db.execute(f"grant create on database {empty_db.database.name} to {stranger}")
+    acting = f"{empty_db.admin_dsn} options='-c role={stranger}'"
+    m.migrate(acting)
     tree.add_function()
-    with refused(db, m.ForeignOwner, "runledger_owner"):
-        m.migrate(db.admin_dsn)
-    acting = f"{db.admin_dsn} options='-c role=runledger_owner'"
+    with refused(empty_db, m.ForeignOwner, stranger):
+        m.migrate(empty_db.admin_dsn)
     assert m.migrate(acting).shelf_applied
     owner = "select proowner::regrole::text from pg_proc where oid = 'runledger.added_by_test()'::regprocedure"
-    assert db.value(owner) == "runledger_owner"
+    assert empty_db.value(owner) == stranger
 
 
-def test_one_foreign_function_is_enough(db, tree):
+def test_one_foreign_function_is_enough(db, stranger, tree):
     tree.add_function()
     db.execute("create function runledger.theirs() returns int language sql as 'select 1'")
+    db.execute(f"alter function runledger.theirs() owner to {stranger}")
     with refused(db, m.ForeignOwner, "theirs"):
         m.migrate(db.dsn)
 

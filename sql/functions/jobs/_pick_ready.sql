@@ -1,7 +1,11 @@
 -- Lock up to max_jobs ready jobs of these types: priority by priority, oldest due first. Starts
 -- behind the mark of this session; what lies between marked priorities is always read, so a job of
--- a new priority is never overlooked. If the marks yield less than wanted, the index is read from
--- its start in the same call. Its loops end with the priorities that have pending jobs.
+-- a new priority is never overlooked. If the marks yield nothing, the index is read from its start
+-- in the same call. If they yield less than wanted, it is read from a little before them, where a
+-- job stands that was committed late: a queue that keeps up with its work yields less at every
+-- claim, and under a held snapshot each would walk over all that was claimed since. The loops end
+-- with the priorities that have pending jobs; when many of them are barren, only those that the
+-- types at hand have.
 create or replace function runledger._pick_ready(
   job_types text[], max_jobs integer, now timestamptz)
 returns runledger._pick
@@ -17,6 +21,8 @@ declare
   v_one runledger._pick;
   v_slack interval := '0';
   v_below bigint;
+  v_above bigint;
+  v_barren integer := 0;
   v_next integer;
   v_nth integer;
   v_marked boolean;
@@ -27,8 +33,10 @@ begin
     v_below := 2147483648;
     v_nth := 1;
     loop
-      v_next := coalesce(
-        runledger._next_priority(v_lane, v_below, coalesce(v_mark.priorities[v_nth], -2147483649)),
+      v_above := coalesce(v_mark.priorities[v_nth], -2147483649);
+      v_next := coalesce(case when v_barren < 16
+          then runledger._next_priority(v_lane, v_below, v_above)
+          else runledger._next_lane(_pick_ready.job_types, v_below, v_above) end,
         v_mark.priorities[v_nth]);
       exit when v_next is null;
       v_marked := v_next is not distinct from v_mark.priorities[v_nth];
@@ -40,6 +48,7 @@ begin
         v_all := row(v_all.priorities || v_one.priorities, v_all.due_ats || v_one.due_ats,
                      v_all.ids || v_one.ids)::runledger._pick;
       end if;
+      v_barren := v_barren + (v_one.ids is null)::integer;
       v_left := runledger._move_mark(v_left, v_next,
         coalesce(v_one.due_ats[cardinality(v_one.ids)],
           case when v_marked then v_mark.due_ats[v_nth] end),

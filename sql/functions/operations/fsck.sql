@@ -1,0 +1,52 @@
+-- Prove the ledger: a row for each violated invariant, nothing on a sound ledger. Everything is
+-- read in the snapshot of the calling statement, so a live system gives no false findings; in a
+-- REPEATABLE READ transaction that has been open for long, J7 sees leases as overdue that were
+-- extended since.
+--
+-- Locks:  none.
+-- Writes: nothing.
+-- Raises: RL010 operations.invalid_scope, job.invalid_pagination.
+create or replace function runledger.fsck(
+  scope text default 'full', workflow_run_id uuid default null, max_rows integer default 100)
+returns setof runledger.fsck_finding
+language plpgsql stable
+security definer set search_path = pg_catalog, pg_temp set jit = off
+as $$
+declare
+  v_now constant timestamptz := runledger._now();
+  v_full constant boolean := fsck.scope is not distinct from 'full';
+  v_run constant uuid := fsck.workflow_run_id;
+  v_max constant integer := fsck.max_rows;
+begin
+  if fsck.scope is null or fsck.scope not in ('fast', 'full') then
+    perform runledger._raise('operations.invalid_scope');
+  end if;
+  perform runledger._check_count(v_max, 'max_rows', 'job.invalid_pagination');
+  -- The helpers are stable, too: a volatile one would see a snapshot of its own.
+  return query select f.* from runledger._fsck_jobs(v_full, v_run, v_max, v_now) as f;
+  return query select f.* from runledger._fsck_leases(v_full, v_run, v_max, v_now) as f;
+  return query select f.* from runledger._fsck_tokens(v_full, v_run, v_max) as f;
+  return query select f.* from runledger._fsck_concurrency(v_run, v_max, v_now) as f;
+  return query select f.* from runledger._fsck_keys(v_full, v_run, v_max) as f;
+  return query select f.* from runledger._fsck_fires(v_run, v_max) as f;
+  if v_full then
+    return query select f.* from runledger._fsck_bodies(v_run, v_max) as f;
+    return query select f.* from runledger._fsck_leased_attempts(v_run, v_max) as f;
+    return query select f.* from runledger._fsck_attempts(v_run, v_max) as f;
+    return query select f.* from runledger._fsck_attempt_counts(v_run, v_max) as f;
+    return query select f.* from runledger._fsck_attempt_history(v_run, v_max) as f;
+    return query select f.* from runledger._fsck_event_paths(v_run, v_max) as f;
+    return query select f.* from runledger._fsck_events(v_run, v_max) as f;
+    return query select f.* from runledger._fsck_dead_letters(v_run, v_max) as f;
+    return query select f.* from runledger._fsck_replays(v_run, v_max) as f;
+  end if;
+end
+$$;
+
+comment on function runledger.fsck(text, uuid, integer) is
+  'Check every invariant of the ledger; no rows on a sound one. scope fast: unfinished jobs, keys '
+  'and schedule fires, on indexes; full: everything, which reads whole tables. workflow_run_id: '
+  'only what belongs to that run. At most max_rows rows per invariant; violations in detail is the '
+  'exact number. severity ERROR, or WARN for what a clock that stepped or a missing reaper '
+  'explains. repair: the statement that repairs it, for the owner of the schema, or the one to '
+  'look with.';

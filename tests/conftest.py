@@ -59,8 +59,10 @@ def db(pg: DatabaseServer, request: pytest.FixtureRequest) -> Iterator[Db]:
     """A migrated database of its own. Afterwards fsck must find nothing in it, unless the test is marked `corrupts`."""
     db = Db(pg.take(), pg)
     yield db
-    findings = [] if request.node.get_closest_marker("corrupts") else db.findings()
-    db.close()
+    try:
+        findings = [] if request.node.get_closest_marker("corrupts") else db.findings()
+    finally:
+        db.close()
     assert not findings, f"fsck: {findings}"
 
 

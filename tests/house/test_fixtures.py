@@ -44,6 +44,17 @@ def test_a_pending_statement_raises_its_error(db, sessions):
         only.start("select 1 / 0").result()
 
 
+@pytest.mark.corrupts
+def test_fsck_that_ends_every_test_sees_a_corruption(db):
+    assert db.findings() == []
+    db.execute("select runledger.define_job('a')")
+    db.execute("select runledger.enqueue_job('a')")
+    db.execute("select from runledger.claim_jobs('w', array['a'])")
+    assert db.findings() == []
+    db.execute("delete from runledger.job_attempts")
+    assert db.findings() != []
+
+
 def test_published_fixture(runledger_db):
     with runledger_db.connect() as conn:
         assert conn.execute("select count(*) from runledger.job_queue").fetchone() == (0,)

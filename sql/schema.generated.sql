@@ -72,7 +72,6 @@ CREATE TYPE runledger._outcome AS (
 	not_before timestamp with time zone,
 	reason text,
 	delay_ms bigint,
-	next_run_at timestamp with time zone,
 	output jsonb,
 	checkpoint jsonb,
 	done bigint,
@@ -466,6 +465,12 @@ CREATE FUNCTION runledger._as_bigint(value jsonb) RETURNS bigint
 
 COMMENT ON FUNCTION runledger._as_bigint(value jsonb) IS 'An integer of 64 bits out of a batch item, NULL if it is none.';
 
+CREATE FUNCTION runledger._as_delay_ms(value jsonb) RETURNS bigint
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._as_delay_ms(value jsonb) IS 'A delay in milliseconds out of a batch item (none: 0), NULL if it is negative, too long or no delay.';
+
 CREATE FUNCTION runledger._as_instant(value jsonb) RETURNS timestamp with time zone
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     AS 'see sql/functions';
@@ -550,11 +555,17 @@ CREATE FUNCTION runledger._checked_json(value jsonb, max_bytes bigint, what text
 
 COMMENT ON FUNCTION runledger._checked_json(value jsonb, max_bytes bigint, what text) IS 'The value itself, or the error that says why it is refused.';
 
+CREATE FUNCTION runledger._close_attempts(settlements runledger._settlement[], now timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._close_attempts(settlements runledger._settlement[], now timestamp with time zone) IS 'Close or delete the attempts of these settlements.';
+
 CREATE FUNCTION runledger._cut(value text, max_bytes bigint) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._cut(value text, max_bytes bigint) IS 'A text cut to at most that many bytes, with an ellipsis.';
+COMMENT ON FUNCTION runledger._cut(value text, max_bytes bigint) IS 'A text cut to at most that many bytes, with dots at its end.';
 
 CREATE FUNCTION runledger._decode_enqueue(item jsonb, ordinal integer, now timestamp with time zone) RETURNS runledger._enqueue_item
     LANGUAGE plpgsql STABLE
@@ -652,6 +663,12 @@ CREATE FUNCTION runledger._definition_problem(definition runledger.job_definitio
 
 COMMENT ON FUNCTION runledger._definition_problem(definition runledger.job_definitions) IS 'Why a job type cannot be stored like this, or NULL.';
 
+CREATE FUNCTION runledger._enabled_definition(job_type text) RETURNS runledger.job_definitions
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._enabled_definition(job_type text) IS 'The definition of a type that takes new jobs; raises job.definition_not_found_or_disabled.';
+
 CREATE FUNCTION runledger._enqueue_problem(payload jsonb, max_attempts integer, timeout_seconds integer, run_at timestamp with time zone, idempotency_key text, stage text, now timestamp with time zone) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
@@ -694,6 +711,256 @@ CREATE FUNCTION runledger._free_slots(job_type text, max_concurrency integer, no
 
 COMMENT ON FUNCTION runledger._free_slots(job_type text, max_concurrency integer, now timestamp with time zone) IS 'Free slots of a type with a fleet-wide limit; 0 while another claim is counting.';
 
+CREATE FUNCTION runledger._fsck_attempt_counts(workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_attempt_counts(workflow_run_id uuid, max_rows integer) IS 'Invariant A3: attempts without holes.';
+
+CREATE FUNCTION runledger._fsck_attempt_history(workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_attempt_history(workflow_run_id uuid, max_rows integer) IS 'Invariants A5 and A8: attempts follow one another.';
+
+CREATE FUNCTION runledger._fsck_attempt_repair(job_id uuid, run_number integer, attempt integer) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_attempt_repair(job_id uuid, run_number integer, attempt integer) IS 'The statement that makes a row of job_attempts whole again.';
+
+CREATE FUNCTION runledger._fsck_attempts(workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_attempts(workflow_run_id uuid, max_rows integer) IS 'Invariants A4, A6 and A7: what an attempt says.';
+
+CREATE FUNCTION runledger._fsck_bodies(workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_bodies(workflow_run_id uuid, max_rows integer) IS 'Invariant J12: payload, checkpoint and output within their limits.';
+
+CREATE FUNCTION runledger._fsck_concurrency(workflow_run_id uuid, max_rows integer, now timestamp with time zone) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_concurrency(workflow_run_id uuid, max_rows integer, now timestamp with time zone) IS 'Invariant J10: fleet-wide limits of job types.';
+
+CREATE FUNCTION runledger._fsck_dead_letters(workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_dead_letters(workflow_run_id uuid, max_rows integer) IS 'Invariants D1 to D3: dead letters.';
+
+CREATE FUNCTION runledger._fsck_event_paths(workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_event_paths(workflow_run_id uuid, max_rows integer) IS 'Invariants E1 and E3: the path of a job through its states.';
+
+CREATE FUNCTION runledger._fsck_events(workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_events(workflow_run_id uuid, max_rows integer) IS 'Invariants E2, E4, E5 and E6: what an event says.';
+
+CREATE FUNCTION runledger._fsck_fires(workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_fires(workflow_run_id uuid, max_rows integer) IS 'Invariant S1: no instant of a schedule fires twice.';
+
+CREATE FUNCTION runledger._fsck_jobs(everything boolean, workflow_run_id uuid, max_rows integer, now timestamp with time zone) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_jobs(everything boolean, workflow_run_id uuid, max_rows integer, now timestamp with time zone) IS 'Invariants J1 to J5: the shape of a job.';
+
+CREATE FUNCTION runledger._fsck_keys(everything boolean, workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_keys(everything boolean, workflow_run_id uuid, max_rows integer) IS 'Invariants K1 and K2: idempotency keys.';
+
+CREATE FUNCTION runledger._fsck_lease_repair(job_id uuid, status runledger.job_status) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_lease_repair(job_id uuid, status runledger.job_status) IS 'The statement that makes the lease columns of a job whole again.';
+
+CREATE FUNCTION runledger._fsck_leased_attempts(workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_leased_attempts(workflow_run_id uuid, max_rows integer) IS 'Invariants A1 and A2: open attempts and live leases.';
+
+CREATE FUNCTION runledger._fsck_leases(everything boolean, workflow_run_id uuid, max_rows integer, now timestamp with time zone) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_leases(everything boolean, workflow_run_id uuid, max_rows integer, now timestamp with time zone) IS 'Invariants J6 to J8: live leases.';
+
+CREATE FUNCTION runledger._fsck_look(job_id uuid) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_look(job_id uuid) IS 'Where no statement can repair, because what is missing is history: the statement to look with.';
+
+CREATE FUNCTION runledger._fsck_replays(workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_replays(workflow_run_id uuid, max_rows integer) IS 'Invariants R1 and R2: replays.';
+
+CREATE TABLE runledger.job_queue (
+    id uuid NOT NULL,
+    job_type text NOT NULL,
+    organization_id uuid,
+    payload jsonb DEFAULT '{}'::jsonb NOT NULL,
+    status runledger.job_status DEFAULT 'PENDING'::runledger.job_status NOT NULL,
+    priority integer NOT NULL,
+    run_number integer DEFAULT 1 NOT NULL,
+    attempt integer DEFAULT 0 NOT NULL,
+    max_attempts integer NOT NULL,
+    timeout_seconds integer NOT NULL,
+    next_run_at timestamp with time zone NOT NULL,
+    worker_id text,
+    lease_token bigint,
+    lease_expires_at timestamp with time zone,
+    last_heartbeat_at timestamp with time zone,
+    last_lease_token bigint,
+    last_disposition text,
+    release_count integer DEFAULT 0 NOT NULL,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    stage text DEFAULT 'queued'::text NOT NULL,
+    progress_done bigint,
+    progress_total bigint,
+    progress_pct numeric GENERATED ALWAYS AS (
+CASE
+    WHEN (progress_total > 0) THEN round((((progress_done)::numeric * 100.0) / (progress_total)::numeric), 2)
+    ELSE NULL::numeric
+END) STORED,
+    checkpoint jsonb,
+    output jsonb,
+    idempotency_key text,
+    enqueue_request jsonb,
+    status_reason text,
+    last_error_code text,
+    last_error_message text,
+    workflow_run_id uuid,
+    schedule_id uuid,
+    scheduled_for timestamp with time zone,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT a_job_becomes_due_at_a_finite_time CHECK (isfinite(next_run_at)),
+    CONSTRAINT a_job_type_is_not_blank CHECK ((job_type ~ '[^[:space:]]'::text)),
+    CONSTRAINT a_keyed_job_keeps_its_request CHECK (((idempotency_key IS NULL) OR (enqueue_request IS NOT NULL))),
+    CONSTRAINT a_last_disposition_belongs_to_a_token CHECK (((last_lease_token IS NULL) = (last_disposition IS NULL))),
+    CONSTRAINT a_lease_ends_at_a_finite_time CHECK (isfinite(lease_expires_at)),
+    CONSTRAINT a_lease_has_worker_token_expiry_and_attempt CHECK ((((status = 'LEASED'::runledger.job_status) = (worker_id IS NOT NULL)) AND ((lease_token IS NULL) = (lease_expires_at IS NULL)) AND ((status <> 'LEASED'::runledger.job_status) OR ((lease_token IS NOT NULL) AND (attempt >= 1) AND (last_heartbeat_at IS NOT NULL))))),
+    CONSTRAINT a_pending_job_has_an_attempt_left CHECK (((status <> 'PENDING'::runledger.job_status) OR (attempt < max_attempts))),
+    CONSTRAINT a_scheduled_instant_belongs_to_a_schedule CHECK (((schedule_id IS NULL) = (scheduled_for IS NULL))),
+    CONSTRAINT a_stage_is_not_blank CHECK ((stage ~ '[^[:space:]]'::text)),
+    CONSTRAINT a_timeout_is_positive CHECK ((timeout_seconds > 0)),
+    CONSTRAINT a_worker_id_is_not_blank CHECK ((worker_id ~ '[^[:space:]]'::text)),
+    CONSTRAINT an_idempotency_key_is_not_blank CHECK (((idempotency_key ~ '[^[:space:]]'::text) AND (octet_length(idempotency_key) <= 512))),
+    CONSTRAINT attempts_stay_within_their_budget CHECK ((((attempt >= 0) AND (attempt <= max_attempts)) AND (max_attempts > 0))),
+    CONSTRAINT exactly_the_finished_jobs_have_finished_at CHECK (((status = ANY (ARRAY['SUCCEEDED'::runledger.job_status, 'DEAD_LETTERED'::runledger.job_status, 'CANCELED'::runledger.job_status])) = (finished_at IS NOT NULL))),
+    CONSTRAINT only_a_leased_or_canceled_job_holds_a_token CHECK (((lease_token IS NULL) OR (status = ANY (ARRAY['LEASED'::runledger.job_status, 'CANCELED'::runledger.job_status])))),
+    CONSTRAINT only_a_succeeded_job_has_an_output CHECK (((output IS NULL) OR (status = 'SUCCEEDED'::runledger.job_status))),
+    CONSTRAINT progress_counts_up_to_its_total CHECK (((progress_done >= 0) AND (progress_total >= 0) AND (progress_done <= progress_total))),
+    CONSTRAINT run_number_starts_at_one CHECK ((run_number >= 1))
+)
+WITH (fillfactor='75', autovacuum_vacuum_scale_factor='0.0', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_insert_scale_factor='0.05', autovacuum_analyze_scale_factor='0.02', autovacuum_vacuum_cost_delay='0');
+
+COMMENT ON TABLE runledger.job_queue IS 'The jobs, one row each for life: identity, state, lease, progress and result. Written by functions alone.';
+
+COMMENT ON COLUMN runledger.job_queue.id IS 'Identity of the job (uuid v7); stays over retries and requeues.';
+
+COMMENT ON COLUMN runledger.job_queue.job_type IS 'Its type; see job_definitions.';
+
+COMMENT ON COLUMN runledger.job_queue.organization_id IS 'Tenant, opaque to us; NULL: global.';
+
+COMMENT ON COLUMN runledger.job_queue.payload IS 'What the handler gets.';
+
+COMMENT ON COLUMN runledger.job_queue.status IS 'Where the job is in its life; see the type job_status.';
+
+COMMENT ON COLUMN runledger.job_queue.priority IS 'Larger is claimed first.';
+
+COMMENT ON COLUMN runledger.job_queue.run_number IS 'Logical executions, from 1; requeue and continuation add one.';
+
+COMMENT ON COLUMN runledger.job_queue.attempt IS 'Claims charged in this run; 0 while it was never claimed.';
+
+COMMENT ON COLUMN runledger.job_queue.max_attempts IS 'Budget of attempts for one run, fixed at enqueue.';
+
+COMMENT ON COLUMN runledger.job_queue.timeout_seconds IS 'Time a handler may take, in seconds.';
+
+COMMENT ON COLUMN runledger.job_queue.next_run_at IS 'A PENDING job may be claimed from this instant on.';
+
+COMMENT ON COLUMN runledger.job_queue.worker_id IS 'Who holds the lease; set exactly while LEASED.';
+
+COMMENT ON COLUMN runledger.job_queue.lease_token IS 'Proof of the present claim. A canceled job keeps it until its handler is known to be quiet.';
+
+COMMENT ON COLUMN runledger.job_queue.lease_expires_at IS 'When the lease ends unless a heartbeat moves it. Not indexed: heartbeats stay HOT.';
+
+COMMENT ON COLUMN runledger.job_queue.last_heartbeat_at IS 'Last claim or heartbeat; lease_expires_at minus this is the length granted.';
+
+COMMENT ON COLUMN runledger.job_queue.last_lease_token IS 'Token of the last lease that was released or canceled: its attempt row may be gone.';
+
+COMMENT ON COLUMN runledger.job_queue.last_disposition IS 'What became of that lease: RELEASED or CANCELED.';
+
+COMMENT ON COLUMN runledger.job_queue.release_count IS 'Releases in this run; after 100 of them a release no longer refunds the attempt.';
+
+COMMENT ON COLUMN runledger.job_queue.started_at IS 'First claim of this run that counted.';
+
+COMMENT ON COLUMN runledger.job_queue.finished_at IS 'When the job reached a finished status.';
+
+COMMENT ON COLUMN runledger.job_queue.stage IS 'queued, scheduled, running, completed, or a word of the handler.';
+
+COMMENT ON COLUMN runledger.job_queue.progress_done IS 'Units done, as reported.';
+
+COMMENT ON COLUMN runledger.job_queue.progress_total IS 'Units in all, as reported.';
+
+COMMENT ON COLUMN runledger.job_queue.progress_pct IS 'done of total in percent; NULL while either is unknown.';
+
+COMMENT ON COLUMN runledger.job_queue.checkpoint IS 'State from which the next attempt goes on.';
+
+COMMENT ON COLUMN runledger.job_queue.output IS 'Result of a succeeded job.';
+
+COMMENT ON COLUMN runledger.job_queue.idempotency_key IS 'Unique per job_type and tenant.';
+
+COMMENT ON COLUMN runledger.job_queue.enqueue_request IS 'The request as first made, to tell a retry from a conflict.';
+
+COMMENT ON COLUMN runledger.job_queue.status_reason IS 'Failure kind, cancel reason or requeue reason of the last change.';
+
+COMMENT ON COLUMN runledger.job_queue.last_error_code IS 'Code of the last failure of this run.';
+
+COMMENT ON COLUMN runledger.job_queue.last_error_message IS 'Message of the last failure of this run.';
+
+COMMENT ON COLUMN runledger.job_queue.workflow_run_id IS 'The workflow run this job is a step of; never changes.';
+
+COMMENT ON COLUMN runledger.job_queue.schedule_id IS 'The schedule that enqueued it.';
+
+COMMENT ON COLUMN runledger.job_queue.scheduled_for IS 'The instant of that schedule it stands for.';
+
+COMMENT ON COLUMN runledger.job_queue.created_at IS 'When it was enqueued.';
+
+COMMENT ON COLUMN runledger.job_queue.updated_at IS 'When the row last changed.';
+
+CREATE FUNCTION runledger._fsck_scope(everything boolean, workflow_run_id uuid) RETURNS SETOF runledger.job_queue
+    LANGUAGE sql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_scope(everything boolean, workflow_run_id uuid) IS 'All jobs or the unfinished ones, of one workflow run or of all.';
+
+CREATE FUNCTION runledger._fsck_tokens(everything boolean, workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_tokens(everything boolean, workflow_run_id uuid, max_rows integer) IS 'Invariant J9: tokens and their sequence.';
+
 CREATE FUNCTION runledger._has_only(item jsonb, fields text[]) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
@@ -724,11 +991,11 @@ CREATE FUNCTION runledger._json_problem(value jsonb, max_bytes bigint) RETURNS t
 
 COMMENT ON FUNCTION runledger._json_problem(value jsonb, max_bytes bigint) IS 'Why a JSON value must not be stored (too large, too deep, unreadable number), or NULL.';
 
-CREATE FUNCTION runledger._judge_outcome(o runledger._outcome, q runledger._held_job, d runledger.job_definitions, now timestamp with time zone) RETURNS runledger._settlement
+CREATE FUNCTION runledger._judge_outcome(outcome runledger._outcome, job runledger._held_job, now timestamp with time zone) RETURNS runledger._settlement
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._judge_outcome(o runledger._outcome, q runledger._held_job, d runledger.job_definitions, now timestamp with time zone) IS 'How the lease ends that this outcome is about.';
+COMMENT ON FUNCTION runledger._judge_outcome(outcome runledger._outcome, job runledger._held_job, now timestamp with time zone) IS 'How the lease ends that this failure, continuation or release is about.';
 
 CREATE FUNCTION runledger._judge_outcomes(outcomes runledger._outcome[], now timestamp with time zone) RETURNS SETOF runledger._verdict
     LANGUAGE plpgsql STABLE
@@ -736,11 +1003,11 @@ CREATE FUNCTION runledger._judge_outcomes(outcomes runledger._outcome[], now tim
 
 COMMENT ON FUNCTION runledger._judge_outcomes(outcomes runledger._outcome[], now timestamp with time zone) IS 'The verdict on each outcome of a batch, in order.';
 
-CREATE FUNCTION runledger._judge_repeat(o runledger._outcome, q runledger._held_job) RETURNS runledger.finished_job
+CREATE FUNCTION runledger._judge_repeat(outcome runledger._outcome, job runledger._held_job) RETURNS runledger.finished_job
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._judge_repeat(o runledger._outcome, q runledger._held_job) IS 'The recorded disposition of a repeated completion, or LEASE_LOST.';
+COMMENT ON FUNCTION runledger._judge_repeat(outcome runledger._outcome, job runledger._held_job) IS 'The recorded disposition of a repeated completion, or LEASE_LOST.';
 
 CREATE FUNCTION runledger._limit(name text) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -784,12 +1051,6 @@ CREATE FUNCTION runledger._lock_window(job_types text[], priority integer, from_
 
 COMMENT ON FUNCTION runledger._lock_window(job_types text[], priority integer, from_at timestamp with time zone, from_id uuid, until_at timestamp with time zone, until_id uuid, max_jobs integer) IS 'Lock ready jobs of some types and one priority between two positions, skipping locked ones.';
 
-CREATE FUNCTION runledger._merge_problem(o runledger._outcome, q runledger._held_job) RETURNS text
-    LANGUAGE sql STABLE
-    AS 'see sql/functions';
-
-COMMENT ON FUNCTION runledger._merge_problem(o runledger._outcome, q runledger._held_job) IS 'Why an outcome does not fit the job it is about, or NULL.';
-
 CREATE FUNCTION runledger._move_mark(mark runledger._mark, priority integer, due_at timestamp with time zone, id uuid) RETURNS runledger._mark
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
@@ -801,6 +1062,12 @@ CREATE FUNCTION runledger._next_due_at(job_types text[]) RETURNS timestamp with 
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._next_due_at(job_types text[]) IS 'When the next pending job of these types becomes due; paused types do not count.';
+
+CREATE FUNCTION runledger._next_lane(job_types text[], below bigint, above bigint) RETURNS integer
+    LANGUAGE sql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._next_lane(job_types text[], below bigint, above bigint) IS 'The highest priority between the bounds with a pending job of these types, or NULL.';
 
 CREATE FUNCTION runledger._next_priority(job_type text, below bigint, above bigint) RETURNS integer
     LANGUAGE plpgsql STABLE
@@ -1041,6 +1308,14 @@ CREATE FUNCTION runledger.finish_jobs(outcomes jsonb) RETURNS SETOF runledger.fi
 
 COMMENT ON FUNCTION runledger.finish_jobs(outcomes jsonb) IS 'End leases. outcomes: array of {job_id, lease_token, outcome} with outcome SUCCEEDED {output, checkpoint, done, total}, FAILED {error_code, error_message, kind, not_before}, CONTINUE {delay, checkpoint, done, total} or RELEASE {reason, delay}; delay in seconds or as an interval. One row per item, in order: disposition SUCCEEDED, RETRY_SCHEDULED, DEAD_LETTERED, CONTINUED, RELEASED, LEASE_LOST (the lease is not yours any more) or INVALID (why in code; nothing was written for it). replayed: it was recorded before. At most 10000 items and 32 MiB.';
 
+CREATE FUNCTION runledger.fsck(scope text DEFAULT 'full'::text, workflow_run_id uuid DEFAULT NULL::uuid, max_rows integer DEFAULT 100) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.fsck(scope text, workflow_run_id uuid, max_rows integer) IS 'Check every invariant of the ledger; no rows on a sound one. scope fast: unfinished jobs, keys and schedule fires, on indexes; full: everything, which reads whole tables. workflow_run_id: only what belongs to that run. At most max_rows rows per invariant; violations in detail is the exact number. severity ERROR, or WARN for what a clock that stepped or a missing reaper explains. repair: the statement that repairs it, for the owner of the schema, or the one to look with.';
+
 CREATE FUNCTION runledger.get_job(job_id uuid, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.job_record
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1232,142 +1507,6 @@ CREATE FUNCTION runledger.succeed_job(job_id uuid, lease_token bigint, output js
 
 COMMENT ON FUNCTION runledger.succeed_job(job_id uuid, lease_token bigint, output jsonb, checkpoint jsonb, done bigint, total bigint) IS 'End a lease with success. output: the result, any JSON of at most 256 KiB. Repeating it after a lost reply returns the same with replayed = true.';
 
-CREATE TABLE runledger.job_queue (
-    id uuid NOT NULL,
-    job_type text NOT NULL,
-    organization_id uuid,
-    payload jsonb DEFAULT '{}'::jsonb NOT NULL,
-    status runledger.job_status DEFAULT 'PENDING'::runledger.job_status NOT NULL,
-    priority integer NOT NULL,
-    run_number integer DEFAULT 1 NOT NULL,
-    attempt integer DEFAULT 0 NOT NULL,
-    max_attempts integer NOT NULL,
-    timeout_seconds integer NOT NULL,
-    next_run_at timestamp with time zone NOT NULL,
-    worker_id text,
-    lease_token bigint,
-    lease_expires_at timestamp with time zone,
-    last_heartbeat_at timestamp with time zone,
-    last_lease_token bigint,
-    last_disposition text,
-    release_count integer DEFAULT 0 NOT NULL,
-    started_at timestamp with time zone,
-    finished_at timestamp with time zone,
-    stage text DEFAULT 'queued'::text NOT NULL,
-    progress_done bigint,
-    progress_total bigint,
-    progress_pct numeric GENERATED ALWAYS AS (
-CASE
-    WHEN (progress_total > 0) THEN round((((progress_done)::numeric * 100.0) / (progress_total)::numeric), 2)
-    ELSE NULL::numeric
-END) STORED,
-    checkpoint jsonb,
-    output jsonb,
-    idempotency_key text,
-    enqueue_request jsonb,
-    status_reason text,
-    last_error_code text,
-    last_error_message text,
-    workflow_run_id uuid,
-    schedule_id uuid,
-    scheduled_for timestamp with time zone,
-    created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
-    CONSTRAINT a_job_becomes_due_at_a_finite_time CHECK (isfinite(next_run_at)),
-    CONSTRAINT a_job_type_is_not_blank CHECK ((job_type ~ '[^[:space:]]'::text)),
-    CONSTRAINT a_keyed_job_keeps_its_request CHECK (((idempotency_key IS NULL) OR (enqueue_request IS NOT NULL))),
-    CONSTRAINT a_last_disposition_belongs_to_a_token CHECK (((last_lease_token IS NULL) = (last_disposition IS NULL))),
-    CONSTRAINT a_lease_ends_at_a_finite_time CHECK (isfinite(lease_expires_at)),
-    CONSTRAINT a_lease_has_worker_token_expiry_and_attempt CHECK ((((status = 'LEASED'::runledger.job_status) = (worker_id IS NOT NULL)) AND ((lease_token IS NULL) = (lease_expires_at IS NULL)) AND ((status <> 'LEASED'::runledger.job_status) OR ((lease_token IS NOT NULL) AND (attempt >= 1) AND (last_heartbeat_at IS NOT NULL))))),
-    CONSTRAINT a_pending_job_has_an_attempt_left CHECK (((status <> 'PENDING'::runledger.job_status) OR (attempt < max_attempts))),
-    CONSTRAINT a_scheduled_instant_belongs_to_a_schedule CHECK (((schedule_id IS NULL) = (scheduled_for IS NULL))),
-    CONSTRAINT a_stage_is_not_blank CHECK ((stage ~ '[^[:space:]]'::text)),
-    CONSTRAINT a_timeout_is_positive CHECK ((timeout_seconds > 0)),
-    CONSTRAINT a_worker_id_is_not_blank CHECK ((worker_id ~ '[^[:space:]]'::text)),
-    CONSTRAINT an_idempotency_key_is_not_blank CHECK (((idempotency_key ~ '[^[:space:]]'::text) AND (octet_length(idempotency_key) <= 512))),
-    CONSTRAINT attempts_stay_within_their_budget CHECK ((((attempt >= 0) AND (attempt <= max_attempts)) AND (max_attempts > 0))),
-    CONSTRAINT exactly_the_finished_jobs_have_finished_at CHECK (((status = ANY (ARRAY['SUCCEEDED'::runledger.job_status, 'DEAD_LETTERED'::runledger.job_status, 'CANCELED'::runledger.job_status])) = (finished_at IS NOT NULL))),
-    CONSTRAINT only_a_leased_or_canceled_job_holds_a_token CHECK (((lease_token IS NULL) OR (status = ANY (ARRAY['LEASED'::runledger.job_status, 'CANCELED'::runledger.job_status])))),
-    CONSTRAINT only_a_succeeded_job_has_an_output CHECK (((output IS NULL) OR (status = 'SUCCEEDED'::runledger.job_status))),
-    CONSTRAINT progress_counts_up_to_its_total CHECK (((progress_done >= 0) AND (progress_total >= 0) AND (progress_done <= progress_total))),
-    CONSTRAINT run_number_starts_at_one CHECK ((run_number >= 1))
-)
-WITH (fillfactor='75', autovacuum_vacuum_scale_factor='0.0', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_insert_scale_factor='0.05', autovacuum_analyze_scale_factor='0.02', autovacuum_vacuum_cost_delay='0');
-
-COMMENT ON TABLE runledger.job_queue IS 'The jobs, one row each for life: identity, state, lease, progress and result. Written by functions alone.';
-
-COMMENT ON COLUMN runledger.job_queue.id IS 'Identity of the job (uuid v7); stays over retries and requeues.';
-
-COMMENT ON COLUMN runledger.job_queue.job_type IS 'Its type; see job_definitions.';
-
-COMMENT ON COLUMN runledger.job_queue.organization_id IS 'Tenant, opaque to us; NULL: global.';
-
-COMMENT ON COLUMN runledger.job_queue.payload IS 'What the handler gets.';
-
-COMMENT ON COLUMN runledger.job_queue.status IS 'Where the job is in its life; see the type job_status.';
-
-COMMENT ON COLUMN runledger.job_queue.priority IS 'Larger is claimed first.';
-
-COMMENT ON COLUMN runledger.job_queue.run_number IS 'Logical executions, from 1; requeue and continuation add one.';
-
-COMMENT ON COLUMN runledger.job_queue.attempt IS 'Claims charged in this run; 0 while it was never claimed.';
-
-COMMENT ON COLUMN runledger.job_queue.max_attempts IS 'Budget of attempts for one run, fixed at enqueue.';
-
-COMMENT ON COLUMN runledger.job_queue.timeout_seconds IS 'Time a handler may take, in seconds.';
-
-COMMENT ON COLUMN runledger.job_queue.next_run_at IS 'A PENDING job may be claimed from this instant on.';
-
-COMMENT ON COLUMN runledger.job_queue.worker_id IS 'Who holds the lease; set exactly while LEASED.';
-
-COMMENT ON COLUMN runledger.job_queue.lease_token IS 'Proof of the present claim. A canceled job keeps it until its handler is known to be quiet.';
-
-COMMENT ON COLUMN runledger.job_queue.lease_expires_at IS 'When the lease ends unless a heartbeat moves it. Not indexed: heartbeats stay HOT.';
-
-COMMENT ON COLUMN runledger.job_queue.last_heartbeat_at IS 'Last claim or heartbeat; lease_expires_at minus this is the length granted.';
-
-COMMENT ON COLUMN runledger.job_queue.last_lease_token IS 'Token of the last lease that was released or canceled: its attempt row may be gone.';
-
-COMMENT ON COLUMN runledger.job_queue.last_disposition IS 'What became of that lease: RELEASED or CANCELED.';
-
-COMMENT ON COLUMN runledger.job_queue.release_count IS 'Releases in this run; after 100 of them a release no longer refunds the attempt.';
-
-COMMENT ON COLUMN runledger.job_queue.started_at IS 'First claim of this run that counted.';
-
-COMMENT ON COLUMN runledger.job_queue.finished_at IS 'When the job reached a finished status.';
-
-COMMENT ON COLUMN runledger.job_queue.stage IS 'queued, scheduled, running, completed, or a word of the handler.';
-
-COMMENT ON COLUMN runledger.job_queue.progress_done IS 'Units done, as reported.';
-
-COMMENT ON COLUMN runledger.job_queue.progress_total IS 'Units in all, as reported.';
-
-COMMENT ON COLUMN runledger.job_queue.progress_pct IS 'done of total in percent; NULL while either is unknown.';
-
-COMMENT ON COLUMN runledger.job_queue.checkpoint IS 'State from which the next attempt goes on.';
-
-COMMENT ON COLUMN runledger.job_queue.output IS 'Result of a succeeded job.';
-
-COMMENT ON COLUMN runledger.job_queue.idempotency_key IS 'Unique per job_type and tenant.';
-
-COMMENT ON COLUMN runledger.job_queue.enqueue_request IS 'The request as first made, to tell a retry from a conflict.';
-
-COMMENT ON COLUMN runledger.job_queue.status_reason IS 'Failure kind, cancel reason or requeue reason of the last change.';
-
-COMMENT ON COLUMN runledger.job_queue.last_error_code IS 'Code of the last failure of this run.';
-
-COMMENT ON COLUMN runledger.job_queue.last_error_message IS 'Message of the last failure of this run.';
-
-COMMENT ON COLUMN runledger.job_queue.workflow_run_id IS 'The workflow run this job is a step of; never changes.';
-
-COMMENT ON COLUMN runledger.job_queue.schedule_id IS 'The schedule that enqueued it.';
-
-COMMENT ON COLUMN runledger.job_queue.scheduled_for IS 'The instant of that schedule it stands for.';
-
-COMMENT ON COLUMN runledger.job_queue.created_at IS 'When it was enqueued.';
-
-COMMENT ON COLUMN runledger.job_queue.updated_at IS 'When the row last changed.';
-
 CREATE VIEW runledger._job_summaries AS
  SELECT id AS job_id,
     job_type,
@@ -1454,6 +1593,79 @@ ALTER TABLE runledger._shelves ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY 
     CACHE 1
 );
 
+CREATE TABLE runledger.job_dead_letters (
+    job_id uuid NOT NULL,
+    job_type text NOT NULL,
+    organization_id uuid,
+    run_number integer NOT NULL,
+    attempt integer NOT NULL,
+    error_code text,
+    error_message text,
+    payload_snapshot jsonb NOT NULL,
+    checkpoint_snapshot jsonb,
+    failed_at timestamp with time zone NOT NULL,
+    CONSTRAINT attempt_starts_at_one CHECK ((attempt >= 1)),
+    CONSTRAINT run_number_starts_at_one CHECK ((run_number >= 1))
+);
+
+COMMENT ON TABLE runledger.job_dead_letters IS 'The latest dead letter of each job. Stays as history when the job is requeued; a later one replaces it.';
+
+COMMENT ON COLUMN runledger.job_dead_letters.job_id IS 'The job.';
+
+COMMENT ON COLUMN runledger.job_dead_letters.job_type IS 'Its type.';
+
+COMMENT ON COLUMN runledger.job_dead_letters.organization_id IS 'Its tenant.';
+
+COMMENT ON COLUMN runledger.job_dead_letters.run_number IS 'The run that failed.';
+
+COMMENT ON COLUMN runledger.job_dead_letters.attempt IS 'The attempt that failed last.';
+
+COMMENT ON COLUMN runledger.job_dead_letters.error_code IS 'Code of the failure.';
+
+COMMENT ON COLUMN runledger.job_dead_letters.error_message IS 'Message of the failure.';
+
+COMMENT ON COLUMN runledger.job_dead_letters.payload_snapshot IS 'The payload at that time.';
+
+COMMENT ON COLUMN runledger.job_dead_letters.checkpoint_snapshot IS 'The checkpoint at that time.';
+
+COMMENT ON COLUMN runledger.job_dead_letters.failed_at IS 'When it was dead-lettered.';
+
+CREATE VIEW runledger.dead_letters AS
+ SELECT d.job_id,
+    d.job_type,
+        CASE
+            WHEN (abs(EXTRACT(epoch FROM t.age)) < (360000)::numeric) THEN make_interval(secs => ((trunc(EXTRACT(epoch FROM t.age)))::integer)::double precision)
+            ELSE date_trunc('day'::text, t.age)
+        END AS age,
+        CASE
+            WHEN ((q.run_number = d.run_number) AND (q.status = 'DEAD_LETTERED'::runledger.job_status)) THEN 'dead'::text
+            WHEN (q.status = 'SUCCEEDED'::runledger.job_status) THEN 'done'::text
+            WHEN (q.status = 'CANCELED'::runledger.job_status) THEN 'canceled'::text
+            ELSE 'requeued'::text
+        END AS state,
+    "left"(translate(d.error_code, '
+	'::text, '   '::text), 18) AS error_code,
+    "left"(translate(d.error_message, '
+	'::text, '   '::text), 20) AS error_message
+   FROM ((runledger.job_dead_letters d
+     LEFT JOIN runledger.job_queue q ON ((q.id = d.job_id)))
+     CROSS JOIN LATERAL ( SELECT (statement_timestamp() - d.failed_at) AS age) t)
+  ORDER BY d.failed_at DESC, d.job_id DESC;
+
+COMMENT ON VIEW runledger.dead_letters IS 'The latest dead letter of each job, latest first. state says whether it still is one. Run them again with requeue_job() or redrive_dead_letters().';
+
+COMMENT ON COLUMN runledger.dead_letters.job_id IS 'The job.';
+
+COMMENT ON COLUMN runledger.dead_letters.job_type IS 'Its type.';
+
+COMMENT ON COLUMN runledger.dead_letters.age IS 'Since when it is dead.';
+
+COMMENT ON COLUMN runledger.dead_letters.state IS 'dead: still. requeued: waits or runs again. done, canceled: what became of it after a requeue.';
+
+COMMENT ON COLUMN runledger.dead_letters.error_code IS 'Code of the failure, cut.';
+
+COMMENT ON COLUMN runledger.dead_letters.error_message IS 'Message of the failure, cut; the whole of it is in job_dead_letters.';
+
 CREATE TABLE runledger.job_attempts (
     job_id uuid NOT NULL,
     run_number integer NOT NULL,
@@ -1520,43 +1732,6 @@ COMMENT ON COLUMN runledger.job_attempts.requested_retry_not_before IS 'Earliest
 COMMENT ON COLUMN runledger.job_attempts.effective_next_run_at IS 'When the retry became due.';
 
 COMMENT ON COLUMN runledger.job_attempts.retry_timing_source IS 'What decided the delay: POLICY, ERROR_CODE, HANDLER_NOT_BEFORE or REAPER.';
-
-CREATE TABLE runledger.job_dead_letters (
-    job_id uuid NOT NULL,
-    job_type text NOT NULL,
-    organization_id uuid,
-    run_number integer NOT NULL,
-    attempt integer NOT NULL,
-    error_code text,
-    error_message text,
-    payload_snapshot jsonb NOT NULL,
-    checkpoint_snapshot jsonb,
-    failed_at timestamp with time zone NOT NULL,
-    CONSTRAINT attempt_starts_at_one CHECK ((attempt >= 1)),
-    CONSTRAINT run_number_starts_at_one CHECK ((run_number >= 1))
-);
-
-COMMENT ON TABLE runledger.job_dead_letters IS 'The latest dead letter of each job. Stays as history when the job is requeued; a later one replaces it.';
-
-COMMENT ON COLUMN runledger.job_dead_letters.job_id IS 'The job.';
-
-COMMENT ON COLUMN runledger.job_dead_letters.job_type IS 'Its type.';
-
-COMMENT ON COLUMN runledger.job_dead_letters.organization_id IS 'Its tenant.';
-
-COMMENT ON COLUMN runledger.job_dead_letters.run_number IS 'The run that failed.';
-
-COMMENT ON COLUMN runledger.job_dead_letters.attempt IS 'The attempt that failed last.';
-
-COMMENT ON COLUMN runledger.job_dead_letters.error_code IS 'Code of the failure.';
-
-COMMENT ON COLUMN runledger.job_dead_letters.error_message IS 'Message of the failure.';
-
-COMMENT ON COLUMN runledger.job_dead_letters.payload_snapshot IS 'The payload at that time.';
-
-COMMENT ON COLUMN runledger.job_dead_letters.checkpoint_snapshot IS 'The checkpoint at that time.';
-
-COMMENT ON COLUMN runledger.job_dead_letters.failed_at IS 'When it was dead-lettered.';
 
 CREATE TABLE runledger.job_events (
     id bigint NOT NULL,
@@ -1826,6 +2001,136 @@ COMMENT ON COLUMN runledger.job_schedules.created_at IS 'When it was first set.'
 
 COMMENT ON COLUMN runledger.job_schedules.updated_at IS 'When the row last changed.';
 
+CREATE VIEW runledger.job_timeline AS
+ SELECT job_id,
+    date_trunc('second'::text, occurred_at) AS occurred_at,
+    run,
+    try,
+    event,
+    stage,
+    "left"(translate(detail, '
+	'::text, '   '::text), 80) AS detail
+   FROM ( SELECT e.job_id,
+            e.occurred_at,
+            0 AS source,
+            e.id,
+            e.run_number AS run,
+            e.attempt AS try,
+                CASE e.event_type
+                    WHEN 'ENQUEUED'::runledger.job_event_type THEN 'queued'::text
+                    WHEN 'LEASED'::runledger.job_event_type THEN 'claimed'::text
+                    WHEN 'STAGE_CHANGED'::runledger.job_event_type THEN 'stage'::text
+                    WHEN 'RETRY_SCHEDULED'::runledger.job_event_type THEN 'retry'::text
+                    WHEN 'SUCCEEDED'::runledger.job_event_type THEN 'done'::text
+                    WHEN 'DEAD_LETTERED'::runledger.job_event_type THEN 'dead'::text
+                    WHEN 'PAYLOAD_CORRECTED'::runledger.job_event_type THEN 'corrected'::text
+                    ELSE lower((e.event_type)::text)
+                END AS event,
+            e.stage,
+                CASE e.event_type
+                    WHEN 'ENQUEUED'::runledger.job_event_type THEN ('replay of '::text || (e.payload ->> 'replayed_from_job_id'::text))
+                    WHEN 'LEASED'::runledger.job_event_type THEN concat('by ', (e.payload ->> 'worker_id'::text), ', ', (e.payload ->> 'lease_duration_seconds'::text), ' s')
+                    WHEN 'PROGRESS'::runledger.job_event_type THEN concat_ws(' of '::text, e.progress_done, e.progress_total)
+                    WHEN 'FAILED'::runledger.job_event_type THEN concat_ws(': '::text, (e.payload ->> 'error_code'::text), (e.payload ->> 'error_message'::text))
+                    WHEN 'RETRY_SCHEDULED'::runledger.job_event_type THEN (('in '::text || trim_scale(round((((e.payload ->> 'retry_delay_ms'::text))::numeric / (1000)::numeric), 1))) || ' s'::text)
+                    WHEN 'DEAD_LETTERED'::runledger.job_event_type THEN (e.payload ->> 'kind'::text)
+                    WHEN 'REQUEUED'::runledger.job_event_type THEN concat_ws(': '::text,
+                    CASE (e.payload ->> 'requeue_kind'::text)
+                        WHEN 'RELEASE'::text THEN
+                        CASE
+                            WHEN ((e.payload ->> 'refunded'::text) = 'true'::text) THEN 'given back'::text
+                            ELSE 'given back, charged'::text
+                        END
+                        WHEN 'HANDLER_CONTINUATION'::text THEN 'to be continued'::text
+                        WHEN 'REDRIVE'::text THEN 'redriven'::text
+                        ELSE 'new run'::text
+                    END, NULLIF((e.payload ->> 'reason'::text), 'HANDLER_CONTINUATION'::text))
+                    ELSE (e.payload ->> 'reason'::text)
+                END AS detail
+           FROM runledger.job_events e
+        UNION ALL
+         SELECT l.job_id,
+            l.occurred_at,
+            1,
+            l.id,
+            l.run_number,
+            NULLIF(l.attempt, 0) AS "nullif",
+            "left"(l.level, 9) AS "left",
+            NULL::text,
+            l.message
+           FROM runledger.job_logs l) t
+  ORDER BY job_id, t.occurred_at, source, id;
+
+COMMENT ON VIEW runledger.job_timeline IS 'What happened to a job and what its handler wrote, one line each: where job_id = ''...''.';
+
+COMMENT ON COLUMN runledger.job_timeline.job_id IS 'The job.';
+
+COMMENT ON COLUMN runledger.job_timeline.occurred_at IS 'When, to the second.';
+
+COMMENT ON COLUMN runledger.job_timeline.run IS 'Run of the job; requeued tells the run it ends.';
+
+COMMENT ON COLUMN runledger.job_timeline.try IS 'Attempt in that run; empty before the first.';
+
+COMMENT ON COLUMN runledger.job_timeline.event IS 'queued, claimed, stage, progress, done, failed, retry, dead, requeued, canceled, corrected, redacted; or the level of a log line.';
+
+COMMENT ON COLUMN runledger.job_timeline.stage IS 'Stage after the event, where it says one.';
+
+COMMENT ON COLUMN runledger.job_timeline.detail IS 'By whom, how far, what went wrong, why; or the log line. Cut; whole in job_events and job_logs.';
+
+CREATE VIEW runledger.jobs AS
+ SELECT q.id AS job_id,
+    q.job_type,
+        CASE
+            WHEN (q.status = 'SUCCEEDED'::runledger.job_status) THEN 'done'::text
+            WHEN (q.status = 'DEAD_LETTERED'::runledger.job_status) THEN 'dead'::text
+            WHEN ((q.status = 'LEASED'::runledger.job_status) AND (q.lease_expires_at <= statement_timestamp())) THEN 'lost'::text
+            WHEN (q.status = 'LEASED'::runledger.job_status) THEN 'running'::text
+            WHEN ((q.status = 'CANCELED'::runledger.job_status) AND (q.lease_expires_at > statement_timestamp())) THEN 'stopping'::text
+            WHEN (q.status = 'CANCELED'::runledger.job_status) THEN 'canceled'::text
+            WHEN (q.next_run_at <= statement_timestamp()) THEN 'ready'::text
+            WHEN (q.attempt > 0) THEN 'retrying'::text
+            ELSE 'delayed'::text
+        END AS state,
+    q.priority AS prio,
+    ((q.attempt || '/'::text) || q.max_attempts) AS try,
+        CASE
+            WHEN (q.status <> 'PENDING'::runledger.job_status) THEN NULL::interval
+            WHEN (abs(EXTRACT(epoch FROM t.due_in)) < (360000)::numeric) THEN make_interval(secs => ((trunc(EXTRACT(epoch FROM t.due_in)))::integer)::double precision)
+            ELSE date_trunc('day'::text, t.due_in)
+        END AS due_in,
+        CASE
+            WHEN (abs(EXTRACT(epoch FROM t.age)) < (360000)::numeric) THEN make_interval(secs => ((trunc(EXTRACT(epoch FROM t.age)))::integer)::double precision)
+            ELSE date_trunc('day'::text, t.age)
+        END AS age,
+    "left"(translate(
+        CASE
+            WHEN ((q.status = ANY (ARRAY['PENDING'::runledger.job_status, 'DEAD_LETTERED'::runledger.job_status])) AND (q.last_error_code IS NOT NULL)) THEN q.last_error_code
+            WHEN (q.status = 'CANCELED'::runledger.job_status) THEN q.status_reason
+            ELSE q.stage
+        END, '
+	'::text, '   '::text), 17) AS note
+   FROM (runledger.job_queue q
+     CROSS JOIN LATERAL ( SELECT (q.next_run_at - statement_timestamp()) AS due_in,
+            (statement_timestamp() - q.created_at) AS age) t);
+
+COMMENT ON VIEW runledger.jobs IS 'Every job, one line each. Newest first: order by job_id desc. Everything about one: get_job().';
+
+COMMENT ON COLUMN runledger.jobs.job_id IS 'The job.';
+
+COMMENT ON COLUMN runledger.jobs.job_type IS 'Its type.';
+
+COMMENT ON COLUMN runledger.jobs.state IS 'ready: could be claimed now. delayed, retrying: in due_in. running; lost: its lease ran out, the reaper comes. stopping: canceled, its handler may still be at work. done, dead, canceled.';
+
+COMMENT ON COLUMN runledger.jobs.prio IS 'Priority; larger is claimed first.';
+
+COMMENT ON COLUMN runledger.jobs.try IS 'Attempts charged in this run / attempts it may have.';
+
+COMMENT ON COLUMN runledger.jobs.due_in IS 'How long until a pending job may be claimed; negative: that long it could have been.';
+
+COMMENT ON COLUMN runledger.jobs.age IS 'Since when it exists.';
+
+COMMENT ON COLUMN runledger.jobs.note IS 'Error code of a job that failed, reason of a canceled one, else the stage; cut.';
+
 CREATE SEQUENCE runledger.lease_token_seq
     START WITH 1
     INCREMENT BY 1
@@ -1851,6 +2156,41 @@ COMMENT ON COLUMN runledger.limits.value IS 'The largest value allowed.';
 COMMENT ON COLUMN runledger.limits.unit IS 'Unit of value.';
 
 COMMENT ON COLUMN runledger.limits.meaning IS 'What is limited.';
+
+CREATE VIEW runledger.running_jobs AS
+ SELECT q.id AS job_id,
+    q.job_type,
+    q.worker_id AS worker,
+    date_trunc('second'::text, (statement_timestamp() - a.leased_at)) AS running,
+    date_trunc('second'::text, (q.lease_expires_at - statement_timestamp())) AS lease,
+    ((q.attempt || '/'::text) || q.max_attempts) AS try,
+        CASE
+            WHEN (q.progress_pct IS NOT NULL) THEN (round(q.progress_pct) || '%'::text)
+            ELSE (q.progress_done)::text
+        END AS progress,
+    q.stage
+   FROM (runledger.job_queue q
+     LEFT JOIN runledger.job_attempts a ON (((a.job_id = q.id) AND (a.run_number = q.run_number) AND (a.attempt = q.attempt))))
+  WHERE ((q.status = 'LEASED'::runledger.job_status) AND (q.lease_token IS NOT NULL))
+  ORDER BY a.leased_at, q.id;
+
+COMMENT ON VIEW runledger.running_jobs IS 'The jobs that workers hold now, the longest held first.';
+
+COMMENT ON COLUMN runledger.running_jobs.job_id IS 'The job.';
+
+COMMENT ON COLUMN runledger.running_jobs.job_type IS 'Its type.';
+
+COMMENT ON COLUMN runledger.running_jobs.worker IS 'Who holds it.';
+
+COMMENT ON COLUMN runledger.running_jobs.running IS 'Since when this attempt runs.';
+
+COMMENT ON COLUMN runledger.running_jobs.lease IS 'How long its lease still lasts without a heartbeat; negative: it ran out.';
+
+COMMENT ON COLUMN runledger.running_jobs.try IS 'Attempts charged in this run / attempts it may have.';
+
+COMMENT ON COLUMN runledger.running_jobs.progress IS 'Share done in percent, or units done if no total is known.';
+
+COMMENT ON COLUMN runledger.running_jobs.stage IS 'Its stage, in the words of its handler.';
 
 CREATE TABLE runledger.upkeep_state (
     only_row boolean DEFAULT true NOT NULL,
@@ -1902,6 +2242,55 @@ COMMENT ON COLUMN runledger.workers.registered_at IS 'When it came.';
 COMMENT ON COLUMN runledger.workers.last_seen_at IS 'When it last said anything.';
 
 COMMENT ON COLUMN runledger.workers.idle_until IS 'It wants to be woken until then; in the past or NULL: it is busy or gone.';
+
+CREATE VIEW runledger.worker_status AS
+ SELECT COALESCE(w.worker_id, l.worker_id) AS worker,
+        CASE
+            WHEN (w.worker_id IS NULL) THEN 'unknown'::text
+            WHEN (t.seen_ago > '00:03:00'::interval) THEN 'silent'::text
+            WHEN (w.idle_until > statement_timestamp()) THEN 'idle'::text
+            ELSE 'busy'::text
+        END AS state,
+        CASE
+            WHEN (abs(EXTRACT(epoch FROM t.seen_ago)) < (360000)::numeric) THEN make_interval(secs => ((trunc(EXTRACT(epoch FROM t.seen_ago)))::integer)::double precision)
+            ELSE date_trunc('day'::text, t.seen_ago)
+        END AS seen_ago,
+    COALESCE(l.leases, (0)::bigint) AS leases,
+    w.max_jobs,
+    cardinality(w.job_types) AS types,
+        CASE
+            WHEN (abs(EXTRACT(epoch FROM t.up)) < (360000)::numeric) THEN make_interval(secs => ((trunc(EXTRACT(epoch FROM t.up)))::integer)::double precision)
+            ELSE date_trunc('day'::text, t.up)
+        END AS up,
+    w.role_name AS role
+   FROM ((runledger.workers w
+     FULL JOIN ( SELECT q.worker_id,
+            count(*) AS leases,
+            max(q.last_heartbeat_at) AS seen_at
+           FROM runledger.job_queue q
+          WHERE ((q.status = 'LEASED'::runledger.job_status) AND (q.lease_token IS NOT NULL) AND (q.lease_expires_at > statement_timestamp()))
+          GROUP BY q.worker_id) l ON ((l.worker_id = w.worker_id)))
+     CROSS JOIN LATERAL ( SELECT (statement_timestamp() - w.registered_at) AS up,
+            (statement_timestamp() - GREATEST(w.last_seen_at, l.seen_at)) AS seen_ago) t)
+  ORDER BY COALESCE(w.worker_id, l.worker_id);
+
+COMMENT ON VIEW runledger.worker_status IS 'Who works here: the workers that registered, and any others that hold leases.';
+
+COMMENT ON COLUMN runledger.worker_status.worker IS 'Its name.';
+
+COMMENT ON COLUMN runledger.worker_status.state IS 'idle: waits to be woken. busy: works, or polls without waiting. silent: not heard of for three minutes. unknown: holds leases and never registered.';
+
+COMMENT ON COLUMN runledger.worker_status.seen_ago IS 'Since it last registered, said that it is idle, claimed or sent a heartbeat.';
+
+COMMENT ON COLUMN runledger.worker_status.leases IS 'Jobs it holds whose leases are live.';
+
+COMMENT ON COLUMN runledger.worker_status.max_jobs IS 'How many it runs at once.';
+
+COMMENT ON COLUMN runledger.worker_status.types IS 'How many job types it handles.';
+
+COMMENT ON COLUMN runledger.worker_status.up IS 'Since when it is registered.';
+
+COMMENT ON COLUMN runledger.worker_status.role IS 'The role it registered as.';
 
 CREATE TABLE runledger.workflow_run_mutations (
     workflow_run_id uuid NOT NULL,
@@ -2393,6 +2782,8 @@ REVOKE ALL ON TYPE runledger.workflow_step_status FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._as_bigint(value jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._as_delay_ms(value jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._as_instant(value jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._as_integer(value jsonb) FROM PUBLIC;
@@ -2421,6 +2812,8 @@ REVOKE ALL ON FUNCTION runledger._check_requeue(job_id uuid, expected_status tex
 
 REVOKE ALL ON FUNCTION runledger._checked_json(value jsonb, max_bytes bigint, what text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._close_attempts(settlements runledger._settlement[], now timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._cut(value text, max_bytes bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._decode_enqueue(item jsonb, ordinal integer, now timestamp with time zone) FROM PUBLIC;
@@ -2430,6 +2823,8 @@ REVOKE ALL ON FUNCTION runledger._decode_outcome(item jsonb, ordinal integer, no
 REVOKE ALL ON FUNCTION runledger._definition(job_type text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._definition_problem(definition runledger.job_definitions) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._enabled_definition(job_type text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._enqueue_problem(payload jsonb, max_attempts integer, timeout_seconds integer, run_at timestamp with time zone, idempotency_key text, stage text, now timestamp with time zone) FROM PUBLIC;
 
@@ -2445,6 +2840,44 @@ REVOKE ALL ON FUNCTION runledger._finish_one(item jsonb, output jsonb, checkpoin
 
 REVOKE ALL ON FUNCTION runledger._free_slots(job_type text, max_concurrency integer, now timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._fsck_attempt_counts(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_attempt_history(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_attempt_repair(job_id uuid, run_number integer, attempt integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_attempts(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_bodies(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_concurrency(workflow_run_id uuid, max_rows integer, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_dead_letters(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_event_paths(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_events(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_fires(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_jobs(everything boolean, workflow_run_id uuid, max_rows integer, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_keys(everything boolean, workflow_run_id uuid, max_rows integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_lease_repair(job_id uuid, status runledger.job_status) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_leased_attempts(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_leases(everything boolean, workflow_run_id uuid, max_rows integer, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_look(job_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_replays(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_scope(everything boolean, workflow_run_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_tokens(everything boolean, workflow_run_id uuid, max_rows integer) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._has_only(item jsonb, fields text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._horizon(now timestamp with time zone) FROM PUBLIC;
@@ -2455,11 +2888,11 @@ REVOKE ALL ON FUNCTION runledger._is_name(value text, max_bytes bigint) FROM PUB
 
 REVOKE ALL ON FUNCTION runledger._json_problem(value jsonb, max_bytes bigint) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger._judge_outcome(o runledger._outcome, q runledger._held_job, d runledger.job_definitions, now timestamp with time zone) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger._judge_outcome(outcome runledger._outcome, job runledger._held_job, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._judge_outcomes(outcomes runledger._outcome[], now timestamp with time zone) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger._judge_repeat(o runledger._outcome, q runledger._held_job) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger._judge_repeat(outcome runledger._outcome, job runledger._held_job) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._limit(name text) FROM PUBLIC;
 
@@ -2475,11 +2908,11 @@ REVOKE ALL ON FUNCTION runledger._lock_ready(job_types text[], priority integer,
 
 REVOKE ALL ON FUNCTION runledger._lock_window(job_types text[], priority integer, from_at timestamp with time zone, from_id uuid, until_at timestamp with time zone, until_id uuid, max_jobs integer) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger._merge_problem(o runledger._outcome, q runledger._held_job) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION runledger._move_mark(mark runledger._mark, priority integer, due_at timestamp with time zone, id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._next_due_at(job_types text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._next_lane(job_types text[], below bigint, above bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._next_priority(job_type text, below bigint, above bigint) FROM PUBLIC;
 
@@ -2550,6 +2983,8 @@ REVOKE ALL ON FUNCTION runledger.error_codes() FROM PUBLIC;
 REVOKE ALL ON FUNCTION runledger.fail_job(job_id uuid, lease_token bigint, error_code text, error_message text, kind text, not_before timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.finish_jobs(outcomes jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.fsck(scope text, workflow_run_id uuid, max_rows integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.get_job(job_id uuid, organization_id uuid) FROM PUBLIC;
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import metadata
 
 from runledger.aclient import AsyncClient
+from runledger.app import App
 from runledger.client import Client
 from runledger.errors import (
     Conflict,
@@ -23,6 +24,7 @@ from runledger.errors import (
     RunledgerError,
     UnsupportedIsolation,
 )
+from runledger.job import Continue, Failure, Job, SyncJob
 from runledger.types import Undecodable
 
 try:
@@ -31,19 +33,24 @@ except metadata.PackageNotFoundError:  # a source tree that was not installed
     __version__ = "0.source"
 
 __all__ = [
+    "App",
     "AsyncClient",
     "Client",
     "Conflict",
+    "Continue",
     "DefinitionUnavailable",
+    "Failure",
     "IdempotencyConflict",
     "InternalError",
     "InvalidArgument",
     "InvalidState",
     "InvalidWorkflow",
+    "Job",
     "LeaseLost",
     "NotFound",
     "PayloadRefused",
     "RunledgerError",
+    "SyncJob",
     "Undecodable",
     "UnsupportedIsolation",
 ]

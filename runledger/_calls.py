@@ -29,6 +29,9 @@ from runledger import types as t
 from runledger.errors import InvalidArgument
 from runledger.types import FailureKind, JobStatus, Json, Seconds, Undecodable
 
+LISTEN = b"listen runledger_wake"
+"""Hear wake-ups; their payload is the start of a job type's MD5, as `runledger._wake_key` makes it."""
+
 T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
 Id = UUID | str

@@ -1,0 +1,187 @@
+"""What a handler sees: the job it works on, and the ways it may end."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from runledger import _calls
+from runledger.errors import LeaseLost
+from runledger.types import ClaimedJob, FailureKind, Json, ProgressReport, Seconds
+
+RunCall = Callable[["Job | SyncJob", _calls.Call[Any]], Coroutine[Any, Any, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """Return this instead of the bare output to store progress or a checkpoint with it."""
+
+    output: Json = None
+    checkpoint: Json = None
+    done: int | None = None
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """Return this to end the run and start the next one `after` that many seconds, with fresh attempts."""
+
+    after: Seconds = 0
+    checkpoint: Json = None
+    done: int | None = None
+    total: int | None = None
+
+
+class Failure(Exception):
+    """Raise one to fail the attempt with a code of your own. The database decides about retries.
+
+    `after` (seconds) or `not_before` (an instant) can only put a retry off, never hasten it.
+    """
+
+    def __init__(
+        self,
+        kind: FailureKind,
+        code: str,
+        message: str,
+        *,
+        after: Seconds | None = None,
+        not_before: datetime | None = None,
+    ) -> None:
+        super().__init__(kind, code, message)
+        self.kind = kind
+        self.code = code
+        self.message = message
+        self.after = after
+        self.not_before = not_before
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.code})"
+
+    @classmethod
+    def retryable(
+        cls, code: str, message: str, *, after: Seconds | None = None, not_before: datetime | None = None
+    ) -> Self:
+        """Fail the attempt; another one follows while the budget lasts."""
+        return cls("RETRYABLE", code, message, after=after, not_before=not_before)
+
+    @classmethod
+    def timeout(
+        cls, code: str, message: str, *, after: Seconds | None = None, not_before: datetime | None = None
+    ) -> Self:
+        """Fail the attempt because something took too long; retried like `retryable`."""
+        return cls("TIMEOUT", code, message, after=after, not_before=not_before)
+
+    @classmethod
+    def terminal(cls, code: str, message: str) -> Self:
+        """Fail the job for good: it becomes a dead letter."""
+        return cls("TERMINAL", code, message)
+
+    @classmethod
+    def panicked(cls, code: str, message: str) -> Self:
+        """Fail the job for good, because the handler is broken."""
+        return cls("PANICKED", code, message)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Why a job became a dead letter, for hooks. `worker_id` is "reaper" when its worker was gone."""
+
+    reason: Literal["AttemptsExhausted", "FailureKindNonRetryable", "LeaseExpired"]
+    kind: FailureKind
+    code: str
+    message: str
+    worker_id: str
+
+
+if TYPE_CHECKING:
+    _Columns = ClaimedJob
+else:
+    _Columns = object
+
+
+class _Leased(_Columns):
+    """A job under our lease: every column of the claim under its SQL name, and what time is left.
+
+    `deadline` is an instant of `time.monotonic()`. `canceled` is set when the job was canceled, its lease was
+    lost or the worker shuts down: a handler in a thread should look at it now and then.
+    """
+
+    __slots__ = ("_claim", "_loop", "_run", "canceled", "deadline")
+
+    def __init__(self, claim: ClaimedJob, *, deadline: float, run: RunCall, loop: asyncio.AbstractEventLoop) -> None:
+        self._claim = claim
+        self._run = run
+        self._loop = loop
+        self.deadline = deadline
+        self.canceled = threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_claim":  # not there yet: a copy in the making
+            raise AttributeError(name)
+        return getattr(self._claim, name)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.job_id}, {self.job_type!r}, attempt={self.attempt})"
+
+    def remaining(self) -> float:
+        """Seconds until the deadline; negative after it."""
+        return self.deadline - time.monotonic()
+
+
+class Job(_Leased):
+    """The job as an async handler sees it."""
+
+    __slots__ = ()
+
+    async def progress(
+        self, done: int | None = None, total: int | None = None, *, checkpoint: Json = None, stage: str | None = None
+    ) -> ProgressReport:
+        """Store progress, a checkpoint for the next attempt, or a stage. Calls `runledger.report_progress`."""
+        call = _calls.report_progress(
+            self.job_id, self.lease_token, done=done, total=total, checkpoint=checkpoint, stage=stage
+        )
+        report: ProgressReport = await self._run(self, call)
+        return report
+
+    async def log(self, level: str, message: str, **payload: Json) -> int:
+        """Write a line to the log of the job; returns its id. Calls `runledger.log_job`."""
+        call = _calls.log_job(self.job_id, level, message=message, payload=payload, lease_token=self.lease_token)
+        line: int = await self._run(self, call)
+        return line
+
+
+class SyncJob(_Leased):
+    """The job as a handler in a thread sees it: the same, blocking."""
+
+    __slots__ = ()
+
+    def _wait(self, call: _calls.Call[Any]) -> Any:
+        coroutine = self._run(self, call)
+        try:
+            return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        except RuntimeError:
+            coroutine.close()
+            if not self._loop.is_closed():
+                raise
+            raise LeaseLost("job.lease_owner_mismatch", "the worker has stopped") from None
+
+    def progress(
+        self, done: int | None = None, total: int | None = None, *, checkpoint: Json = None, stage: str | None = None
+    ) -> ProgressReport:
+        """Store progress, a checkpoint for the next attempt, or a stage. Calls `runledger.report_progress`."""
+        call = _calls.report_progress(
+            self.job_id, self.lease_token, done=done, total=total, checkpoint=checkpoint, stage=stage
+        )
+        report: ProgressReport = self._wait(call)
+        return report
+
+    def log(self, level: str, message: str, **payload: Json) -> int:
+        """Write a line to the log of the job; returns its id. Calls `runledger.log_job`."""
+        call = _calls.log_job(self.job_id, level, message=message, payload=payload, lease_token=self.lease_token)
+        line: int = self._wait(call)
+        return line

@@ -1,0 +1,597 @@
+"""The worker: leases jobs, runs handlers, sends what came of them. The database decides everything about states.
+
+Two exchanges take turns. Each is one round trip and one commit: the outcomes that are ready, then a claim for the
+slots that are free. While the server works on one, handlers run and the other one fills. There is no timer that
+collects a batch: an exchange starts when one is free and there is something to do.
+
+When the reply of an exchange is lost, the same outcomes are sent again (the database knows them by their tokens)
+and the claim is asked for by `leased_jobs`. No handler runs twice under one token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import random
+import traceback
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from runledger import _calls
+from runledger._hooks import Hooks, Threads, tell
+from runledger._link import ERRORS, Fate, Link, Links, Rows, fate, pause
+from runledger.config import Config
+from runledger.errors import LeaseLost, RunledgerError
+from runledger.heartbeat import Held
+from runledger.job import Continue, DeadLetter, Failure, Job, Success, SyncJob
+from runledger.registry import JobType, Registry
+from runledger.types import ClaimedJob, FailureKind, FinishedJob, Json, Undecodable
+
+logger = logging.getLogger("runledger")
+
+BATCH_ITEMS = 1000
+BATCH_BYTES = 8 << 20
+IDLE_SECONDS = 60
+"""How long a worker asks to be woken; it asks anew at half time."""
+_FINISH = _calls.finish_jobs([])
+_CLAIM = _calls.claim_jobs("worker", [])
+_MESSAGE = 6000
+
+
+class WorkerStoppedError(Exception):
+    """The database says that this worker can never work here; the message says what to look at."""
+
+
+class Lease:
+    """A lease of ours, from the claim until its end is known to be recorded."""
+
+    __slots__ = (
+        "amended", "ended", "expires_at", "failure", "job", "outcome", "settled", "task", "timer", "type", "until",
+        "verdict",
+    )  # fmt: skip
+
+    def __init__(self, job: Job | SyncJob, type_: JobType | None, *, until: float) -> None:
+        self.job = job
+        self.type = type_
+        self.until = until
+        self.expires_at = job.lease_expires_at
+        self.timer: asyncio.TimerHandle | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.outcome = ""
+        self.failure: tuple[FailureKind, str, str] | None = None
+        self.verdict: str | None = None  # why the handler is made to end; the reason of its release
+        self.ended = type_ is None  # the handler has returned
+        self.settled = False  # what came of it is on its way; nothing the handler does matters any more
+        self.amended = False
+
+
+class Worker:
+    """Claims and runs jobs until it is told to stop. `lane` is one exchange; run two of them side by side."""
+
+    def __init__(self, registry: Registry, dsn: str, *, config: Config, hooks: Hooks | None = None) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.live: dict[int, Lease] = {}
+        self._registry = registry
+        self._types = registry.job_types
+        self._config = config
+        self._hooks = hooks or Hooks()
+        self._lanes = [Link(dsn, config) for _ in range(2)]
+        self._calls = Links(dsn, config)
+        self._letters = asyncio.Semaphore(8)
+        self._threads = Threads(config.max_global_concurrency, "runledger-job")
+        self._ready: deque[Lease] = deque()
+        self._logs: list[_calls.Call[Any]] = []
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._busy = 0  # handlers at work
+        self._reserved = 0  # slots of claims under way
+        self._claims = 0  # claims under way
+        self._tries = 0  # refused claims in a row
+        self._recent: set[int] | None = None  # tokens seen while a lost claim is looked for
+        self._hungry = True  # the last claim found something
+        self._claim_at = 0.0
+        self._due_at = math.inf  # when the next job that waits becomes due
+        self._announced = False  # the database was told that we are idle
+        self._renew_at = 0.0  # when to say it again
+        self._clock: datetime | None = None  # the server's clock at zero of our monotonic one
+        self.stopping = False
+        self._abandoned = False
+
+    # --- exchanges ---
+
+    async def lane(self, number: int) -> None:
+        """Exchange until told to stop and everything that was begun is recorded."""
+        link = self._lanes[number]
+        while True:
+            batch, want = self._take()
+            if batch or want:
+                self._reserved += want
+                self._claims += want > 0
+                try:
+                    await self._exchange(link, batch, want)
+                finally:
+                    self._reserved -= want
+                    self._claims -= want > 0
+                # Handlers that end at once are in the next batch.
+                await asyncio.sleep(0)
+            elif self._abandoned or (self.stopping and not self.live):
+                self.stir(everybody=True)
+                return
+            else:
+                await self._wait()
+
+    def _take(self) -> tuple[list[Lease], int]:
+        batch: list[Lease] = []
+        size = 0
+        while self._ready and len(batch) < BATCH_ITEMS and size < BATCH_BYTES:
+            lease = self._ready.popleft()
+            size += len(lease.outcome)
+            batch.append(lease)
+        if self._ready:
+            self.stir()
+        want = min(self._config.max_global_concurrency - self._busy - self._reserved, self._config.claim_batch_size)
+        if want <= 0 or self.stopping or self._abandoned:
+            return batch, 0
+        if self._claims and not self._hungry:  # one of us is enough to look at an empty queue
+            return batch, 0
+        due = self.loop.time() >= self._claim_at
+        return batch, want if due or (batch and not self._tries) else 0
+
+    async def _wait(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        if not self.stopping and self._busy + self._reserved < self._config.max_global_concurrency:
+            self._timer = self.loop.call_at(self._claim_at, self.stir)
+        future = self.loop.create_future()
+        self._waiting.append(future)
+        await future
+
+    def stir(self, *, everybody: bool = False) -> None:
+        """Have a lane look what there is to do."""
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(None)
+                if not everybody:
+                    return
+
+    def wake(self) -> None:
+        """Claim now: somebody says that there is work."""
+        self._claim_at = 0.0
+        self.stir()
+
+    async def _exchange(self, link: Link, batch: list[Lease], want: int) -> None:
+        extra, self._logs = self._logs, []
+        if self._announced and self._hungry:
+            self._announced = False
+            extra.append(_calls.idle_worker(self._config.worker_id))
+        lost_claim = False
+        for tries in range(1 << 62):
+            calls = list(extra)
+            if batch:
+                calls.append(_finish(batch))
+            if lost_claim:
+                self._recent = set()
+                calls.append(_calls.leased_jobs(self._config.worker_id, list(self.live)))
+            elif want:
+                calls.append(self._claim(want))
+            if not calls:
+                return
+            sent = self.loop.time()
+            try:
+                rows = await link.run(*calls)
+                break
+            except ERRORS as error:
+                what = fate(error)
+                if self._abandoned:
+                    return
+                if what is Fate.STOP:
+                    raise WorkerStoppedError(f"this worker cannot work here: {error}") from error
+                if what is Fate.LATER and (getattr(error, "sqlstate", "") or "").startswith(("53", "54")):
+                    if len(batch) == 1 and not (want or extra):
+                        what = Fate.REFUSED
+                    want = (want + 1) // 2
+                    self._ready.extendleft(batch[(len(batch) + 1) // 2 :])
+                    batch = batch[: (len(batch) + 1) // 2]
+                if what is Fate.REFUSED or (what is Fate.AGAIN and tries >= 5):
+                    if lost_claim:
+                        want = 0
+                    await self._apart(link, batch, want, extra=extra, error=error)
+                    return
+                log = logger.debug if what is Fate.AGAIN else logger.warning
+                log("an exchange failed, it is tried again: %s", error)
+                if what is Fate.UNKNOWN:
+                    lost_claim = lost_claim or want > 0
+            await pause(tries)
+        rows = rows[len(extra) :]
+        if batch:
+            self._record(batch, rows[0])
+        if lost_claim:
+            await self._recover(link, rows[-1])
+        elif want:
+            self._received(_CLAIM.read(rows[-1]), sent=sent)
+            if not rows[-1] and not self.stopping:
+                await self._rest(link)
+
+    async def _apart(
+        self, link: Link, batch: list[Lease], want: int, *, extra: list[_calls.Call[Any]], error: Exception
+    ) -> None:
+        """Find out which part of a refused exchange was meant; the others must not suffer for it."""
+        if extra or (batch and want):
+            if batch:
+                await self._exchange(link, batch, 0)
+            for call in extra:
+                try:
+                    await link.run(call)
+                except ERRORS as refusal:
+                    logger.warning("%s failed: %s", call.function, refusal)
+            if want:
+                await self._exchange(link, [], want)
+        elif len(batch) > 1:
+            await self._exchange(link, batch[: len(batch) // 2], 0)
+            await self._exchange(link, batch[len(batch) // 2 :], 0)
+        elif batch:
+            code = getattr(error, "code", None) or f"job.outcome_refused.{getattr(error, 'sqlstate', None)}"
+            self._amend(batch[0], code)
+        else:
+            self._tries += 1
+            self._hungry = False
+            self._claim_at = self.loop.time() + min(30.0, 0.5 * 2 ** min(self._tries, 10))
+            logger.error("a claim is refused, it is tried again: %s", error)
+
+    def _claim(self, want: int) -> _calls.Many[ClaimedJob]:
+        return _calls.claim_jobs(
+            self._config.worker_id, self._types, max_jobs=want, lease_seconds=self._config.lease_ttl_seconds
+        )
+
+    def _received(self, claims: Sequence[ClaimedJob], *, sent: float) -> None:
+        self._tries = 0
+        if claims:
+            self._hungry = True
+            self._claim_at = 0.0
+            self._clock = claims[0].lease_expires_at - timedelta(seconds=sent + self._config.lease_ttl_seconds)
+            self._dispatch(claims, until=sent + self._config.lease_ttl_seconds)
+        else:
+            self._hungry = False
+
+    async def _recover(self, link: Link, rows: Rows) -> None:
+        """Run the jobs of a claim whose reply was lost, after making sure of their leases."""
+        seconds = self._config.lease_ttl_seconds
+        recent, self._recent = self._recent or set(), None
+        found = [c for c in _CLAIM.read(rows) if c.lease_token not in recent and c.lease_token not in self.live]
+        if found:
+            logger.warning("%s leases of a lost reply found again", len(found))
+            sent = self.loop.time()
+            call = _calls.heartbeat_jobs(
+                [c.job_id for c in found], [c.lease_token for c in found], lease_seconds=seconds
+            )
+            try:
+                (reports,) = await link.run(call)
+            except ERRORS as error:
+                logger.warning("leases of a lost reply are left to run out: %s", error)
+                return
+            kept = [c for c, r in zip(found, call.read(reports), strict=True) if r.disposition == "EXTENDED"]
+            self._dispatch(kept, until=sent + seconds)
+
+    async def _rest(self, link: Link) -> None:
+        """Nothing to claim: ask to be woken, look once more, then wait for a word, a due job or the next poll."""
+        now = self.loop.time()
+        if self._due_at <= now:  # it was somebody else's, or the clocks differ: ask anew, but not at once
+            self._due_at, self._renew_at = now + 1.0, now
+        elif not self._announced or now >= self._renew_at:
+            first, self._announced = not self._announced, True
+            self._renew_at, self._due_at = now + IDLE_SECONDS / 2, math.inf
+            until = self.server_time() + timedelta(seconds=IDLE_SECONDS)
+            try:
+                call = _calls.idle_worker(self._config.worker_id, until)
+                (rows,) = await link.run(call)
+                if due := call.read(rows).next_due_at:
+                    at = now + (due - self.server_time()).total_seconds()
+                    self._due_at = at if at > now else math.inf
+            except ERRORS as error:
+                logger.warning("cannot ask to be woken: %s", error)
+            if first:  # a job may have come between the claim and this
+                self._claim_at = 0.0
+                return
+        # Not in step with the rest of the fleet.
+        poll = self._config.poll_interval_ms / 1000 * random.uniform(1.0, 1.3)  # noqa: S311
+        self._claim_at = min(now + poll, self._due_at)
+
+    def server_time(self) -> datetime:
+        """The clock of the database, as well as we know it; ours before the first claim."""
+        now = self.loop.time()
+        return datetime.now(UTC) if self._clock is None else self._clock + timedelta(seconds=now)
+
+    # --- handlers ---
+
+    def _dispatch(self, claims: Sequence[ClaimedJob], *, until: float) -> None:
+        now = self.loop.time()
+        for claim in claims:
+            token = claim.lease_token
+            if token in self.live:
+                continue
+            if self._recent is not None:
+                self._recent.add(token)
+            type_ = self._registry.get(claim.job_type)
+            kind = Job if type_ is None or type_.is_async else SyncJob
+            job = kind(claim, deadline=now + max(1, claim.timeout_seconds), run=self._call, loop=self.loop)
+            lease = self.live[token] = Lease(job, type_, until=until)
+            bad = next((n for n in _BODIES if isinstance(getattr(claim, n), Undecodable)), None)
+            if type_ is None or bad:
+                lease.ended = lease.settled = True
+                if type_ is None:
+                    self._fail(lease, "TERMINAL", "job.handler_not_registered", "no handler for this job type here")
+                else:
+                    self._fail(lease, "TERMINAL", "job.payload_undecodable", f"Python cannot read its {bad}")
+                continue
+            self._busy += 1
+            lease.timer = self.loop.call_at(job.deadline, self._overran, lease)
+            if isinstance(job, Job):
+                lease.task = self.loop.create_task(self._run(type_, lease))
+            else:
+                self._threads.submit(partial(self._run_in_thread, type_, lease))
+            if self._hooks.watched:
+                self._hooks.tell("on_job_running", job, token=token, final=False)
+
+    async def _run(self, type_: JobType, lease: Lease) -> None:
+        result, error = None, None
+        try:
+            result = await type_.handler(lease.job)
+        except BaseException as e:  # noqa: BLE001 - whatever it is, the slot comes back and the job is told of
+            error = e
+        self._ended(lease, result, error)
+
+    def _run_in_thread(self, type_: JobType, lease: Lease) -> None:
+        result, error = None, None
+        try:
+            result = type_.handler(lease.job)
+        except BaseException as e:  # noqa: BLE001
+            error = e
+        tell(self.loop, self._ended, lease, result, error)
+
+    async def _call(self, job: Job | SyncJob, call: _calls.Call[Any]) -> Any:
+        try:
+            return await self._calls.run(call)
+        except LeaseLost:
+            lease = self.live.get(job.lease_token)
+            if lease and not lease.verdict:
+                lease.verdict = "LEASE_LOST"
+            raise
+
+    def _ended(self, lease: Lease, result: Any, error: BaseException | None) -> None:
+        if lease.timer:
+            lease.timer.cancel()
+        lease.ended = True
+        self._busy -= 1
+        if not lease.settled:
+            lease.settled = True
+            if lease.verdict and error is not None:
+                self._release(lease, lease.verdict)
+            elif self.loop.time() >= lease.job.deadline:
+                self._timed_out(lease)
+            elif error is None:
+                self._succeed(lease, result)
+            else:
+                self._failed(lease, error)
+        self.stir()
+
+    def _overran(self, lease: Lease) -> None:
+        """The deadline: the outcome goes out at once, the slot comes back when the handler has ended."""
+        if not lease.settled:
+            lease.settled = True
+            self._timed_out(lease)
+            self._interrupt(lease)
+            self.stir()
+
+    def _interrupt(self, lease: Lease) -> None:
+        lease.job.canceled.set()
+        if lease.task:
+            # Not at once: a task that is canceled before its first step never runs, not even to its end.
+            self.loop.call_soon(lease.task.cancel)
+
+    def held(self) -> Sequence[Lease]:
+        """All leases that live. Called from the heartbeat's thread."""
+        return list(self.live.copy().values())
+
+    def ending(self, lease: Held, verdict: str) -> None:
+        """End a handler whose lease was canceled, is lost or must have run out."""
+        assert isinstance(lease, Lease)  # noqa: S101 - ours, from held()
+        token = lease.job.lease_token
+        if lease.ended or self.live.get(token) is not lease:
+            return
+        if verdict == "LOST":  # somebody else's: nothing more to say about it
+            del self.live[token]
+            if not lease.settled and self._hooks.watched:
+                self._hooks.tell("on_job_lease_lost", lease.job, None, token=token)
+            lease.settled = True
+        if not lease.verdict:
+            logger.warning("%r: %s", lease.job, verdict.lower())
+            lease.verdict = verdict
+            self._interrupt(lease)
+
+    # --- outcomes ---
+
+    def _timed_out(self, lease: Lease) -> None:
+        self._fail(lease, "TIMEOUT", "job.timeout_exceeded", f"no result within {lease.job.timeout_seconds} s")
+
+    def _succeed(self, lease: Lease, result: Any) -> None:
+        try:
+            if isinstance(result, Continue):
+                delay = _calls.interval(result.after) / timedelta(seconds=1)
+                body = f'"outcome":"CONTINUE","delay":{delay!r}' + _progress(result)
+            elif isinstance(result, Success):
+                body = '"outcome":"SUCCEEDED"' + _field("output", result.output) + _progress(result)
+            elif result is None:
+                body = '"outcome":"SUCCEEDED"'
+            else:
+                body = '"outcome":"SUCCEEDED"' + _field("output", result)
+        except (TypeError, ValueError, RecursionError) as error:
+            code = "job.invalid_continuation_delay" if isinstance(result, Continue) else "job.invalid_output"
+            self._fail(lease, "TERMINAL", code, f"what the handler returned cannot be stored: {error}")
+            return
+        if len(body) > BATCH_BYTES:
+            self._fail(lease, "TERMINAL", "json.too_large", "what the handler returned is too large to be stored")
+            return
+        self._send(lease, body)
+
+    def _failed(self, lease: Lease, error: BaseException) -> None:
+        job = lease.job
+        if isinstance(error, Failure):
+            put_off = error.not_before
+            try:
+                if error.after is not None:
+                    put_off = self.server_time() + _calls.interval(error.after)
+                not_before = "" if put_off is None else f',"not_before":"{_calls.timestamptz(put_off).isoformat()}"'
+            except (TypeError, ValueError, OverflowError):
+                self._fail(lease, "TERMINAL", "job.invalid_retry_timing", "the handler's retry time makes no sense")
+                return
+            self._fail(lease, error.kind, error.code, error.message, more=not_before)
+            return
+        words = f"{type(error).__name__}: {_text(error)}"
+        trace = "".join(traceback.format_exception(error))[-_MESSAGE:]
+        facts = {"exception": type(error).__qualname__, "run_number": job.run_number, "attempt": job.attempt}
+        logger.warning("%r raised %s", job, type(error).__name__)
+        try:
+            self._logs.append(
+                _calls.log_job(job.job_id, "error", message=_calls.storable(trace) or words, payload=facts)
+            )
+        except RunledgerError as refusal:
+            logger.warning("a traceback cannot be stored: %s", refusal)
+        if lease.type and lease.type.on_exception == "panic":
+            self._fail(lease, "PANICKED", "job.handler_panic", f"Job handler panicked: {words}")
+        else:
+            self._fail(lease, "RETRYABLE", "job.unhandled_exception", words)
+
+    def _fail(self, lease: Lease, kind: FailureKind, code: str, message: str, *, more: str = "") -> None:
+        code, message = _calls.storable(str(code)), _calls.storable(str(message))[:_MESSAGE]
+        lease.failure = (kind, code, message)
+        words = json.dumps({"kind": kind, "error_code": code[:1000], "error_message": message})
+        self._send(lease, f'"outcome":"FAILED",{words[1:-1]}{more}')
+
+    def _release(self, lease: Lease, reason: str) -> None:
+        self._send(lease, f'"outcome":"RELEASE","reason":"{reason}"')
+
+    def _send(self, lease: Lease, body: str) -> None:
+        job = lease.job
+        lease.outcome = f'{{"job_id":"{job.job_id}","lease_token":{job.lease_token},{body}}}'
+        self._ready.append(lease)
+
+    def _amend(self, lease: Lease, code: str) -> None:
+        """An outcome was refused: a mistake that a repetition would only repeat. Fail the job with it, once."""
+        logger.error("%r: its outcome is refused: %s", lease.job, code)
+        if not lease.amended:
+            lease.amended = True
+            self._fail(lease, "TERMINAL", code, "what the handler returned was refused by the database")
+            self.stir()
+            return
+        self.live.pop(lease.job.lease_token, None)
+        self._hooks.tell("on_job_completion_persist_failed", lease.job, code, token=lease.job.lease_token)
+
+    def _record(self, batch: list[Lease], rows: Rows) -> None:
+        for lease, row in zip(batch, rows, strict=True):
+            disposition = row[2]
+            if disposition == "INVALID":
+                self._amend(lease, row[6])
+                continue
+            self.live.pop(lease.job.lease_token, None)
+            if disposition == "DEAD_LETTERED" and lease.type and lease.type.on_dead_letter and lease.failure:
+                kind, code, message = lease.failure
+                final = kind in ("TERMINAL", "PANICKED")
+                reason: Any = "FailureKindNonRetryable" if final else "AttemptsExhausted"
+                info = DeadLetter(reason, kind, code, message, self._config.worker_id)
+                self._hooks.spawn(self.dead_letter(lease.type, lease.job.job_id, info=info))
+            if disposition == "LEASE_LOST":
+                logger.warning("%r: lease lost: %s", lease.job, row[6])
+            if self._hooks.watched:
+                self._hooks.tell(
+                    _EVENTS.get(disposition, "on_job_failed"), lease.job, FinishedJob(*row),
+                    token=lease.job.lease_token,
+                )  # fmt: skip
+
+    async def dead_letter(self, type_: JobType, job_id: UUID, *, info: DeadLetter) -> None:
+        """Call the hook of a type with the job as it was committed."""
+        async with self._letters:
+            try:
+                record = await self._calls.run(_calls.get_job(job_id))
+            except ERRORS as error:
+                logger.warning("dead-letter hook of %s: the job cannot be read: %s", type_.name, error)
+                return
+            if record is not None and type_.on_dead_letter:
+                await self._hooks.call(type_.on_dead_letter, record, info)
+
+    # --- the end ---
+
+    def stop(self) -> None:
+        """Claim no more; lanes end when everything that was begun is recorded."""
+        self.stopping = True
+        self.stir(everybody=True)
+
+    def interrupt_all(self) -> None:
+        """Make async handlers end, and give back the jobs of those that cannot be made to."""
+        for lease in self.held():
+            if not lease.settled:
+                lease.verdict = lease.verdict or SHUTDOWN
+                self._interrupt(lease)
+                if not lease.task:
+                    lease.settled = True
+                    self._release(lease, SHUTDOWN)
+        self.stir()
+
+    def release_all(self) -> None:
+        """Give back what is still not settled, whatever its handlers do."""
+        for lease in self.held():
+            if not lease.settled:
+                lease.settled = True
+                self._release(lease, SHUTDOWN)
+        self.stir()
+
+    def abandon(self) -> None:
+        """Give up: calls under way fail, lanes end."""
+        self._abandoned = True
+        for link in self._lanes:
+            link.abort()
+        self.stir(everybody=True)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for link in self._lanes:
+            await link.close()
+        await self._calls.close()
+        self._threads.close()
+
+
+SHUTDOWN = "WORKER_SHUTDOWN"
+_BODIES = ("payload", "checkpoint", "inputs")
+_EVENTS = {
+    "SUCCEEDED": "on_job_succeeded",
+    "CONTINUED": "on_job_continued",
+    "LEASE_LOST": "on_job_lease_lost",
+    "RELEASED": "on_job_released",
+}
+
+
+def _finish(batch: Sequence[Lease]) -> _calls.Many[FinishedJob]:
+    # The items are JSON text already.
+    return replace(_FINISH, params={"outcomes": f"[{','.join(lease.outcome for lease in batch)}]"})
+
+
+def _field(name: str, value: Json) -> str:
+    return "" if value is None else f',"{name}":{_calls.encode(value)}'
+
+
+def _progress(result: Success | Continue) -> str:
+    return _field("checkpoint", result.checkpoint) + _field("done", result.done) + _field("total", result.total)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - its __str__ is the user's
+        return "(no text)"

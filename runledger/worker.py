@@ -53,8 +53,7 @@ class Lease:
     """A lease of ours, from the claim until its end is known to be recorded."""
 
     __slots__ = (
-        "amended", "ended", "expires_at", "failure", "job", "outcome", "settled", "task", "timer", "type", "until",
-        "verdict",
+        "amended", "ended", "expires_at", "failure", "job", "outcome", "settled", "task", "type", "until", "verdict",
     )  # fmt: skip
 
     def __init__(self, job: Job | SyncJob, type_: JobType | None, *, until: float) -> None:
@@ -62,7 +61,6 @@ class Lease:
         self.type = type_
         self.until = until
         self.expires_at = job.lease_expires_at
-        self.timer: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
         self.outcome = ""
         self.failure: tuple[FailureKind, str, str] | None = None
@@ -94,6 +92,8 @@ class Worker:
         self._reserved = 0  # slots of claims under way
         self._claims = 0  # claims under way
         self._tries = 0  # refused claims in a row
+        self._alarm: asyncio.TimerHandle | None = None  # the earliest deadline of a handler
+        self._alarm_at = math.inf
         self._recent: set[int] | None = None  # tokens seen while a lost claim is looked for
         self._hungry = True  # the last claim found something
         self._claim_at = 0.0
@@ -323,16 +323,17 @@ class Worker:
             kind = Job if type_ is None or type_.is_async else SyncJob
             job = kind(claim, deadline=now + max(1, claim.timeout_seconds), run=self._call, loop=self.loop)
             lease = self.live[token] = Lease(job, type_, until=until)
-            bad = next((n for n in _BODIES if isinstance(getattr(claim, n), Undecodable)), None)
-            if type_ is None or bad:
+            if type_ is None or Undecodable in (type(claim.payload), type(claim.checkpoint), type(claim.inputs)):
                 lease.ended = lease.settled = True
                 if type_ is None:
                     self._fail(lease, "TERMINAL", "job.handler_not_registered", "no handler for this job type here")
                 else:
-                    self._fail(lease, "TERMINAL", "job.payload_undecodable", f"Python cannot read its {bad}")
+                    words = f"Python cannot read its {', '.join(claim.undecodable)}"
+                    self._fail(lease, "TERMINAL", "job.payload_undecodable", words)
                 continue
             self._busy += 1
-            lease.timer = self.loop.call_at(job.deadline, self._overran, lease)
+            if job.deadline < self._alarm_at:
+                self._set_alarm(job.deadline)
             if isinstance(job, Job):
                 lease.task = self.loop.create_task(self._run(type_, lease))
             else:
@@ -366,8 +367,6 @@ class Worker:
             raise
 
     def _ended(self, lease: Lease, result: Any, error: BaseException | None) -> None:
-        if lease.timer:
-            lease.timer.cancel()
         lease.ended = True
         self._busy -= 1
         if not lease.settled:
@@ -382,13 +381,23 @@ class Worker:
                 self._failed(lease, error)
         self.stir()
 
-    def _overran(self, lease: Lease) -> None:
-        """The deadline: the outcome goes out at once, the slot comes back when the handler has ended."""
-        if not lease.settled:
-            lease.settled = True
-            self._timed_out(lease)
-            self._interrupt(lease)
-            self.stir()
+    def _set_alarm(self, at: float) -> None:
+        # One timer for all handlers: a timer of its own would cost a short job more than its wrapper.
+        if self._alarm:
+            self._alarm.cancel()
+        self._alarm_at = at
+        self._alarm = self.loop.call_at(at, self._overran) if at < math.inf else None
+
+    def _overran(self) -> None:
+        """A deadline came: the outcome goes out at once, the slot comes back when the handler has ended."""
+        now = self.loop.time()
+        for lease in self.held():
+            if not lease.settled and lease.job.deadline <= now:
+                lease.settled = True
+                self._timed_out(lease)
+                self._interrupt(lease)
+        self._set_alarm(min((x.job.deadline for x in self.live.values() if not x.settled), default=math.inf))
+        self.stir()
 
     def _interrupt(self, lease: Lease) -> None:
         lease.job.canceled.set()
@@ -557,6 +566,7 @@ class Worker:
         self._abandoned = True
         for link in self._lanes:
             link.abort()
+        self._set_alarm(math.inf)
         self.stir(everybody=True)
 
     async def close(self) -> None:
@@ -568,7 +578,6 @@ class Worker:
 
 
 SHUTDOWN = "WORKER_SHUTDOWN"
-_BODIES = ("payload", "checkpoint", "inputs")
 _EVENTS = {
     "SUCCEEDED": "on_job_succeeded",
     "CONTINUED": "on_job_continued",

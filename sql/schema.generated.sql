@@ -985,6 +985,12 @@ CREATE FUNCTION runledger._is_name(value text, max_bytes bigint) RETURNS boolean
 
 COMMENT ON FUNCTION runledger._is_name(value text, max_bytes bigint) IS 'Not NULL, not blank, and at most max_bytes long.';
 
+CREATE FUNCTION runledger._is_redacted(payload jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._is_redacted(payload jsonb) IS 'Whether redact_job has erased this payload: then there is nothing left to run on.';
+
 CREATE FUNCTION runledger._json_problem(value jsonb, max_bytes bigint) RETURNS text
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
@@ -2032,7 +2038,7 @@ CREATE VIEW runledger.job_timeline AS
                     WHEN 'LEASED'::runledger.job_event_type THEN concat('by ', (e.payload ->> 'worker_id'::text), ', ', (e.payload ->> 'lease_duration_seconds'::text), ' s')
                     WHEN 'PROGRESS'::runledger.job_event_type THEN concat_ws(' of '::text, e.progress_done, e.progress_total)
                     WHEN 'FAILED'::runledger.job_event_type THEN concat_ws(': '::text, (e.payload ->> 'error_code'::text), (e.payload ->> 'error_message'::text))
-                    WHEN 'RETRY_SCHEDULED'::runledger.job_event_type THEN (('in '::text || trim_scale(round((((e.payload ->> 'retry_delay_ms'::text))::numeric / (1000)::numeric), 1))) || ' s'::text)
+                    WHEN 'RETRY_SCHEDULED'::runledger.job_event_type THEN (('in '::text || trim_scale((((e.payload ->> 'retry_delay_ms'::text))::numeric / (1000)::numeric))) || ' s'::text)
                     WHEN 'DEAD_LETTERED'::runledger.job_event_type THEN (e.payload ->> 'kind'::text)
                     WHEN 'REQUEUED'::runledger.job_event_type THEN concat_ws(': '::text,
                     CASE (e.payload ->> 'requeue_kind'::text)
@@ -2104,9 +2110,9 @@ CREATE VIEW runledger.jobs AS
         END AS age,
     "left"(translate(
         CASE
-            WHEN ((q.status = ANY (ARRAY['PENDING'::runledger.job_status, 'DEAD_LETTERED'::runledger.job_status])) AND (q.last_error_code IS NOT NULL)) THEN q.last_error_code
+            WHEN (q.status = ANY (ARRAY['LEASED'::runledger.job_status, 'SUCCEEDED'::runledger.job_status])) THEN q.stage
             WHEN (q.status = 'CANCELED'::runledger.job_status) THEN q.status_reason
-            ELSE q.stage
+            ELSE COALESCE(q.last_error_code, q.status_reason, q.stage)
         END, '
 	'::text, '   '::text), 17) AS note
    FROM (runledger.job_queue q
@@ -2129,7 +2135,7 @@ COMMENT ON COLUMN runledger.jobs.due_in IS 'How long until a pending job may be 
 
 COMMENT ON COLUMN runledger.jobs.age IS 'Since when it exists.';
 
-COMMENT ON COLUMN runledger.jobs.note IS 'Error code of a job that failed, reason of a canceled one, else the stage; cut.';
+COMMENT ON COLUMN runledger.jobs.note IS 'Its stage; error code of a job that failed, reason of one that was canceled, released or requeued. Cut.';
 
 CREATE SEQUENCE runledger.lease_token_seq
     START WITH 1
@@ -2161,16 +2167,24 @@ CREATE VIEW runledger.running_jobs AS
  SELECT q.id AS job_id,
     q.job_type,
     q.worker_id AS worker,
-    date_trunc('second'::text, (statement_timestamp() - a.leased_at)) AS running,
-    date_trunc('second'::text, (q.lease_expires_at - statement_timestamp())) AS lease,
+        CASE
+            WHEN (abs(EXTRACT(epoch FROM t.running)) < (360000)::numeric) THEN make_interval(secs => ((trunc(EXTRACT(epoch FROM t.running)))::integer)::double precision)
+            ELSE date_trunc('day'::text, t.running)
+        END AS running,
+        CASE
+            WHEN (abs(EXTRACT(epoch FROM t.lease)) < (360000)::numeric) THEN make_interval(secs => ((trunc(EXTRACT(epoch FROM t.lease)))::integer)::double precision)
+            ELSE date_trunc('day'::text, t.lease)
+        END AS lease,
     ((q.attempt || '/'::text) || q.max_attempts) AS try,
         CASE
             WHEN (q.progress_pct IS NOT NULL) THEN (round(q.progress_pct) || '%'::text)
             ELSE (q.progress_done)::text
         END AS progress,
     q.stage
-   FROM (runledger.job_queue q
+   FROM ((runledger.job_queue q
      LEFT JOIN runledger.job_attempts a ON (((a.job_id = q.id) AND (a.run_number = q.run_number) AND (a.attempt = q.attempt))))
+     CROSS JOIN LATERAL ( SELECT (statement_timestamp() - a.leased_at) AS running,
+            (q.lease_expires_at - statement_timestamp()) AS lease) t)
   WHERE ((q.status = 'LEASED'::runledger.job_status) AND (q.lease_token IS NOT NULL))
   ORDER BY a.leased_at, q.id;
 
@@ -2885,6 +2899,8 @@ REVOKE ALL ON FUNCTION runledger._horizon(now timestamp with time zone) FROM PUB
 REVOKE ALL ON FUNCTION runledger._insert_jobs(items runledger._enqueue_item[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._is_name(value text, max_bytes bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._is_redacted(payload jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._json_problem(value jsonb, max_bytes bigint) FROM PUBLIC;
 

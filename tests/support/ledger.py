@@ -111,14 +111,14 @@ class Ledger:
         return [r["job_id"] for r in self.rows("enqueue_jobs", jobs=[{"job_type": job_type, **settings}] * n)]
 
     def claim(self, max_jobs: int = 1, *types: str, worker: str = "w1", **settings: Any) -> list[dict[str, Any]]:
-        return self.rows(
-            "claim_jobs", worker_id=worker, job_types=list(types or ["t"]), max_jobs=max_jobs, **settings
-        )
+        return self.rows("claim_jobs", worker_id=worker, job_types=list(types or ["t"]), max_jobs=max_jobs, **settings)
 
     def ids(self, max_jobs: int = 1, *types: str, **settings: Any) -> list[UUID]:
         return [c["job_id"] for c in self.claim(max_jobs, *types, **settings)]
 
-    def leased(self, job_type: str = "t", worker: str = "w1", lease_seconds: int = 60, prestart: bool = False, **job: Any) -> dict[str, Any]:
+    def leased(
+        self, job_type: str = "t", worker: str = "w1", lease_seconds: int = 60, prestart: bool = False, **job: Any
+    ) -> dict[str, Any]:
         """Enqueue a job, claim it, and give its job_id and lease_token, ready to pass on."""
         job_id = self.enqueue(job_type, **job)
         return self.hold(job_id, job_type, worker=worker, lease_seconds=lease_seconds, prestart=prestart)
@@ -161,7 +161,9 @@ class Ledger:
     def succeed(self, lease: dict[str, Any], **fields: Any) -> dict[str, Any]:
         return self.row("succeed_job", **lease, **fields)
 
-    def fail(self, lease: dict[str, Any], code: str = "e.x", message: str = "it broke", **fields: Any) -> dict[str, Any]:
+    def fail(
+        self, lease: dict[str, Any], code: str = "e.x", message: str = "it broke", **fields: Any
+    ) -> dict[str, Any]:
         return self.row("fail_job", **lease, error_code=code, error_message=message, **fields)
 
     def release(self, lease: dict[str, Any], reason: str = "WORKER_SHUTDOWN", **fields: Any) -> dict[str, Any]:
@@ -176,14 +178,16 @@ class Ledger:
     def told(self, job_id: UUID) -> list[tuple[str, int, int | None]]:
         """The events of a job: type, run, attempt."""
         rows = self.db.all(
-            "select event_type::text, run_number, attempt from runledger.job_events where job_id = %s order by id", [job_id]
+            "select event_type::text, run_number, attempt from runledger.job_events where job_id = %s order by id",
+            [job_id],
         )
         return [(r["event_type"], r["run_number"], r["attempt"]) for r in rows]
 
     def event(self, job_id: UUID, event_type: str) -> dict[str, Any]:
         """The last event of that type."""
         return self.db.all(
-            "select * from runledger.job_events where job_id = %s and event_type::text = %s order by id", [job_id, event_type]
+            "select * from runledger.job_events where job_id = %s and event_type::text = %s order by id",
+            [job_id, event_type],
         )[-1]
 
     def snapshot(self, *job_ids: UUID) -> dict[str, Any]:

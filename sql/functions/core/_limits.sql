@@ -5,7 +5,7 @@ language sql immutable parallel safe
 as $$
   values
   ('payload_bytes',      262144::bigint, 'bytes',
-   'payload, output, checkpoint of a job, as JSON text'),
+   'payload, output, checkpoint of a job, as JSON text and as stored'),
   ('inputs_bytes',         1048576, 'bytes',
    'inputs handed out with a claim; above it they are paged by step_inputs'),
   ('metadata_bytes',         65536, 'bytes',

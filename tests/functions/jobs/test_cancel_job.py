@@ -13,7 +13,11 @@ def test_a_pending_job_is_canceled_for_good(q: Ledger):
     row = q.row("cancel_job", job_id=job_id, reason="no longer wanted")
     assert row == {"job_id": job_id, "disposition": "CANCELED", "status": "CANCELED", "lease_quiesces_at": None}
     job = q.job(job_id)
-    assert (job["status"], job["status_reason"], job["finished_at"] is not None) == ("CANCELED", "no longer wanted", True)
+    assert (job["status"], job["status_reason"], job["finished_at"] is not None) == (
+        "CANCELED",
+        "no longer wanted",
+        True,
+    )
     assert q.told(job_id) == [("ENQUEUED", 1, None), ("CANCELED", 1, None)]
     assert q.event(job_id, "CANCELED")["payload"] == {"reason": "no longer wanted", "lease_quiesces_at": None}
     assert q.claim() == []
@@ -36,8 +40,17 @@ def test_a_leased_job_is_canceled_and_its_handler_hears_of_it(q: Ledger):
         row = q.row("cancel_job", job_id=lease["job_id"], reason="stop")
         assert (row["disposition"], row["lease_quiesces_at"]) == ("CANCELED", expires_at)
         job, [attempt] = q.job(lease["job_id"]), q.db.attempts(lease["job_id"])
-        assert (job["status"], job["worker_id"], job["lease_token"], job["lease_expires_at"]) == ("CANCELED", None, lease["lease_token"], expires_at)
-        assert (attempt["disposition"], attempt["outcome"], attempt["finished_at"]) == ("CANCELED", None, job["finished_at"])
+        assert (job["status"], job["worker_id"], job["lease_token"], job["lease_expires_at"]) == (
+            "CANCELED",
+            None,
+            lease["lease_token"],
+            expires_at,
+        )
+        assert (attempt["disposition"], attempt["outcome"], attempt["finished_at"]) == (
+            "CANCELED",
+            None,
+            job["finished_at"],
+        )
         event = q.event(job["id"], "CANCELED")
         assert event["attempt"] == 1
         assert event["payload"]["lease_quiesces_at"] is not None
@@ -70,12 +83,22 @@ def test_canceling_again_changes_nothing(q: Ledger, clock: Clock):
 
 
 def test_the_late_word_of_the_handler_ends_the_waiting(q: Ledger):
-    for outcome in ({"outcome": "SUCCEEDED", "output": 1}, {"outcome": "FAILED", "error_code": "e"}, {"outcome": "CONTINUE"}, {"outcome": "RELEASE", "reason": "stopped"}):
+    for outcome in (
+        {"outcome": "SUCCEEDED", "output": 1},
+        {"outcome": "FAILED", "error_code": "e"},
+        {"outcome": "CONTINUE"},
+        {"outcome": "RELEASE", "reason": "stopped"},
+    ):
         lease = q.leased()
         q.row("cancel_job", job_id=lease["job_id"])
         for _ in range(2):
             row = q.finish_one(lease, **outcome)
-            assert (row["disposition"], row["code"], row["status"], row["replayed"]) == ("LEASE_LOST", "job.canceled", "CANCELED", False)
+            assert (row["disposition"], row["code"], row["status"], row["replayed"]) == (
+                "LEASE_LOST",
+                "job.canceled",
+                "CANCELED",
+                False,
+            )
             job = q.job(lease["job_id"])
             assert (job["lease_token"], job["lease_expires_at"], job["output"]) == (None, None, None)
         assert q.db.events(lease["job_id"])[-1] == "CANCELED"
@@ -102,7 +125,10 @@ def test_a_lost_lease_does_not_quiet_a_canceled_job(q: Ledger):
     lease = q.leased()
     q.row("cancel_job", job_id=lease["job_id"])
     with q.unchanged():
-        assert q.finish_one({**lease, "lease_token": lease["lease_token"] + 1}, "SUCCEEDED")["code"] == "job.lease_owner_mismatch"
+        assert (
+            q.finish_one({**lease, "lease_token": lease["lease_token"] + 1}, "SUCCEEDED")["code"]
+            == "job.lease_owner_mismatch"
+        )
 
 
 def test_finished_jobs_are_not_canceled(q: Ledger):

@@ -60,7 +60,12 @@ def test_a_claim_leases_charges_and_starts(q: Ledger):
     assert (job["status"], job["attempt"], job["worker_id"], job["stage"]) == ("LEASED", 1, "w1", "running")
     assert job["lease_expires_at"] - job["last_heartbeat_at"] == timedelta(seconds=90)
     assert job["started_at"] == job["last_heartbeat_at"] == attempt["leased_at"] == attempt["started_at"]
-    assert (attempt["run_number"], attempt["attempt"], attempt["worker_id"], attempt["lease_token"]) == (1, 1, "w1", job["lease_token"])
+    assert (attempt["run_number"], attempt["attempt"], attempt["worker_id"], attempt["lease_token"]) == (
+        1,
+        1,
+        "w1",
+        job["lease_token"],
+    )
     assert (attempt["claim_origin"], attempt["finished_at"], attempt["disposition"]) == ("DIRECT", None, None)
     assert q.told(job_id) == [("ENQUEUED", 1, None), ("LEASED", 1, 1)]
     event = q.event(job_id, "LEASED")
@@ -273,7 +278,13 @@ def test_a_limited_type_gives_its_free_slots(q: Ledger):
 def test_limited_and_open_types_are_merged_in_order(q: Ledger):
     q.define("a", max_concurrency=1)
     q.define("b", max_concurrency=2)
-    want = [q.enqueue("b", priority=9), q.enqueue("t", priority=8), q.enqueue("a", priority=7), q.enqueue("b", priority=6), q.enqueue("t", priority=5)]
+    want = [
+        q.enqueue("b", priority=9),
+        q.enqueue("t", priority=8),
+        q.enqueue("a", priority=7),
+        q.enqueue("b", priority=6),
+        q.enqueue("t", priority=5),
+    ]
     left = [q.enqueue("a", priority=4), q.enqueue("b", priority=3)]
     assert q.ids(2, "t", "a", "b") == want[:2]
     assert q.ids(9, "t", "a", "b") == want[2:]

@@ -94,7 +94,11 @@ def test_unfinished_jobs_are_not_redacted(q: Ledger):
         for job_id in (leased["job_id"], waiting["job_id"], pending):
             with q.refused("job.invalid_state_transition", "RL004"):
                 q.row("redact_job", job_id=job_id, reason="x")
-        for bad, code in (({"job_id": NOBODY}, "job.not_found"), ({"reason": None}, "job.invalid_reason"), ({"reason": ""}, "job.invalid_reason")):
+        for bad, code in (
+            ({"job_id": NOBODY}, "job.not_found"),
+            ({"reason": None}, "job.invalid_reason"),
+            ({"reason": ""}, "job.invalid_reason"),
+        ):
             with q.refused(code):
                 q.row("redact_job", **{"job_id": canceled, "reason": "x", **bad})
     assert q.row("redact_job", job_id=canceled, reason="x")["disposition"] == "REDACTED"

@@ -127,7 +127,9 @@ def test_an_explicit_setting_is_another_request_than_the_equal_default(q: Ledger
         with q.refused("job.idempotency_conflict"):
             q.enqueue(idempotency_key="k", **explicit)
     # Spelled out, these say what leaving them out says.
-    assert q.row("enqueue_job", job_type="t", idempotency_key="k", payload={}, stage="queued")["disposition"] == "EXISTING"
+    assert (
+        q.row("enqueue_job", job_type="t", idempotency_key="k", payload={}, stage="queued")["disposition"] == "EXISTING"
+    )
 
 
 @pytest.mark.parametrize(

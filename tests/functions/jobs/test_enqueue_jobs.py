@@ -26,7 +26,12 @@ def test_a_batch_gives_one_row_per_item_in_order(q: Ledger):
     assert {(r["status"], r["run_number"], r["code"]) for r in rows} == {("PENDING", 1, None)}
     first, second, third = (q.job(r["job_id"]) for r in rows)
     assert (first["payload"], first["priority"], first["stage"]) == ({"n": 1}, 100, "queued")
-    assert (second["organization_id"], second["priority"], second["max_attempts"], second["timeout_seconds"]) == (TENANT, 9, 2, 3)
+    assert (second["organization_id"], second["priority"], second["max_attempts"], second["timeout_seconds"]) == (
+        TENANT,
+        9,
+        2,
+        3,
+    )
     assert (second["next_run_at"].year, second["idempotency_key"], second["stage"]) == (2030, "k", "scheduled")
     # null counts as left out, but for payload, where null is a value.
     assert (third["payload"], third["priority"]) == (None, 5)
@@ -71,14 +76,20 @@ def test_a_bad_item_is_reported_and_does_not_spoil_the_others(q: Ledger):
 
 
 def test_an_unreadable_item_is_reported(q: Ledger):
-    batch = '[{"job_type": "t", "payload": 1e4300}, {"job_type": "t", "payload": %s}, {"job_type": "t"}]' % ("[" * 300 + "]" * 300)
+    batch = '[{"job_type": "t", "payload": 1e4300}, {"job_type": "t", "payload": %s}, {"job_type": "t"}]' % (
+        "[" * 300 + "]" * 300
+    )
     rows = q.rows("enqueue_jobs", jobs=Raw(batch))
     assert [r["code"] for r in rows] == ["json.number_out_of_range", "json.too_deep", None]
 
 
 def test_strict_refuses_the_whole_batch_at_its_first_refusal(q: Ledger):
     q.enqueue(idempotency_key="k")
-    good, conflict, bad = {"job_type": "t"}, {"job_type": "t", "idempotency_key": "k", "priority": 1}, {"job_type": "nobody"}
+    good, conflict, bad = (
+        {"job_type": "t"},
+        {"job_type": "t", "idempotency_key": "k", "priority": 1},
+        {"job_type": "nobody"},
+    )
     with q.unchanged():
         for jobs, code, ordinal in (
             ([good, conflict, bad], "job.idempotency_conflict", 2),
@@ -107,7 +118,13 @@ def test_items_with_one_key_share_a_job(q: Ledger):
 
 
 def test_single_and_bulk_requests_are_the_same_request(q: Ledger):
-    settings = {"payload": {"a": [1]}, "priority": 3, "run_at": "2030-01-01T00:00:00.000001Z", "idempotency_key": "k", "stage": "scheduled"}
+    settings = {
+        "payload": {"a": [1]},
+        "priority": 3,
+        "run_at": "2030-01-01T00:00:00.000001Z",
+        "idempotency_key": "k",
+        "stage": "scheduled",
+    }
     job_id = q.enqueue(**settings)
     [row] = q.rows("enqueue_jobs", jobs=[{"job_type": "t", **settings}])
     assert (row["job_id"], row["disposition"]) == (job_id, "EXISTING")
@@ -125,7 +142,11 @@ def test_a_batch_reports_where_a_job_stands(q: Ledger):
     assert (row["status"], row["run_number"]) == ("LEASED", 2)
 
 
-@pytest.mark.parametrize("jobs", [None, Raw("{}"), Raw("null"), Raw("1"), Raw(json.dumps([1] * 10_001))], ids=["null", "object", "json-null", "number", "many"])
+@pytest.mark.parametrize(
+    "jobs",
+    [None, Raw("{}"), Raw("null"), Raw("1"), Raw(json.dumps([1] * 10_001))],
+    ids=["null", "object", "json-null", "number", "many"],
+)
 def test_what_is_no_batch_is_refused(q: Ledger, jobs: object):
     with q.refused("job.invalid_batch"):
         q.rows("enqueue_jobs", jobs=jobs)
@@ -137,6 +158,8 @@ def test_no_item_tells_its_key(q: Ledger):
     assert rows[0]["disposition"] == "CONFLICT"
     assert "KEY" not in str(rows)
     with q.refused("job.idempotency_conflict") as told:
-        q.rows("enqueue_jobs", jobs=[{"job_type": "t", "idempotency_key": "KEY-4711", "payload": "SECRET"}], strict=True)
+        q.rows(
+            "enqueue_jobs", jobs=[{"job_type": "t", "idempotency_key": "KEY-4711", "payload": "SECRET"}], strict=True
+        )
     assert "KEY" not in told.text
     assert "SECRET" not in told.text

@@ -25,7 +25,12 @@ def test_every_outcome_ends_the_lease(q: Ledger):
     for n, (disposition, outcome) in enumerate(OUTCOMES.items()):
         lease = q.leased(priority=n)
         [row] = q.finish({**lease, **outcome})
-        assert (row["ordinal"], row["job_id"], row["disposition"], row["replayed"]) == (1, lease["job_id"], disposition, False)
+        assert (row["ordinal"], row["job_id"], row["disposition"], row["replayed"]) == (
+            1,
+            lease["job_id"],
+            disposition,
+            False,
+        )
         job = q.job(lease["job_id"])
         assert row["status"] == job["status"] == STATUS.get(disposition, "PENDING")
         assert row["next_run_at"] == (job["next_run_at"] if job["status"] == "PENDING" else None)
@@ -47,7 +52,14 @@ def test_a_mixed_batch_settles_each_item_on_its_own(q: Ledger):
         {"lease_token": 1, "outcome": "SUCCEEDED"},
     )
     assert [r["ordinal"] for r in rows] == list(range(1, 11))
-    assert [r["disposition"] for r in rows] == [*OUTCOMES, "LEASE_LOST", "LEASE_LOST", "LEASE_LOST", "INVALID", "INVALID"]
+    assert [r["disposition"] for r in rows] == [
+        *OUTCOMES,
+        "LEASE_LOST",
+        "LEASE_LOST",
+        "LEASE_LOST",
+        "INVALID",
+        "INVALID",
+    ]
     assert [r["code"] for r in rows[5:]] == [
         "job.canceled", "job.lease_owner_mismatch", "job.not_found", "job.invalid_outcome", "job.invalid_id",
     ]  # fmt: skip
@@ -181,7 +193,11 @@ def test_a_delay_is_seconds_or_an_interval(q: Ledger):
         assert row["next_run_at"] - event["occurred_at"] == timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize("outcomes", [None, Raw("{}"), Raw("null"), Raw("[" + "1," * 10_000 + "1]")], ids=["null", "object", "json-null", "many"])
+@pytest.mark.parametrize(
+    "outcomes",
+    [None, Raw("{}"), Raw("null"), Raw("[" + "1," * 10_000 + "1]")],
+    ids=["null", "object", "json-null", "many"],
+)
 def test_what_is_no_batch_is_refused(q: Ledger, outcomes: object):
     with q.refused("job.invalid_batch", "RL010"):
         q.rows("finish_jobs", outcomes=outcomes)
@@ -215,10 +231,16 @@ def test_a_batch_costs_a_constant_number_of_writes(db: Db, q: Ledger):
 
     def calls(n: int) -> dict[str, int]:
         db.execute("select pg_stat_reset()")
-        q.finish(*({"job_id": c["job_id"], "lease_token": c["lease_token"], "outcome": "SUCCEEDED"} for c in q.claim(n)))
+        q.finish(
+            *({"job_id": c["job_id"], "lease_token": c["lease_token"], "outcome": "SUCCEEDED"} for c in q.claim(n))
+        )
         q.conn.execute("select pg_stat_force_next_flush()")
         db.execute("select pg_stat_clear_snapshot()")
         writers = ("_settle", "_close_attempts", "_judge_outcomes", "_wake")
-        return dict(db.conn.execute("select funcname::text, calls from pg_stat_user_functions where funcname = any (%s)", [list(writers)]).fetchall())
+        return dict(
+            db.conn.execute(
+                "select funcname::text, calls from pg_stat_user_functions where funcname = any (%s)", [list(writers)]
+            ).fetchall()
+        )
 
     assert calls(1) == calls(50)

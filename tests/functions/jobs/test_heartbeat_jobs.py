@@ -98,7 +98,9 @@ def test_heartbeats_stay_hot(db: Db, q: Ledger):
 
 
 def test_no_index_covers_what_a_heartbeat_writes(db: Db):
-    definitions = db.column("select indexdef from pg_indexes where schemaname = 'runledger' and tablename = 'job_queue'")
+    definitions = db.column(
+        "select indexdef from pg_indexes where schemaname = 'runledger' and tablename = 'job_queue'"
+    )
     assert definitions
     for column in ("lease_expires_at", "last_heartbeat_at", "updated_at", "progress_done", "checkpoint"):
         assert not [d for d in definitions if column in d]

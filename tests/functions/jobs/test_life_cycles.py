@@ -13,7 +13,9 @@ Life = Callable[[Ledger, Clock, dict], None]
 LIVES: dict[str, tuple[int, Life, str, str, list[str | None], int | None]] = {}
 
 
-def life(max_attempts: int, events: str, attempts: list[str | None], status: str = "SUCCEEDED", dead: int | None = None) -> Callable[[Life], Life]:
+def life(
+    max_attempts: int, events: str, attempts: list[str | None], status: str = "SUCCEEDED", dead: int | None = None
+) -> Callable[[Life], Life]:
     """A life by its events (run.attempt in brackets), the outcomes of its attempts, its end and its dead letter's attempt."""
 
     def register(run: Life) -> Life:
@@ -47,7 +49,13 @@ def retry_then_success(q: Ledger, clock: Clock, lease: dict) -> None:
     q.succeed(again(q, clock, lease))
 
 
-@life(2, "ENQUEUED LEASED[1.1] FAILED[1.1] RETRY_SCHEDULED[1.1] LEASED[1.2] FAILED[1.2] DEAD_LETTERED[1.2]", ["RETRYABLE", "RETRYABLE"], "DEAD_LETTERED", 2)
+@life(
+    2,
+    "ENQUEUED LEASED[1.1] FAILED[1.1] RETRY_SCHEDULED[1.1] LEASED[1.2] FAILED[1.2] DEAD_LETTERED[1.2]",
+    ["RETRYABLE", "RETRYABLE"],
+    "DEAD_LETTERED",
+    2,
+)
 def attempts_exhausted(q: Ledger, clock: Clock, lease: dict) -> None:
     q.fail(lease)
     q.fail(again(q, clock, lease))
@@ -75,7 +83,13 @@ def cancel_while_leased(q: Ledger, clock: Clock, lease: dict) -> None:
     q.finish_one(lease, "RELEASE", reason="stopped")
 
 
-@life(1, "ENQUEUED LEASED[1.1] FAILED[1.1] DEAD_LETTERED[1.1] REQUEUED[1.1] LEASED[2.1] SUCCEEDED[2.1]", ["TERMINAL", None], "SUCCEEDED", 1)
+@life(
+    1,
+    "ENQUEUED LEASED[1.1] FAILED[1.1] DEAD_LETTERED[1.1] REQUEUED[1.1] LEASED[2.1] SUCCEEDED[2.1]",
+    ["TERMINAL", None],
+    "SUCCEEDED",
+    1,
+)
 def requeue_after_dead_letter(q: Ledger, clock: Clock, lease: dict) -> None:
     q.fail(lease, kind="TERMINAL")
     q.row("requeue_job", job_id=lease["job_id"])
@@ -97,7 +111,9 @@ def release_then_success(q: Ledger, clock: Clock, lease: dict) -> None:
 
 
 @life(
-    1, "ENQUEUED LEASED[1.1] REQUEUED[1.1] LEASED[1.1] REQUEUED[1.1] LEASED[1.1] STAGE_CHANGED[1.1] SUCCEEDED[1.1]", [None]
+    1,
+    "ENQUEUED LEASED[1.1] REQUEUED[1.1] LEASED[1.1] REQUEUED[1.1] LEASED[1.1] STAGE_CHANGED[1.1] SUCCEEDED[1.1]",
+    [None],
 )
 def worker_killed_before_it_started(q: Ledger, clock: Clock, lease: dict) -> None:
     q.release(lease)

@@ -42,7 +42,10 @@ def test_a_token_must_hold_the_lease(q: Ledger, clock: Clock):
 @pytest.mark.parametrize(
     "code, arguments",
     [
-        ("job.invalid_log", [{"level": x} for x in (None, "", " ", "l" * 201)] + [{"message": x} for x in (None, "", "\n", "m" * 8193)]),
+        (
+            "job.invalid_log",
+            [{"level": x} for x in (None, "", " ", "l" * 201)] + [{"message": x} for x in (None, "", "\n", "m" * 8193)],
+        ),
         ("json.too_large", [{"payload": "x" * 16_384}]),
         ("json.number_out_of_range", [{"payload": Raw("1e4300")}]),
         ("job.not_found", [{"job_id": NOBODY}, {"job_id": None}]),

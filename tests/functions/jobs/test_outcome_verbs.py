@@ -23,13 +23,33 @@ def test_succeed_stores_the_result(q: Ledger):
     row = q.succeed(lease, output={"message_id": 7}, checkpoint={"page": 9}, done=9, total=9)
     assert (row["disposition"], row["replayed"], row["status"], row["code"]) == ("SUCCEEDED", False, "SUCCEEDED", None)
     job = q.job(lease["job_id"])
-    assert (job["output"], job["checkpoint"], job["progress_done"], job["progress_total"]) == ({"message_id": 7}, {"page": 9}, 9, 9)
-    assert (job["stage"], job["status_reason"], job["last_error_code"], job["last_error_message"]) == ("completed", None, None, None)
+    assert (job["output"], job["checkpoint"], job["progress_done"], job["progress_total"]) == (
+        {"message_id": 7},
+        {"page": 9},
+        9,
+        9,
+    )
+    assert (job["stage"], job["status_reason"], job["last_error_code"], job["last_error_message"]) == (
+        "completed",
+        None,
+        None,
+        None,
+    )
     attempt = q.db.attempts(lease["job_id"])[1]
-    assert (attempt["disposition"], attempt["outcome"], attempt["error_code"], attempt["retry_delay_ms"]) == ("SUCCEEDED", None, None, None)
+    assert (attempt["disposition"], attempt["outcome"], attempt["error_code"], attempt["retry_delay_ms"]) == (
+        "SUCCEEDED",
+        None,
+        None,
+        None,
+    )
     assert attempt["finished_at"] == job["finished_at"]
     event = q.event(lease["job_id"], "SUCCEEDED")
-    assert (event["stage"], event["progress_done"], event["progress_total"], event["payload"]) == ("completed", 9, 9, {})
+    assert (event["stage"], event["progress_done"], event["progress_total"], event["payload"]) == (
+        "completed",
+        9,
+        9,
+        {},
+    )
 
 
 def test_a_retryable_failure_goes_back_to_pending(q: Ledger, clock: Clock):
@@ -38,10 +58,20 @@ def test_a_retryable_failure_goes_back_to_pending(q: Ledger, clock: Clock):
     started = q.job(lease["job_id"])["started_at"]
     row = q.fail(lease, code="smtp.busy", message="421 try later")
     job, [attempt] = q.job(lease["job_id"]), q.db.attempts(lease["job_id"])
-    assert (row["disposition"], row["status"], row["code"], row["next_run_at"]) == ("RETRY_SCHEDULED", "PENDING", "smtp.busy", job["next_run_at"])
+    assert (row["disposition"], row["status"], row["code"], row["next_run_at"]) == (
+        "RETRY_SCHEDULED",
+        "PENDING",
+        "smtp.busy",
+        job["next_run_at"],
+    )
     assert (job["run_number"], job["attempt"], job["status_reason"]) == (1, 1, "RETRYABLE")
     assert (job["last_error_code"], job["last_error_message"]) == ("smtp.busy", "421 try later")
-    assert (job["stage"], job["progress_done"], job["checkpoint"], job["started_at"]) == ("half way", 1, {"a": 1}, started)
+    assert (job["stage"], job["progress_done"], job["checkpoint"], job["started_at"]) == (
+        "half way",
+        1,
+        {"a": 1},
+        started,
+    )
     assert (attempt["disposition"], attempt["outcome"], attempt["error_code"], attempt["error_message"]) == (
         "RETRY_SCHEDULED", "RETRYABLE", "smtp.busy", "421 try later",
     )  # fmt: skip
@@ -52,7 +82,11 @@ def test_a_retryable_failure_goes_back_to_pending(q: Ledger, clock: Clock):
         "kind": "RETRYABLE", "error_code": "smtp.busy", "error_message": "421 try later",
     }  # fmt: skip
     told = q.event(lease["job_id"], "RETRY_SCHEDULED")["payload"]
-    assert (told["kind"], told["retry_delay_ms"], told["retry_timing_source"]) == ("RETRYABLE", attempt["retry_delay_ms"], "POLICY")
+    assert (told["kind"], told["retry_delay_ms"], told["retry_timing_source"]) == (
+        "RETRYABLE",
+        attempt["retry_delay_ms"],
+        "POLICY",
+    )
 
 
 def formula(job_id: UUID, attempt: int, base: int = 5000, longest: int = 300_000) -> int:
@@ -101,7 +135,12 @@ def test_a_delay_by_error_code_goes_before_the_formula(q: Ledger):
 
 def test_not_before_lengthens_and_never_shortens(q: Ledger, clock: Clock):
     q.define("a", retry_delays_ms={"smtp.busy": 60_000})
-    hints = {timedelta(seconds=-5): False, timedelta(0): False, timedelta(seconds=59): False, timedelta(seconds=90): True}
+    hints = {
+        timedelta(seconds=-5): False,
+        timedelta(0): False,
+        timedelta(seconds=59): False,
+        timedelta(seconds=90): True,
+    }
     for hint, wins in hints.items():
         lease = q.leased("a")
         until = clock.now() + hint
@@ -110,7 +149,11 @@ def test_not_before_lengthens_and_never_shortens(q: Ledger, clock: Clock):
         assert attempt["requested_retry_not_before"] == until
         assert attempt["retry_timing_source"] == ("HANDLER_NOT_BEFORE" if wins else "ERROR_CODE")
         assert (row["next_run_at"] == until) is wins
-        assert timedelta(0) <= timedelta(milliseconds=attempt["retry_delay_ms"]) - (row["next_run_at"] - attempt["finished_at"]) < timedelta(milliseconds=1)
+        assert (
+            timedelta(0)
+            <= timedelta(milliseconds=attempt["retry_delay_ms"]) - (row["next_run_at"] - attempt["finished_at"])
+            < timedelta(milliseconds=1)
+        )
         event = q.event(lease["job_id"], "RETRY_SCHEDULED")["payload"]
         assert event["retry_timing_source"] == attempt["retry_timing_source"]
     lease = q.leased(max_attempts=1)
@@ -141,7 +184,12 @@ def test_a_dead_letter_keeps_what_failed(q: Ledger, clock: Clock):
     q.row("report_progress", **lease, checkpoint={"page": 3})
     q.fail(lease, code="last", message="gave up")
     letter = q.db.one("select * from runledger.job_dead_letters")
-    assert (letter["job_id"], letter["job_type"], letter["run_number"], letter["attempt"]) == (lease["job_id"], "t", 1, 2)
+    assert (letter["job_id"], letter["job_type"], letter["run_number"], letter["attempt"]) == (
+        lease["job_id"],
+        "t",
+        1,
+        2,
+    )
     assert (letter["error_code"], letter["error_message"]) == ("last", "gave up")
     assert (letter["payload_snapshot"], letter["checkpoint_snapshot"]) == ({"a": 1}, {"page": 3})
     assert letter["failed_at"] == q.job(lease["job_id"])["finished_at"]
@@ -211,11 +259,25 @@ def test_release_gives_the_attempt_back(q: Ledger, clock: Clock):
         row = q.release(lease, delay=timedelta(seconds=5))
         job = q.job(lease["job_id"])
         assert (row["disposition"], row["status"], row["next_run_at"]) == ("RELEASED", "PENDING", job["next_run_at"])
-        assert (job["attempt"], job["run_number"], job["started_at"], job["status_reason"]) == (0, 1, None, "WORKER_SHUTDOWN")
-        assert (job["release_count"], job["last_lease_token"], job["last_disposition"]) == (1, lease["lease_token"], "RELEASED")
+        assert (job["attempt"], job["run_number"], job["started_at"], job["status_reason"]) == (
+            0,
+            1,
+            None,
+            "WORKER_SHUTDOWN",
+        )
+        assert (job["release_count"], job["last_lease_token"], job["last_disposition"]) == (
+            1,
+            lease["lease_token"],
+            "RELEASED",
+        )
         assert q.db.attempts(job["id"]) == []
         told = q.event(job["id"], "REQUEUED")
-        assert (told["run_number"], told["attempt"], told["payload"]["reason"], told["payload"]["refunded"]) == (1, 1, "WORKER_SHUTDOWN", True)
+        assert (told["run_number"], told["attempt"], told["payload"]["reason"], told["payload"]["refunded"]) == (
+            1,
+            1,
+            "WORKER_SHUTDOWN",
+            True,
+        )
         assert q.claim() == []
         clock.advance(6)
         q.succeed(q.hold(job["id"]))
@@ -252,7 +314,11 @@ def test_releases_are_refunded_a_hundred_times(q: Ledger):
     lease = q.hold(job_id)
     for replayed in (False, True):
         row = q.release(lease)
-        assert (row["disposition"], row["replayed"], row["code"]) == ("DEAD_LETTERED", replayed, "job.released_too_often")
+        assert (row["disposition"], row["replayed"], row["code"]) == (
+            "DEAD_LETTERED",
+            replayed,
+            "job.released_too_often",
+        )
     assert q.db.value("select error_code from runledger.job_dead_letters") == "job.released_too_often"
     # A new run starts counting anew.
     q.row("requeue_job", job_id=job_id)

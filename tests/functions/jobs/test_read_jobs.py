@@ -22,14 +22,24 @@ def test_get_job_says_everything(q: Ledger):
 def test_get_job_sees_only_the_tenant_it_is_given(q: Ledger):
     job_id, global_job = q.enqueue(organization_id=TENANT), q.enqueue()
     assert q.rows("get_job", job_id=job_id, organization_id=TENANT)
-    for wrong in ({"job_id": job_id, "organization_id": OTHER_TENANT}, {"job_id": global_job, "organization_id": TENANT}, {"job_id": NOBODY}, {"job_id": None}):
+    for wrong in (
+        {"job_id": job_id, "organization_id": OTHER_TENANT},
+        {"job_id": global_job, "organization_id": TENANT},
+        {"job_id": NOBODY},
+        {"job_id": None},
+    ):
         assert q.rows("get_job", **wrong) == []
 
 
 def test_job_payload_gives_the_bodies(q: Ledger):
     lease = q.leased(payload={"a": 1})
     q.succeed(lease, output=[1], checkpoint="c")
-    assert q.row("job_payload", job_id=lease["job_id"]) == {"job_id": lease["job_id"], "payload": {"a": 1}, "checkpoint": "c", "output": [1]}
+    assert q.row("job_payload", job_id=lease["job_id"]) == {
+        "job_id": lease["job_id"],
+        "payload": {"a": 1},
+        "checkpoint": "c",
+        "output": [1],
+    }
     assert q.rows("job_payload", job_id=NOBODY) == []
 
 
@@ -60,13 +70,20 @@ def test_list_jobs_filters(q: Ledger, clock: Clock):
     assert listed(organization_id=TENANT) == [dead, first]
     assert listed(organization_id=TENANT, status="DEAD_LETTERED") == [dead]
     assert listed(organization_id=TENANT, job_type="u", before_id=first) == []
-    assert listed(created_after=middle - timedelta(seconds=1), created_before=middle + timedelta(microseconds=1)) == [leased]
+    assert listed(created_after=middle - timedelta(seconds=1), created_before=middle + timedelta(microseconds=1)) == [
+        leased
+    ]
     assert listed(created_before=middle) == [first]
     assert listed(job_type="%") == listed(organization_id=OTHER_TENANT) == []
     assert not {"payload", "checkpoint", "output"} & set(q.rows("list_jobs")[0])
 
 
-@pytest.mark.parametrize("arguments, code", [({"max_rows": x}, "job.invalid_pagination") for x in (None, 0, -1, 1001)] + [({"status": x}, "job.invalid_status") for x in ("", "pending", "RUNNING")], ids=str)
+@pytest.mark.parametrize(
+    "arguments, code",
+    [({"max_rows": x}, "job.invalid_pagination") for x in (None, 0, -1, 1001)]
+    + [({"status": x}, "job.invalid_status") for x in ("", "pending", "RUNNING")],
+    ids=str,
+)
 def test_list_jobs_refuses(q: Ledger, arguments: dict, code: str):
     with q.refused(code, "RL010"):
         q.rows("list_jobs", **arguments)

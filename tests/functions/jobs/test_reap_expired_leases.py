@@ -21,14 +21,28 @@ def test_an_expired_lease_is_tried_again_after_the_delay(q: Ledger, clock: Clock
         "job_id": lease["job_id"], "job_type": "t", "run_number": 1, "attempt": 1, "worker_id": "w1",
         "disposition": "RETRY_SCHEDULED", "next_run_at": job["next_run_at"], "code": "job.lease_expired",
     }  # fmt: skip
-    assert (job["status"], job["attempt"], job["worker_id"], job["lease_token"], job["checkpoint"]) == ("PENDING", 1, None, None, {"page": 1})
+    assert (job["status"], job["attempt"], job["worker_id"], job["lease_token"], job["checkpoint"]) == (
+        "PENDING",
+        1,
+        None,
+        None,
+        {"page": 1},
+    )
     assert (job["status_reason"], job["last_error_code"]) == ("LEASE_EXPIRED", "job.lease_expired")
-    assert (attempt["disposition"], attempt["outcome"], attempt["error_code"]) == ("RETRY_SCHEDULED", "LEASE_EXPIRED", "job.lease_expired")
+    assert (attempt["disposition"], attempt["outcome"], attempt["error_code"]) == (
+        "RETRY_SCHEDULED",
+        "LEASE_EXPIRED",
+        "job.lease_expired",
+    )
     assert (attempt["retry_delay_ms"], attempt["retry_timing_source"]) == (45_000, "REAPER")
     assert job["next_run_at"] - attempt["finished_at"] == timedelta(seconds=45)
     assert q.told(lease["job_id"])[-2:] == [("FAILED", 1, 1), ("RETRY_SCHEDULED", 1, 1)]
     told = q.event(lease["job_id"], "FAILED")["payload"]
-    assert (told["kind"], told["error_code"], told["started_without_renewal_heartbeat"]) == ("LEASE_EXPIRED", "job.lease_expired", True)
+    assert (told["kind"], told["error_code"], told["started_without_renewal_heartbeat"]) == (
+        "LEASE_EXPIRED",
+        "job.lease_expired",
+        True,
+    )
     assert q.claim() == []
     clock.advance(46)
     q.succeed(q.hold(lease["job_id"]))
@@ -58,7 +72,11 @@ def test_a_claim_that_never_started_costs_nothing(q: Ledger, clock: Clock):
     clock.advance(11)
     [row] = q.reap()
     job = q.job(lease["job_id"])
-    assert (row["disposition"], row["code"], row["next_run_at"]) == ("RELEASED", "LEASE_EXPIRED_BEFORE_RUNNING_PERSISTED", job["next_run_at"])
+    assert (row["disposition"], row["code"], row["next_run_at"]) == (
+        "RELEASED",
+        "LEASE_EXPIRED_BEFORE_RUNNING_PERSISTED",
+        job["next_run_at"],
+    )
     assert (job["status"], job["attempt"], job["started_at"], job["stage"]) == ("PENDING", 0, None, "queued")
     assert q.db.attempts(lease["job_id"]) == []
     assert q.told(lease["job_id"]) == [("ENQUEUED", 1, None), ("LEASED", 1, 1), ("REQUEUED", 1, 1)]
@@ -112,13 +130,17 @@ def test_locked_rows_are_left_for_the_next_sweep(q: Ledger, clock: Clock):
     assert [r["job_id"] for r in q.reap()] == [first["job_id"]]
 
 
-def poison(db: Db, sqlstate: str = "check_violation", on: str = "old.payload ? 'poison' and new.status <> 'LEASED'") -> None:
+def poison(
+    db: Db, sqlstate: str = "check_violation", on: str = "old.payload ? 'poison' and new.status <> 'LEASED'"
+) -> None:
     """Rows with such a payload cannot be settled."""
     db.execute(
         f"""create function public.poison() returns trigger language plpgsql as
             $$ begin if {on} then raise exception 'poisoned' using errcode = '{sqlstate}'; end if; return new; end $$"""
     )
-    db.execute("create trigger poison before update on runledger.job_queue for each row execute function public.poison()")
+    db.execute(
+        "create trigger poison before update on runledger.job_queue for each row execute function public.poison()"
+    )
 
 
 def test_a_row_that_cannot_be_settled_does_not_keep_the_others(db: Db, q: Ledger, clock: Clock):
@@ -163,7 +185,10 @@ def test_a_row_that_cannot_even_be_put_off_is_reported(db: Db, q: Ledger, clock:
     clock.advance(10)
     with q.unchanged(bad["job_id"]):
         rows = q.reap()
-    assert [(r["job_id"], r["disposition"]) for r in rows] == [(bad["job_id"], "DEFERRED"), (good["job_id"], "RETRY_SCHEDULED")]
+    assert [(r["job_id"], r["disposition"]) for r in rows] == [
+        (bad["job_id"], "DEFERRED"),
+        (good["job_id"], "RETRY_SCHEDULED"),
+    ]
 
 
 def test_a_server_in_trouble_is_not_a_bad_row(db: Db, q: Ledger, clock: Clock):

@@ -13,7 +13,9 @@ def done(q: Ledger, **job: object) -> dict:
 
 
 def test_a_replay_is_a_new_job_with_the_old_payload(q: Ledger):
-    source = done(q, payload={"a": 1}, organization_id=TENANT, priority=3, max_attempts=2, timeout_seconds=7, idempotency_key="k")
+    source = done(
+        q, payload={"a": 1}, organization_id=TENANT, priority=3, max_attempts=2, timeout_seconds=7, idempotency_key="k"
+    )
     with q.unchanged(source["job_id"]):
         q.conn.execute("begin")
         row = q.row("replay_job", job_id=source["job_id"], request_key="r1", reason="wrong template")
@@ -21,13 +23,29 @@ def test_a_replay_is_a_new_job_with_the_old_payload(q: Ledger):
     row = q.row("replay_job", job_id=source["job_id"], request_key="r1", reason="wrong template")
     assert row["disposition"] == "INSERTED"
     job = q.job(row["job_id"])
-    assert (job["payload"], job["organization_id"], job["priority"], job["max_attempts"], job["timeout_seconds"]) == ({"a": 1}, TENANT, 3, 2, 7)
+    assert (job["payload"], job["organization_id"], job["priority"], job["max_attempts"], job["timeout_seconds"]) == (
+        {"a": 1},
+        TENANT,
+        3,
+        2,
+        7,
+    )
     assert (job["status"], job["run_number"], job["attempt"], job["stage"]) == ("PENDING", 1, 0, "queued")
     assert (job["idempotency_key"], job["checkpoint"], job["output"], job["progress_done"]) == (None, None, None, None)
     told = q.event(row["job_id"], "ENQUEUED")["payload"]
-    assert told == {"job_type": "t", "replayed_from_job_id": str(source["job_id"]), "replayed_from_run_number": 1, "reason": "wrong template"}
+    assert told == {
+        "job_type": "t",
+        "replayed_from_job_id": str(source["job_id"]),
+        "replayed_from_run_number": 1,
+        "reason": "wrong template",
+    }
     link = q.db.one("select * from runledger.job_replays")
-    assert (link["replay_job_id"], link["source_job_id"], link["source_run_number"], link["reason"]) == (row["job_id"], source["job_id"], 1, "wrong template")
+    assert (link["replay_job_id"], link["source_job_id"], link["source_run_number"], link["reason"]) == (
+        row["job_id"],
+        source["job_id"],
+        1,
+        "wrong template",
+    )
     assert q.job(source["job_id"])["output"] == {"n": 1}
 
 
@@ -35,7 +53,10 @@ def test_a_key_gives_the_same_replay_once(q: Ledger):
     source = done(q)["job_id"]
     first = q.row("replay_job", job_id=source, request_key="r1", reason="why")
     with q.unchanged():
-        assert q.row("replay_job", job_id=source, request_key="r1", reason="why") == {**first, "disposition": "EXISTING"}
+        assert q.row("replay_job", job_id=source, request_key="r1", reason="why") == {
+            **first,
+            "disposition": "EXISTING",
+        }
         with q.refused("job.replay_idempotency_conflict", "RL020") as told:
             q.row("replay_job", job_id=source, request_key="r1", reason="SECRET other")
         assert told.detail["replay_job_id"] == str(first["job_id"])

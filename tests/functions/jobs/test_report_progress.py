@@ -17,10 +17,20 @@ def test_progress_is_merged_field_by_field(q: Ledger):
     }  # fmt: skip
     q.row("report_progress", **lease, done=2, checkpoint={"page": 1})
     row = q.row("report_progress", **lease, stage="uploading")
-    assert (row["stage"], row["progress_done"], row["progress_total"], row["progress_pct"]) == ("uploading", 2, 8, Decimal("25.00"))
+    assert (row["stage"], row["progress_done"], row["progress_total"], row["progress_pct"]) == (
+        "uploading",
+        2,
+        8,
+        Decimal("25.00"),
+    )
     assert q.row("report_progress", **lease, done=3)["progress_pct"] == Decimal("37.50")
     job = q.job(lease["job_id"])
-    assert (job["stage"], job["progress_done"], job["progress_total"], job["checkpoint"]) == ("uploading", 3, 8, {"page": 1})
+    assert (job["stage"], job["progress_done"], job["progress_total"], job["checkpoint"]) == (
+        "uploading",
+        3,
+        8,
+        {"page": 1},
+    )
     assert q.row("report_progress", **lease, done=0, total=0)["progress_pct"] is None
     assert q.row("report_progress", **lease, done=1, total=3)["progress_pct"] == Decimal("33.33")
 

@@ -25,12 +25,28 @@ def test_a_dead_job_runs_again_from_the_start(q: Ledger, clock: Clock):
     assert row == {"job_id": lease["job_id"], "disposition": "REQUEUED", "status": "PENDING", "run_number": 2}
     job = q.job(lease["job_id"])
     assert (job["status"], job["run_number"], job["attempt"], job["stage"]) == ("PENDING", 2, 0, "queued")
-    for column in ("started_at", "finished_at", "output", "last_error_code", "last_error_message", "checkpoint", "progress_done", "progress_total", "lease_token", "last_lease_token"):
+    for column in (
+        "started_at",
+        "finished_at",
+        "output",
+        "last_error_code",
+        "last_error_message",
+        "checkpoint",
+        "progress_done",
+        "progress_total",
+        "lease_token",
+        "last_lease_token",
+    ):
         assert job[column] is None, column
     assert (job["status_reason"], job["next_run_at"]) == ("bug 12 is fixed", job["updated_at"])
     assert q.told(lease["job_id"])[-1] == ("REQUEUED", 1, 1)
     told = q.event(lease["job_id"], "REQUEUED")["payload"]
-    assert (told["reason"], told["requeue_kind"], told["state_policy"], told["next_run_number"]) == ("bug 12 is fixed", "BASIC", "RESET", 2)
+    assert (told["reason"], told["requeue_kind"], told["state_policy"], told["next_run_number"]) == (
+        "bug 12 is fixed",
+        "BASIC",
+        "RESET",
+        2,
+    )
     q.succeed(q.hold(lease["job_id"]))
     assert [(a["run_number"], a["attempt"]) for a in q.db.attempts(lease["job_id"])] == [(1, 1), (2, 1)]
     assert q.db.value("select run_number from runledger.job_dead_letters") == 1
@@ -40,7 +56,12 @@ def test_a_requeue_may_keep_progress_and_checkpoint(q: Ledger):
     lease = finished(q)
     q.row("requeue_job", job_id=lease["job_id"], reset_state=False)
     job = q.job(lease["job_id"])
-    assert (job["progress_done"], job["progress_total"], job["checkpoint"], job["stage"]) == (1, 2, {"page": 1}, "queued")
+    assert (job["progress_done"], job["progress_total"], job["checkpoint"], job["stage"]) == (
+        1,
+        2,
+        {"page": 1},
+        "queued",
+    )
     assert job["status_reason"] == "REQUEUED"
     assert q.event(lease["job_id"], "REQUEUED")["payload"]["state_policy"] == "PRESERVE"
 
@@ -70,7 +91,12 @@ def test_jobs_in_other_states_are_not_requeued(q: Ledger):
     q.fail(waiting)
     pending = q.enqueue()
     with q.unchanged():
-        for job_id, status in ((done["job_id"], "SUCCEEDED"), (leased["job_id"], "LEASED"), (waiting["job_id"], "PENDING"), (pending, "PENDING")):
+        for job_id, status in (
+            (done["job_id"], "SUCCEEDED"),
+            (leased["job_id"], "LEASED"),
+            (waiting["job_id"], "PENDING"),
+            (pending, "PENDING"),
+        ):
             with q.refused("job.invalid_state_transition", "RL004") as told:
                 q.row("requeue_job", job_id=job_id, expected_status=status)
             assert told.detail["status"] == status
@@ -79,7 +105,11 @@ def test_jobs_in_other_states_are_not_requeued(q: Ledger):
 def test_a_requeue_may_ask_for_what_it_saw(q: Ledger):
     job_id = q.dead()
     with q.unchanged():
-        for expected in ({"expected_status": "CANCELED"}, {"expected_run_number": 2}, {"expected_status": "PENDING", "expected_run_number": 1}):
+        for expected in (
+            {"expected_status": "CANCELED"},
+            {"expected_run_number": 2},
+            {"expected_status": "PENDING", "expected_run_number": 1},
+        ):
             with q.refused("job.requeue_expectation_mismatch", "RL021") as told:
                 q.row("requeue_job", job_id=job_id, **expected)
             assert (told.detail["status"], told.detail["run_number"]) == ("DEAD_LETTERED", 1)
@@ -176,7 +206,12 @@ def test_redrive_leaves_jobs_that_were_requeued_alone(q: Ledger):
     assert q.rows("redrive_dead_letters", reason="x") == []
 
 
-@pytest.mark.parametrize("arguments, code", [({"reason": x}, "job.invalid_reason") for x in (None, "", " ", "x" * 8193)] + [({"reason": "x", "max_jobs": x}, "job.invalid_limit") for x in (None, 0, -1, 1001)], ids=str)
+@pytest.mark.parametrize(
+    "arguments, code",
+    [({"reason": x}, "job.invalid_reason") for x in (None, "", " ", "x" * 8193)]
+    + [({"reason": "x", "max_jobs": x}, "job.invalid_limit") for x in (None, 0, -1, 1001)],
+    ids=str,
+)
 def test_redrive_refuses(q: Ledger, arguments: dict, code: str):
     with q.refused(code, "RL010"):
         q.rows("redrive_dead_letters", **arguments)

@@ -21,7 +21,12 @@ def partitions(db: Db, parent: str) -> list[str]:
 
 
 def test_an_idle_system_has_nothing_to_do(q: Ledger):
-    assert maintain(q) == {"timeline": (0, False), "reap": (0, False), "forget_workers": (0, False), "partitions": (0, False)}
+    assert maintain(q) == {
+        "timeline": (0, False),
+        "reap": (0, False),
+        "forget_workers": (0, False),
+        "partitions": (0, False),
+    }
     assert maintain(q) == maintain(q)
 
 
@@ -97,7 +102,9 @@ def test_a_missed_maintenance_blocks_no_write(db: Db, q: Ledger, clock: Clock):
     clock.advance(timedelta(days=30))
     lease = q.leased()
     q.succeed(lease)
-    assert set(db.column("select tableoid::regclass::text from runledger.job_events")) == {"runledger.job_events_default"}
+    assert set(db.column("select tableoid::regclass::text from runledger.job_events")) == {
+        "runledger.job_events_default"
+    }
     # That day has rows in the default partition and stays there; the next ones get their own.
     assert maintain(q)["partitions"] == (7, False)
     assert maintain(q)["partitions"] == (0, False)

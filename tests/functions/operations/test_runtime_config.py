@@ -12,7 +12,12 @@ from tests.support.ledger import Ledger, Raw
 def test_a_config_is_stored_and_read(q: Ledger):
     stored = q.row("set_runtime_config", job_type="t", config={"limit": 5}, schema_version=2)
     owner = q.conn.execute("select session_user::text").fetchone()[0]
-    assert (stored["job_type"], stored["schema_version"], stored["config"], stored["updated_by"]) == ("t", 2, {"limit": 5}, owner)
+    assert (stored["job_type"], stored["schema_version"], stored["config"], stored["updated_by"]) == (
+        "t",
+        2,
+        {"limit": 5},
+        owner,
+    )
     assert q.row("runtime_config", job_type="t") == stored
 
 

@@ -23,7 +23,12 @@ class Listener:
     def heard(self) -> list[str]:
         """The job types that were called, in order. A marker of our own tells that everything before it has arrived."""
         self.db.execute("notify runledger_wake, 'end'")
-        names = {key: name for name, key in self.db.conn.execute("select d.job_type, runledger._wake_key(d.job_type) from runledger.job_definitions d")}
+        names = {
+            key: name
+            for name, key in self.db.conn.execute(
+                "select d.job_type, runledger._wake_key(d.job_type) from runledger.job_definitions d"
+            )
+        }
         found = []
         for note in self.conn.notifies(timeout=30):
             if note.payload == "end":
@@ -48,7 +53,12 @@ def test_a_worker_says_what_it_is(db: Db, q: Ledger):
     assert row == {"worker_id": "w1", "next_due_at": None}
     worker = db.one("select * from runledger.workers")
     owner = q.conn.execute("select session_user::text").fetchone()[0]
-    assert (worker["job_types"], worker["max_jobs"], worker["metadata"], worker["role_name"]) == (["t", "u"], 8, {"host": "a"}, owner)
+    assert (worker["job_types"], worker["max_jobs"], worker["metadata"], worker["role_name"]) == (
+        ["t", "u"],
+        8,
+        {"host": "a"},
+        owner,
+    )
     assert worker["registered_at"] == worker["last_seen_at"]
     assert worker["idle_until"] is None
 
@@ -177,7 +187,11 @@ def test_a_rolled_back_enqueue_wakes_nobody(q: Ledger, clock: Clock, listener: L
 
 def test_the_channel_carries_a_hash(q: Ledger):
     key = q.row("_wake_key", job_type="email.send")["_wake_key"]
-    assert key == q.row("_wake_key", job_type="email.send")["_wake_key"] != q.row("_wake_key", job_type="email.sent")["_wake_key"]
+    assert (
+        key
+        == q.row("_wake_key", job_type="email.send")["_wake_key"]
+        != q.row("_wake_key", job_type="email.sent")["_wake_key"]
+    )
     assert len(key) == 16
 
 

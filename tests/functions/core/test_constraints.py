@@ -1,0 +1,63 @@
+"""The tables hold themselves: what a stray statement could not store."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from tests.support.database import Db
+from tests.support.ledger import Ledger
+
+JOB = "update runledger.job_queue set "
+REFUSED = {
+    "a_job_type_is_not_blank": [JOB + "job_type = ' '", "update runledger.job_definitions set job_type = ' '"],
+    "run_number_starts_at_one": [JOB + "run_number = 0", "update runledger.job_attempts set run_number = 0"],
+    "attempt_starts_at_one": ["update runledger.job_attempts set attempt = 0"],
+    "attempts_stay_within_their_budget": [JOB + "max_attempts = 0", JOB + "attempt = 9"],
+    "max_attempts_is_positive": ["update runledger.job_definitions set max_attempts = 0"],
+    "a_timeout_is_positive": [JOB + "timeout_seconds = 0", "update runledger.job_definitions set default_timeout_seconds = 0"],
+    "progress_counts_up_to_its_total": [JOB + "progress_done = -1", JOB + "progress_total = -1", JOB + "progress_done = 2, progress_total = 1"],
+    "a_lease_has_worker_token_expiry_and_attempt": [JOB + "worker_id = null", JOB + "lease_token = null", JOB + "lease_expires_at = null"],
+    "a_worker_id_is_not_blank": [JOB + "worker_id = ' '", "update runledger.job_attempts set worker_id = ''"],
+    "a_stage_is_not_blank": [JOB + "stage = ' '"],
+    "an_idempotency_key_is_not_blank": [JOB + "idempotency_key = ' ', enqueue_request = '{}'"],
+    "a_keyed_job_keeps_its_request": [JOB + "idempotency_key = 'k'"],
+    "exactly_the_finished_jobs_have_finished_at": [JOB + "finished_at = now()"],
+    "only_a_succeeded_job_has_an_output": [JOB + "output = '1'"],
+    "a_job_becomes_due_at_a_finite_time": [JOB + "next_run_at = 'infinity'"],
+    "exactly_a_finished_attempt_has_a_disposition": ["update runledger.job_attempts set finished_at = now()"],
+    "a_config_is_an_object": ["insert into runledger.job_runtime_configs values ('t', 1, '[]', 'x', now(), now())"],
+    "retry_delays_rise_from_base_to_max": ["update runledger.job_definitions set retry_max_ms = 1"],
+}  # fmt: skip
+
+
+def test_the_tables_refuse(db: Db, q: Ledger):
+    q.leased()
+    for constraint, statements in REFUSED.items():
+        for statement in statements:
+            with pytest.raises(psycopg.errors.CheckViolation) as refused:
+                db.execute(statement)
+            assert refused.value.diag.constraint_name == constraint, statement
+
+
+def test_percent_is_computed_by_the_table(db: Db, q: Ledger):
+    job_id = q.enqueue()
+    for done, total, want in (
+        (None, None, None),
+        (1, None, None),
+        (0, 0, None),
+        (1, 3, 33.33),
+        (2, 3, 66.67),
+        (5, 5, 100),
+    ):
+        db.execute("update runledger.job_queue set progress_done = %s, progress_total = %s", [done, total])
+        got = db.value("select progress_pct from runledger.job_queue where id = %s", [job_id])
+        assert (float(got) if got is not None else None) == want
+
+
+def test_every_index_named_by_the_functions_is_there(db: Db):
+    names = set(db.column("select indexname::text from pg_indexes where schemaname = 'runledger'"))
+    assert names >= {
+        "job_queue_claim_idx", "job_queue_lane_idx", "job_queue_held_idx", "job_queue_one_job_per_tenant_key",
+        "job_queue_one_job_per_global_key", "job_queue_one_job_per_fire", "job_dead_letters_failed_at_idx",
+    }  # fmt: skip

@@ -1,0 +1,159 @@
+"""error_codes(): every code is told by somebody, and nobody tells another."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from tests.support.clock import Clock
+from tests.support.database import Db
+from tests.support.ledger import NOBODY, Ledger, Raw
+from tests.support.servers import ROOT
+
+Provoke = Callable[[Ledger], object]
+HOUR = "1 hour"
+
+# Codes that leave a function as an error: the call that provokes each. `x` is a lease on a job; `dead`, `done` and
+# `canceled` are jobs in those states, `step` a lease on a job of a workflow.
+RAISED: dict[str, Callable[[Ledger, dict[str, Any]], object]] = {
+    "job.not_found": lambda q, s: q.row("cancel_job", job_id=NOBODY),
+    "job.definition_not_found": lambda q, s: q.row("pause_job_type", job_type="nobody"),
+    "job.runtime_config_not_found": lambda q, s: q.row("runtime_config", job_type="t"),
+    "worker.not_found": lambda q, s: q.row("idle_worker", worker_id="nobody"),
+    "job.definition_not_found_or_disabled": lambda q, s: q.enqueue("nobody"),
+    "job.lease_owner_mismatch": lambda q, s: q.succeed({**s["x"], "lease_token": 0}),
+    "job.canceled": lambda q, s: q.succeed(s["canceled"]),
+    "job.invalid_state_transition": lambda q, s: q.row("cancel_job", job_id=s["done"]),
+    "job.workflow_requeue_not_supported": lambda q, s: q.row("requeue_job", job_id=s["step"]["job_id"]),
+    "job.workflow_handler_continuation_not_enabled": lambda q, s: q.row("continue_job", **s["step"]),
+    "job.invalid_job_type": lambda q, s: q.define(" "),
+    "job.invalid_worker_id": lambda q, s: q.claim(worker=""),
+    "job.invalid_limit": lambda q, s: q.claim(0),
+    "job.invalid_lease_duration": lambda q, s: q.claim(lease_seconds=0),
+    "job.invalid_max_attempts": lambda q, s: q.enqueue(max_attempts=0),
+    "job.invalid_timeout": lambda q, s: q.enqueue(timeout_seconds=0),
+    "job.invalid_run_at": lambda q, s: q.enqueue(run_at="infinity"),
+    "job.invalid_idempotency_key": lambda q, s: q.enqueue(idempotency_key=""),
+    "job.invalid_stage": lambda q, s: q.enqueue(stage=""),
+    "job.invalid_tokens": lambda q, s: q.rows("start_jobs", job_ids=[NOBODY], lease_tokens=[]),
+    "job.invalid_progress": lambda q, s: q.row("report_progress", **s["x"], done=-1),
+    "job.invalid_completion_progress": lambda q, s: q.succeed(s["x"], done=-1),
+    "job.invalid_failure_kind": lambda q, s: q.fail(s["x"], kind="x"),
+    "job.invalid_error_code": lambda q, s: q.fail(s["x"], code=""),
+    "job.invalid_retry_timing": lambda q, s: q.fail(s["x"], not_before="infinity"),
+    "job.invalid_retry_delay": lambda q, s: q.release(s["x"], delay="-1 s"),
+    "job.invalid_continuation_delay": lambda q, s: q.row("continue_job", **s["x"], delay="-1 s"),
+    "job.invalid_reason": lambda q, s: q.release(s["x"], reason=""),
+    "job.invalid_log": lambda q, s: q.row("log_job", job_id=s["done"], level="", message="x"),
+    "job.invalid_pagination": lambda q, s: q.rows("list_jobs", max_rows=0),
+    "job.invalid_status": lambda q, s: q.rows("list_jobs", status="x"),
+    "job.invalid_id": lambda q, s: q.succeed({**s["x"], "job_id": None}),
+    "job.invalid_batch": lambda q, s: q.rows("enqueue_jobs", jobs={}),
+    "job.replay_request_key_blank": lambda q, s: q.row("replay_job", job_id=s["done"], request_key="", reason="r"),
+    "job.replay_request_key_too_long": lambda q, s: q.row("replay_job", job_id=s["done"], request_key="k" * 513, reason="r"),
+    "job.replay_reason_blank": lambda q, s: q.row("replay_job", job_id=s["done"], request_key="k", reason=""),
+    "job_definition.invalid_version": lambda q, s: q.define(version=0),
+    "job_definition.invalid_max_concurrency": lambda q, s: q.define(max_concurrency=-1),
+    "job_definition.invalid_retry_policy": lambda q, s: q.define(retry_base_ms=0),
+    "job_definition.invalid_config": lambda q, s: q.row("set_runtime_config", job_type="t", config=1),
+    "worker.invalid_registration": lambda q, s: q.row("register_worker", worker_id="w", job_types=None),
+    "worker.invalid_idle_time": lambda q, s: q.row("idle_worker", worker_id="w", until="infinity"),
+    "operations.invalid_scope": lambda q, s: q.rows("fsck", scope="some"),
+    "json.too_large": lambda q, s: q.enqueue(payload="x" * 262_144),
+    "json.too_deep": lambda q, s: q.enqueue(payload=Raw("[" * 300 + "]" * 300)),
+    "json.number_out_of_range": lambda q, s: q.enqueue(payload=Raw("1e999")),
+    "job.idempotency_unsupported_isolation": lambda q, s: above(q, lambda: q.enqueue(idempotency_key="new")),
+    "job.claim_unsupported_isolation": lambda q, s: above(q, q.claim),
+    "job.requeue_unsupported_isolation": lambda q, s: above(q, lambda: q.row("requeue_job", job_id=s["dead"])),
+    "job.replay_unsupported_isolation": lambda q, s: above(q, lambda: q.row("replay_job", job_id=s["done"], request_key="k", reason="r")),
+    "operations.unsupported_isolation": lambda q, s: above(q, q.reap),
+    "job.idempotency_conflict": lambda q, s: q.enqueue(idempotency_key="k", priority=1),
+    "job.replay_idempotency_conflict": lambda q, s: q.row("replay_job", job_id=s["done"], request_key="used", reason="other"),
+    "job.requeue_expectation_mismatch": lambda q, s: q.row("requeue_job", job_id=s["dead"], expected_run_number=7),
+    "job.cancellation_not_quiesced": lambda q, s: q.row("requeue_job", job_id=s["canceled"]["job_id"]),
+    "internal.unknown_error_code": lambda q, s: q.row("_raise", code="no.such_code"),
+}  # fmt: skip
+
+# Codes that only stand in a row of a batch.
+REPORTED: dict[str, Callable[[Ledger, dict[str, Any]], list[dict[str, Any]]]] = {
+    "job.invalid_item": lambda q, s: q.rows("enqueue_jobs", jobs=[1]),
+    "job.unknown_field": lambda q, s: q.rows("enqueue_jobs", jobs=[{"job_type": "t", "x": 1}]),
+    "job.invalid_priority": lambda q, s: q.rows("enqueue_jobs", jobs=[{"job_type": "t", "priority": "x"}]),
+    "job.invalid_organization_id": lambda q, s: q.rows("enqueue_jobs", jobs=[{"job_type": "t", "organization_id": "x"}]),
+    "job.invalid_outcome": lambda q, s: q.finish({**s["x"], "outcome": "x"}),
+    "job.duplicate_item": lambda q, s: q.finish({**s["x"], "outcome": "x"}, {**s["x"], "outcome": "SUCCEEDED"}),
+}  # fmt: skip
+
+# Codes that no call can provoke on purpose, and why.
+UNPROVOKED = {
+    "job.idempotency_conflict_missing_existing": "the job with the key is pruned between the insert and the look",
+}
+
+
+def above(q: Ledger, call: Callable[[], object]) -> None:
+    with q.conn.transaction():
+        q.conn.execute("set transaction isolation level repeatable read")
+        call()
+
+
+def scene(db: Db, q: Ledger) -> dict[str, Any]:
+    done = q.leased(max_attempts=1)
+    q.succeed(done)
+    q.row("replay_job", job_id=done["job_id"], request_key="used", reason="first")
+    q.claim(10)
+    canceled, step, dead = q.leased(), q.leased(), q.dead()
+    q.row("cancel_job", job_id=canceled["job_id"])
+    db.execute("update runledger.job_queue set workflow_run_id = runledger._uuidv7() where id = %s", [step["job_id"]])
+    q.enqueue(idempotency_key="k", priority=-1)
+    q.row("register_worker", worker_id="w", job_types=["t"])
+    lease = q.leased()
+    return {"x": lease, "done": done["job_id"], "dead": dead, "canceled": canceled, "step": step}
+
+
+def test_every_code_is_provoked(db: Db, q: Ledger):
+    known = db.column("select code from runledger.error_codes()")
+    stated = [*RAISED, *REPORTED, *UNPROVOKED]
+    assert sorted(known) == sorted(set(stated))
+    assert len(stated) == len(set(stated))
+    states = scene(db, q)
+    internal = Ledger(db, db.connect(admin=True))
+    with q.unchanged():
+        for code, provoke in RAISED.items():
+            with q.refused(code):
+                provoke(internal if code.startswith("internal") else q, states)
+        for code, report in REPORTED.items():
+            assert code in [r["code"] for r in report(q, states)]
+    db.execute("update runledger.job_queue set workflow_run_id = null")
+
+
+def test_only_listed_codes_stand_in_the_functions(db: Db):
+    known = set(db.column("select code from runledger.error_codes()"))
+    used: set[str] = set()
+    for path in (ROOT / "sql/functions").rglob("*.sql"):
+        if path.name != "error_codes.sql":
+            used |= set(
+                re.findall(r"'((?:job|job_definition|worker|operations|json|internal)\.[a-z_]+)'", path.read_text())
+            )
+    # Codes of failures, which a job carries and nobody raises.
+    carried = {"job.lease_expired", "job.released_too_often"}
+    assert used - known <= carried
+    assert known <= used
+
+
+def test_codes_are_documented_and_classed(db: Db):
+    rows = db.all("select * from runledger.error_codes()")
+    assert len({r["code"] for r in rows}) == len(rows)
+    classes = {"RL001", "RL002", "RL003", "RL004", "RL010", "RL011", "RL013", "RL020", "RL021", "RL090"}
+    assert {r["sqlstate"] for r in rows} <= classes
+    for row in rows:
+        assert re.fullmatch(r"[a-z_]+\.[a-z_]+", row["code"])
+        assert row["message"][0].islower()
+        assert "%" not in row["message"]
+        assert row["hint"].endswith(".")
+
+
+def test_an_error_is_one_line_of_constant_text(q: Ledger, clock: Clock):
+    with q.refused("job.definition_not_found_or_disabled") as told:
+        q.enqueue("x" * 5000)
+    assert len(told.detail["job_type"]) == 200

@@ -144,7 +144,7 @@ create type runledger._settlement as (
     disposition text,
   kind runledger.job_failure_kind, code text, message text, reason text, refund boolean,
   delay_ms bigint, next_run_at timestamptz, timing_source text, not_before timestamptz,
-  output jsonb, checkpoint jsonb, done bigint, total bigint, note jsonb);
+  output jsonb, checkpoint jsonb, done bigint, total bigint, note jsonb, workflow_run_id uuid);
 comment on type runledger._settlement is
   'How one lease ends, decided: what _settle writes. Internal.';
 
@@ -189,3 +189,73 @@ comment on type runledger._held_job is
   'What a decision about a lease needs to know of its job: no JSON, so nothing is fetched from '
   'TOAST. '
   'Internal.';
+
+create type runledger.enqueued_workflow as (workflow_run_id uuid, disposition text, status text);
+comment on type runledger.enqueued_workflow is
+  'Result of enqueue_workflow: disposition INSERTED, EXISTING (same key, same request) or '
+  'EXISTING_ACTIVE (a live run holds the active key).';
+
+create type runledger.workflow_problem as (
+  ordinal integer, step_key text, code text, message text);
+comment on type runledger.workflow_problem is
+  'One thing that is wrong with a list of steps: place in the list, key, code and words.';
+
+create type runledger.workflow_plan_step as (
+  level integer, step_key text, job_type text, waits_for text[], handler text, workers bigint);
+comment on type runledger.workflow_plan_step is
+  'One line of explain_workflow: when a step could run at the earliest, what it waits for, whether '
+  'its type is DEFINED, DISABLED, PAUSED or UNKNOWN (EXTERNAL for a gate), and how many workers '
+  'handle it.';
+
+create type runledger.completed_step as (
+  workflow_run_id uuid, step_key text, status text, replayed boolean, run_status text);
+comment on type runledger.completed_step is 'Result of complete_external_step.';
+
+create type runledger.appended_step as (
+  workflow_run_id uuid, step_key text, status text, disposition text);
+comment on type runledger.appended_step is
+  'One row per appended step, in the order given: disposition APPENDED or ALREADY_APPLIED.';
+
+create type runledger.canceled_workflow as (
+  workflow_run_id uuid, disposition text, status text);
+comment on type runledger.canceled_workflow is
+  'Result of cancel_workflow: disposition CANCELED or UNCHANGED.';
+
+create type runledger.workflow_outcome as (
+  workflow_run_id uuid, status text, is_finished boolean, result_step_key text, result jsonb,
+  finished_at timestamptz);
+comment on type runledger.workflow_outcome is 'Result of workflow_result and await_workflow.';
+
+create type runledger.workflow_record as (
+  workflow_run_id uuid, workflow_type text, organization_id uuid, status text,
+  idempotency_key text, active_key text, metadata jsonb, steps_total integer,
+  steps_active integer, steps_waiting integer, steps_failed integer, steps_succeeded integer,
+  result_step_key text, result jsonb, status_reason text, started_at timestamptz,
+  finished_at timestamptz, created_at timestamptz, updated_at timestamptz);
+comment on type runledger.workflow_record is 'Everything about a run but its steps.';
+
+create type runledger.workflow_summary as (
+  workflow_run_id uuid, workflow_type text, organization_id uuid, status text,
+  steps_total integer, steps_active integer, steps_waiting integer, steps_failed integer,
+  steps_succeeded integer, status_reason text, started_at timestamptz, finished_at timestamptz,
+  created_at timestamptz);
+comment on type runledger.workflow_summary is 'A run in a list: no JSON.';
+
+create type runledger.step_input as (step_key text, status text, output jsonb);
+comment on type runledger.step_input is 'One input of a step: a prerequisite and its output.';
+
+create type runledger._step_item as (
+  nth integer, step_key text, is_external boolean, job_type text, payload jsonb,
+  after_success text[], after_terminal text[], priority integer, max_attempts integer,
+  timeout_seconds integer, stage text, organization_id uuid, allow_continuation boolean,
+  on_timeout text, problems text[]);
+comment on type runledger._step_item is
+  'One decoded step of a workflow; problems has the codes of what is wrong with it. Internal.';
+
+create type runledger._step_order as (places integer[], levels integer[], cycle integer[]);
+comment on type runledger._step_order is
+  'Place in topological order and level of each step, or the members of a cycle. Internal.';
+
+create type runledger._finished_step as (
+  step_id uuid, workflow_run_id uuid, status runledger.step_status);
+comment on type runledger._finished_step is 'A step that has just finished. Internal.';

@@ -29,6 +29,9 @@ begin
   select count(*) into v_affected from runledger.reap_expired_leases(1000);
   v_total := v_total + v_affected;
   return next row('reap', v_affected, v_affected >= 1000)::runledger.upkeep_report;
+  v_affected := runledger._time_out_gates(1000, v_now);
+  v_total := v_total + v_affected;
+  return next row('gate_timeouts', v_affected, v_affected >= 1000)::runledger.upkeep_report;
   delete from runledger.workers as w where w.last_seen_at < v_now - interval '1 day';
   get diagnostics v_affected = row_count;
   v_total := v_total + v_affected;

@@ -55,9 +55,11 @@ def fate(error: BaseException) -> Fate:
         return Fate.LATER
     if state.startswith(_STOP):
         return Fate.STOP
-    if state.startswith(_UNKNOWN) or (not state and not isinstance(error, psycopg.ProgrammingError)):
+    if state.startswith(_UNKNOWN):
         return Fate.UNKNOWN
-    return Fate.REFUSED
+    # Without a state it never came back from the server; unless it was not fit to be sent.
+    is_ours = isinstance(error, psycopg.ProgrammingError | psycopg.DataError)
+    return Fate.REFUSED if state or is_ours else Fate.UNKNOWN
 
 
 async def pause(tries: int, *, longest: float = 5.0) -> None:
@@ -78,7 +80,7 @@ class Link:
         self._deadline = deadline or config.call_timeout_seconds
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._lock = asyncio.Lock()
-        self._doubt = False
+        self._doubt = self._in_doubt = False
 
     async def connect(self) -> psycopg.AsyncConnection[Any]:
         """Open the connection if need be; a server that does not answer in time is a broken connection."""
@@ -117,7 +119,9 @@ class Link:
                 raise
             finally:
                 timer.cancel()
-            if self._doubt:
+            # Once: there are functions and triggers that always warn.
+            self._in_doubt = self._doubt and not self._in_doubt
+            if self._in_doubt:
                 raise CommitInDoubtError("the commit did not wait for its standby")
             return rows
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from runledger.config import Config
 from runledger.registry import Registry
-from runledger.supervisor import Supervisor
+from runledger.supervisor import Supervisor, run
 
 
 class App(Registry):
@@ -30,4 +29,4 @@ class App(Registry):
         signals: bool = True,
     ) -> None:
         """Define the job types and work until SIGTERM or SIGINT; see `Supervisor` for more say in it."""
-        asyncio.run(Supervisor(self, dsn, config=config, observers=observers).run(signals=signals))
+        run(Supervisor(self, dsn, config=config, observers=observers).run(signals=signals))

@@ -78,7 +78,6 @@ def worker(dsn: str, /, *, app: str, log_level: str, **settings: Any) -> None:
 
     The first signal lets running handlers end and gives back what does not; a second one exits at once.
     """
-    import asyncio
     import importlib
     import logging
 
@@ -86,7 +85,7 @@ def worker(dsn: str, /, *, app: str, log_level: str, **settings: Any) -> None:
 
     from runledger.errors import RunledgerError
     from runledger.registry import Registry
-    from runledger.supervisor import Supervisor, WorkerStoppedError
+    from runledger.supervisor import Supervisor, WorkerStoppedError, run
 
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     module, _, name = app.partition(":")
@@ -96,7 +95,7 @@ def worker(dsn: str, /, *, app: str, log_level: str, **settings: Any) -> None:
         raise click.BadParameter(f"{name or 'app'!r} in {module!r} is no App", param_hint="APP")
     try:
         supervisor = Supervisor(found, dsn, config=Config.from_env(**settings))
-        asyncio.run(supervisor.run(signals=True))
+        run(supervisor.run(signals=True))
     except (WorkerStoppedError, RunledgerError, psycopg.Error, ValueError) as error:
         click.echo(f"runledger: {error}", err=True)
         if isinstance(error, WorkerStoppedError | psycopg.Error):

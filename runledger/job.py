@@ -111,14 +111,14 @@ class _Leased(_Columns):
     lost or the worker shuts down: a handler in a thread should look at it now and then.
     """
 
-    __slots__ = ("_claim", "_loop", "_run", "canceled", "deadline")
+    __slots__ = ("_claim", "_loop", "_run", "deadline")
+    canceled: Flag | threading.Event
 
     def __init__(self, claim: ClaimedJob, *, deadline: float, run: RunCall, loop: asyncio.AbstractEventLoop) -> None:
         self._claim = claim
         self._run = run
         self._loop = loop
         self.deadline = deadline
-        self.canceled = threading.Event()
 
     def __getattr__(self, name: str) -> Any:
         if name == "_claim":  # not there yet: a copy in the making
@@ -133,10 +133,31 @@ class _Leased(_Columns):
         return self.deadline - time.monotonic()
 
 
-class Job(_Leased):
-    """The job as an async handler sees it."""
+class Flag:
+    """The little of `threading.Event` that needs no lock."""
 
-    __slots__ = ()
+    __slots__ = ("_on",)
+
+    def __init__(self) -> None:
+        self._on = False
+
+    def set(self) -> None:
+        """Raise it."""
+        self._on = True
+
+    def is_set(self) -> bool:
+        """Whether it was raised."""
+        return self._on
+
+
+class Job(_Leased):
+    """The job as an async handler sees it. It is told to stop by a cancellation, too."""
+
+    __slots__ = ("canceled",)
+
+    def __init__(self, claim: ClaimedJob, *, deadline: float, run: RunCall, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(claim, deadline=deadline, run=run, loop=loop)
+        self.canceled = Flag()
 
     async def progress(
         self, done: int | None = None, total: int | None = None, *, checkpoint: Json = None, stage: str | None = None
@@ -156,9 +177,14 @@ class Job(_Leased):
 
 
 class SyncJob(_Leased):
-    """The job as a handler in a thread sees it: the same, blocking."""
+    """The job as a handler in a thread sees it: the same, blocking. It should look at `canceled` now and then."""
 
-    __slots__ = ()
+    __slots__ = ("canceled",)
+    canceled: threading.Event
+
+    def __init__(self, claim: ClaimedJob, *, deadline: float, run: RunCall, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(claim, deadline=deadline, run=run, loop=loop)
+        self.canceled = threading.Event()
 
     def _wait(self, call: _calls.Call[Any]) -> Any:
         coroutine = self._run(self, call)

@@ -73,7 +73,6 @@ class Supervisor:
                 worker = Worker(self._registry, self._dsn, config=self.config, hooks=hooks)
                 await self._work(worker, upkeep, hooks=hooks)
             finally:
-                await hooks.drain(10.0)
                 await upkeep.close()
 
     async def _work(self, worker: Worker, upkeep: Link, *, hooks: Hooks) -> None:
@@ -125,13 +124,25 @@ class Supervisor:
     # --- loops; a call that fails is logged and the loop goes on ---
 
     async def _introduce(self, link: Link) -> None:
-        """Define the types and register. The first connection of all must succeed: a wrong DSN should be heard."""
-        try:
-            for call in self._registry.definitions():
-                await link.run(call)
-        except psycopg.errors.InsufficientPrivilege:
-            logger.warning("this role may not define job types; they must exist already")
-        await link.run(self._registration())
+        """Define the types and register. Tries a few times only: a wrong DSN should be heard of."""
+        calls: list[_calls.Call[Any]] = [*self._registry.definitions(), self._registration()]
+        tries = 0
+        while calls:
+            try:
+                await link.run(calls[0])
+            except psycopg.errors.InsufficientPrivilege:
+                if calls[0].function != "define_job":
+                    raise
+                logger.warning("this role may not define job types; they must exist already")
+                calls = calls[-1:]
+                continue
+            except ERRORS as error:
+                tries += 1
+                if fate(error) in (Fate.REFUSED, Fate.STOP) or tries > 5:
+                    raise
+                await pause(tries)
+                continue
+            del calls[0]
 
     def _registration(self) -> _calls.Call[Any]:
         facts = {"host": platform.node(), "pid": os.getpid(), "python": platform.python_version()}
@@ -173,10 +184,12 @@ class Supervisor:
         """Wake the worker when one of its types is notified. Behind a pooler nothing is heard: polling does it."""
         link = Link(self._dsn, self.config)
         keys = {hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()[:16] for name in self._registry.job_types}
-        for tries in range(1 << 62):
+        tries = 0
+        while True:
             try:
                 connection = await link.connect()
                 await connection.execute(_calls.LISTEN)
+                tries = 0
                 worker.wake()  # what was said meanwhile was not heard
                 async for notice in connection.notifies():
                     if notice.payload in keys:
@@ -184,6 +197,7 @@ class Supervisor:
             except ERRORS as error:
                 logger.warning("wake-ups are not heard for now: %s", error)
             await link.close()
+            tries += 1
             await pause(tries, longest=30.0)
 
     async def _try(self, link: Link, call: _calls.Call[Any]) -> Any:
@@ -223,7 +237,7 @@ class Supervisor:
     def __enter__(self) -> Self:
         def main() -> None:
             try:
-                asyncio.run(self.run())
+                run(self.run())
             except BaseException as error:  # noqa: BLE001 - raised by __exit__
                 self._error = error
             finally:
@@ -244,8 +258,17 @@ class Supervisor:
             raise self._error
 
 
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """`asyncio.run`, but a handler that refuses to end does not keep the process from leaving."""
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(work)
+    finally:
+        loop.close()
+
+
 def _task(name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
     return asyncio.create_task(work, name=f"runledger-{name}")
 
 
-__all__ = ["Supervisor", "WorkerStoppedError"]
+__all__ = ["Supervisor", "WorkerStoppedError", "run"]

@@ -53,8 +53,7 @@ class Lease:
     """A lease of ours, from the claim until its end is known to be recorded."""
 
     __slots__ = (
-        "amended", "ended", "expires_at", "failure", "job", "outcome", "settled", "task", "timer", "type", "until",
-        "verdict",
+        "amended", "ended", "expires_at", "failure", "job", "outcome", "settled", "task", "type", "until", "verdict",
     )  # fmt: skip
 
     def __init__(self, job: Job | SyncJob, type_: JobType | None, *, until: float) -> None:
@@ -62,7 +61,6 @@ class Lease:
         self.type = type_
         self.until = until
         self.expires_at = job.lease_expires_at
-        self.timer: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
         self.outcome = ""
         self.failure: tuple[FailureKind, str, str] | None = None
@@ -94,12 +92,17 @@ class Worker:
         self._reserved = 0  # slots of claims under way
         self._claims = 0  # claims under way
         self._tries = 0  # refused claims in a row
-        self._recent: set[int] | None = None  # tokens seen while a lost claim is looked for
+        self._alarm: asyncio.TimerHandle | None = None  # the earliest deadline of a handler
+        self._alarm_at = math.inf
+        self._searching = 0  # lost claims that are looked for
+        self._recent: set[int] = set()  # tokens that came meanwhile
+        self._found: set[int] = set()  # tokens that were found so: their claim's reply may still come
         self._hungry = True  # the last claim found something
         self._claim_at = 0.0
         self._due_at = math.inf  # when the next job that waits becomes due
+        self._woken = False  # somebody said that there is work
         self._announced = False  # the database was told that we are idle
-        self._renew_at = 0.0  # when to say it again
+        self._asked_at = -math.inf  # when it was told so
         self._clock: datetime | None = None  # the server's clock at zero of our monotonic one
         self.stopping = False
         self._abandoned = False
@@ -114,6 +117,8 @@ class Worker:
             if batch or want:
                 self._reserved += want
                 self._claims += want > 0
+                self._woken = self._woken and not want
+                self._arm()
                 try:
                     await self._exchange(link, batch, want)
                 finally:
@@ -145,13 +150,18 @@ class Worker:
         return batch, want if due or (batch and not self._tries) else 0
 
     async def _wait(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-        if not self.stopping and self._busy + self._reserved < self._config.max_global_concurrency:
-            self._timer = self.loop.call_at(self._claim_at, self.stir)
         future = self.loop.create_future()
         self._waiting.append(future)
+        self._arm()
         await future
+
+    def _arm(self) -> None:
+        """Have a waiting lane claim when it is time. While the other one looks at an empty queue, it says when."""
+        if self._timer:
+            self._timer.cancel()
+        room = self._config.max_global_concurrency - self._busy - self._reserved
+        if self._waiting and room > 0 and not self.stopping and (self._hungry or not self._claims):
+            self._timer = self.loop.call_at(self._claim_at, self.stir)
 
     def stir(self, *, everybody: bool = False) -> None:
         """Have a lane look what there is to do."""
@@ -164,7 +174,7 @@ class Worker:
 
     def wake(self) -> None:
         """Claim now: somebody says that there is work."""
-        self._claim_at = 0.0
+        self._woken, self._claim_at = True, 0.0
         self.stir()
 
     async def _exchange(self, link: Link, batch: list[Lease], want: int) -> None:
@@ -172,22 +182,14 @@ class Worker:
         if self._announced and self._hungry:
             self._announced = False
             extra.append(_calls.idle_worker(self._config.worker_id))
-        lost_claim = False
+        lost_claim = False  # a claim was sent whose reply is missing
         for tries in range(1 << 62):
-            calls = list(extra)
-            if batch:
-                calls.append(_finish(batch))
-            if lost_claim:
-                self._recent = set()
-                calls.append(_calls.leased_jobs(self._config.worker_id, list(self.live)))
-            elif want:
-                calls.append(self._claim(want))
+            calls = [*extra, *([_finish(batch)] if batch else []), *([self._claim(want)] if want else [])]
             if not calls:
-                return
+                break
             sent = self.loop.time()
             try:
                 rows = await link.run(*calls)
-                break
             except ERRORS as error:
                 what = fate(error)
                 if self._abandoned:
@@ -197,28 +199,27 @@ class Worker:
                 if what is Fate.LATER and (getattr(error, "sqlstate", "") or "").startswith(("53", "54")):
                     if len(batch) == 1 and not (want or extra):
                         what = Fate.REFUSED
-                    want = (want + 1) // 2
-                    self._ready.extendleft(batch[(len(batch) + 1) // 2 :])
-                    batch = batch[: (len(batch) + 1) // 2]
+                    half = (len(batch) + 1) // 2
+                    self._ready.extendleft(batch[half:])
+                    batch, want = batch[:half], (want + 1) // 2
                 if what is Fate.REFUSED or (what is Fate.AGAIN and tries >= 5):
-                    if lost_claim:
-                        want = 0
                     await self._apart(link, batch, want, extra=extra, error=error)
-                    return
+                    break
                 log = logger.debug if what is Fate.AGAIN else logger.warning
                 log("an exchange failed, it is tried again: %s", error)
-                if what is Fate.UNKNOWN:
-                    lost_claim = lost_claim or want > 0
-            await pause(tries)
-        rows = rows[len(extra) :]
-        if batch:
-            self._record(batch, rows[0])
+                if what is Fate.UNKNOWN and want:
+                    lost_claim, want = True, 0
+                await pause(tries)
+            else:
+                if batch:
+                    self._record(batch, rows[len(extra)])
+                if want:
+                    self._received(_CLAIM.read(rows[-1]), sent=sent)
+                    if not rows[-1] and not self.stopping:
+                        await self._rest(link)
+                break
         if lost_claim:
-            await self._recover(link, rows[-1])
-        elif want:
-            self._received(_CLAIM.read(rows[-1]), sent=sent)
-            if not rows[-1] and not self.stopping:
-                await self._rest(link)
+            await self._recover(link)
 
     async def _apart(
         self, link: Link, batch: list[Lease], want: int, *, extra: list[_calls.Call[Any]], error: Exception
@@ -255,39 +256,52 @@ class Worker:
         self._tries = 0
         if claims:
             self._hungry = True
-            self._claim_at = 0.0
+            self._claim_at, self._due_at = 0.0, math.inf
             self._clock = claims[0].lease_expires_at - timedelta(seconds=sent + self._config.lease_ttl_seconds)
             self._dispatch(claims, until=sent + self._config.lease_ttl_seconds)
         else:
             self._hungry = False
 
-    async def _recover(self, link: Link, rows: Rows) -> None:
+    async def _recover(self, link: Link) -> None:
         """Run the jobs of a claim whose reply was lost, after making sure of their leases."""
-        seconds = self._config.lease_ttl_seconds
-        recent, self._recent = self._recent or set(), None
-        found = [c for c in _CLAIM.read(rows) if c.lease_token not in recent and c.lease_token not in self.live]
-        if found:
-            logger.warning("%s leases of a lost reply found again", len(found))
-            sent = self.loop.time()
-            call = _calls.heartbeat_jobs(
-                [c.job_id for c in found], [c.lease_token for c in found], lease_seconds=seconds
-            )
+        self._searching += 1
+        for tries in range(1 << 62):
+            call = _calls.leased_jobs(self._config.worker_id, list(self.live))
             try:
-                (reports,) = await link.run(call)
+                (rows,) = await link.run(call)
+                # What came while we asked is no loss.
+                found = [c for c in call.read(rows) if c.lease_token not in self._recent]
+                if found:
+                    await self._adopt(link, found)
+                break
             except ERRORS as error:
-                logger.warning("leases of a lost reply are left to run out: %s", error)
-                return
-            kept = [c for c, r in zip(found, call.read(reports), strict=True) if r.disposition == "EXTENDED"]
-            self._dispatch(kept, until=sent + seconds)
+                if self._abandoned or fate(error) in (Fate.REFUSED, Fate.STOP):
+                    break
+                await pause(tries)
+        self._searching -= 1
+        if not self._searching:
+            self._recent.clear()
+
+    async def _adopt(self, link: Link, found: Sequence[ClaimedJob]) -> None:
+        logger.warning("%s leases of a lost reply found again", len(found))
+        seconds = self._config.lease_ttl_seconds
+        sent = self.loop.time()
+        beat = _calls.heartbeat_jobs(
+            [claim.job_id for claim in found], [claim.lease_token for claim in found], lease_seconds=seconds
+        )
+        (rows,) = await link.run(beat)
+        kept = [c for c, r in zip(found, beat.read(rows), strict=True) if r.disposition == "EXTENDED"]
+        self._dispatch(kept, until=sent + seconds)
+        self._found.update(claim.lease_token for claim in kept)
 
     async def _rest(self, link: Link) -> None:
         """Nothing to claim: ask to be woken, look once more, then wait for a word, a due job or the next poll."""
         now = self.loop.time()
-        if self._due_at <= now:  # it was somebody else's, or the clocks differ: ask anew, but not at once
-            self._due_at, self._renew_at = now + 1.0, now
-        elif not self._announced or now >= self._renew_at:
-            first, self._announced = not self._announced, True
-            self._renew_at, self._due_at = now + IDLE_SECONDS / 2, math.inf
+        first, missed = not self._announced, self._due_at <= now
+        if missed and now < self._asked_at + 1.0:  # somebody else has it, or clocks differ: ask, but not at once
+            self._due_at = self._asked_at + 1.0
+        elif first or missed or now >= self._asked_at + IDLE_SECONDS / 2:
+            self._announced, self._asked_at, self._due_at = True, now, math.inf
             until = self.server_time() + timedelta(seconds=IDLE_SECONDS)
             try:
                 call = _calls.idle_worker(self._config.worker_id, until)
@@ -300,9 +314,10 @@ class Worker:
             if first:  # a job may have come between the claim and this
                 self._claim_at = 0.0
                 return
-        # Not in step with the rest of the fleet.
-        poll = self._config.poll_interval_ms / 1000 * random.uniform(1.0, 1.3)  # noqa: S311
-        self._claim_at = min(now + poll, self._due_at)
+        if not self._woken:
+            # Not in step with the rest of the fleet.
+            poll = self._config.poll_interval_ms / 1000 * random.uniform(1.0, 1.3)  # noqa: S311
+            self._claim_at = min(now + poll, self._due_at)
 
     def server_time(self) -> datetime:
         """The clock of the database, as well as we know it; ours before the first claim."""
@@ -315,24 +330,25 @@ class Worker:
         now = self.loop.time()
         for claim in claims:
             token = claim.lease_token
-            if token in self.live:
+            if token in self.live or token in self._found:
                 continue
-            if self._recent is not None:
+            if self._searching:
                 self._recent.add(token)
             type_ = self._registry.get(claim.job_type)
             kind = Job if type_ is None or type_.is_async else SyncJob
             job = kind(claim, deadline=now + max(1, claim.timeout_seconds), run=self._call, loop=self.loop)
             lease = self.live[token] = Lease(job, type_, until=until)
-            bad = next((n for n in _BODIES if isinstance(getattr(claim, n), Undecodable)), None)
-            if type_ is None or bad:
+            if type_ is None or Undecodable in (type(claim.payload), type(claim.checkpoint), type(claim.inputs)):
                 lease.ended = lease.settled = True
                 if type_ is None:
                     self._fail(lease, "TERMINAL", "job.handler_not_registered", "no handler for this job type here")
                 else:
-                    self._fail(lease, "TERMINAL", "job.payload_undecodable", f"Python cannot read its {bad}")
+                    words = f"Python cannot read its {', '.join(claim.undecodable)}"
+                    self._fail(lease, "TERMINAL", "job.payload_undecodable", words)
                 continue
             self._busy += 1
-            lease.timer = self.loop.call_at(job.deadline, self._overran, lease)
+            if job.deadline < self._alarm_at:
+                self._set_alarm(job.deadline)
             if isinstance(job, Job):
                 lease.task = self.loop.create_task(self._run(type_, lease))
             else:
@@ -366,8 +382,6 @@ class Worker:
             raise
 
     def _ended(self, lease: Lease, result: Any, error: BaseException | None) -> None:
-        if lease.timer:
-            lease.timer.cancel()
         lease.ended = True
         self._busy -= 1
         if not lease.settled:
@@ -382,13 +396,23 @@ class Worker:
                 self._failed(lease, error)
         self.stir()
 
-    def _overran(self, lease: Lease) -> None:
-        """The deadline: the outcome goes out at once, the slot comes back when the handler has ended."""
-        if not lease.settled:
-            lease.settled = True
-            self._timed_out(lease)
-            self._interrupt(lease)
-            self.stir()
+    def _set_alarm(self, at: float) -> None:
+        # One timer for all handlers: a timer of its own would cost a short job more than its wrapper.
+        if self._alarm:
+            self._alarm.cancel()
+        self._alarm_at = at
+        self._alarm = self.loop.call_at(at, self._overran) if at < math.inf else None
+
+    def _overran(self) -> None:
+        """A deadline came: the outcome goes out at once, the slot comes back when the handler has ended."""
+        now = self.loop.time()
+        for lease in self.held():
+            if not lease.settled and lease.job.deadline <= now:
+                lease.settled = True
+                self._timed_out(lease)
+                self._interrupt(lease)
+        self._set_alarm(min((x.job.deadline for x in self.live.values() if not x.settled), default=math.inf))
+        self.stir()
 
     def _interrupt(self, lease: Lease) -> None:
         lease.job.canceled.set()
@@ -415,6 +439,7 @@ class Worker:
             logger.warning("%r: %s", lease.job, verdict.lower())
             lease.verdict = verdict
             self._interrupt(lease)
+        self.stir()
 
     # --- outcomes ---
 
@@ -557,6 +582,7 @@ class Worker:
         self._abandoned = True
         for link in self._lanes:
             link.abort()
+        self._set_alarm(math.inf)
         self.stir(everybody=True)
 
     async def close(self) -> None:
@@ -568,7 +594,6 @@ class Worker:
 
 
 SHUTDOWN = "WORKER_SHUTDOWN"
-_BODIES = ("payload", "checkpoint", "inputs")
 _EVENTS = {
     "SUCCEEDED": "on_job_succeeded",
     "CONTINUED": "on_job_continued",

@@ -1,7 +1,11 @@
 create or replace view runledger.running_jobs as
   select q.id as job_id, q.job_type, q.worker_id as worker,
-         date_trunc('second', statement_timestamp() - a.leased_at) as running,
-         date_trunc('second', q.lease_expires_at - statement_timestamp()) as lease,
+         case when abs(extract(epoch from t.running)) < 360000
+                then make_interval(secs => trunc(extract(epoch from t.running))::integer)
+              else date_trunc('day', t.running) end as running,
+         case when abs(extract(epoch from t.lease)) < 360000
+                then make_interval(secs => trunc(extract(epoch from t.lease))::integer)
+              else date_trunc('day', t.lease) end as lease,
          q.attempt || '/' || q.max_attempts as try,
          case when q.progress_pct is not null then round(q.progress_pct) || '%'
               else q.progress_done::text end as progress,
@@ -9,6 +13,8 @@ create or replace view runledger.running_jobs as
     from runledger.job_queue as q
     left join runledger.job_attempts as a
       on a.job_id = q.id and a.run_number = q.run_number and a.attempt = q.attempt
+   cross join lateral (select statement_timestamp() - a.leased_at as running,
+                              q.lease_expires_at - statement_timestamp() as lease) as t
    where q.status = 'LEASED' and q.lease_token is not null
    order by a.leased_at, q.id;
 

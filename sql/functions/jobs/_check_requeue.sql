@@ -7,7 +7,8 @@ as $$
 declare
   v_job record;
 begin
-  select q.id, q.status, q.run_number, q.lease_expires_at, q.workflow_run_id into v_job
+  select q.id, q.status, q.run_number, q.lease_expires_at, q.workflow_run_id,
+         runledger._is_redacted(q.payload) as is_redacted into v_job
     from runledger.job_queue as q
    where q.id = _check_requeue.job_id
      and (_check_requeue.organization_id is null
@@ -21,9 +22,9 @@ begin
     or v_job.run_number <> _check_requeue.expected_run_number then
     perform runledger._raise('job.requeue_expectation_mismatch', jsonb_build_object(
       'job_id', v_job.id, 'status', v_job.status, 'run_number', v_job.run_number));
-  elsif v_job.status not in ('DEAD_LETTERED', 'CANCELED') then
-    perform runledger._raise('job.invalid_state_transition',
-      jsonb_build_object('job_id', v_job.id, 'status', v_job.status));
+  elsif v_job.status not in ('DEAD_LETTERED', 'CANCELED') or v_job.is_redacted then
+    perform runledger._raise('job.invalid_state_transition', jsonb_build_object(
+      'job_id', v_job.id, 'status', v_job.status, 'redacted', v_job.is_redacted));
   elsif v_job.lease_expires_at > _check_requeue.now then
     perform runledger._raise('job.cancellation_not_quiesced', jsonb_build_object(
       'job_id', v_job.id, 'retry_after', v_job.lease_expires_at));

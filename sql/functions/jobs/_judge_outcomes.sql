@@ -43,7 +43,10 @@ begin
       from held as h
   )
   select j.job_id, j.job_type, j.settlement, r.result,
-         j.problem is null and (r.result).code is not distinct from 'job.canceled'
+         -- Only the handler that still holds the canceled lease can tell that it is quiet: the word
+         -- of one from an earlier run says nothing about it.
+         coalesce(j.problem is null and (r.result).code = 'job.canceled'
+           and (j.job).lease_token = j.lease_token, false)
     from judged as j
    cross join lateral (select case
       when j.problem is not null then

@@ -8,14 +8,17 @@ returns runledger._mark
 language plpgsql stable
 as $$
 declare
-  v_mark runledger._mark := jsonb_populate_record(null::runledger._mark,
-    nullif(current_setting('runledger.claim_mark', true), '')::jsonb);
+  v_mark runledger._mark;
 begin
+  v_mark := jsonb_populate_record(null::runledger._mark,
+    nullif(current_setting('runledger.claim_mark', true), '')::jsonb);
   if v_mark.scope = _load_mark.scope
     and v_mark.looked_at > _load_mark.now - interval '1 second'
     and v_mark.looked_at <= _load_mark.now
     and cardinality(v_mark.priorities) = cardinality(v_mark.ids)
-    and cardinality(v_mark.due_ats) = cardinality(v_mark.ids) then
+    and cardinality(v_mark.due_ats) = cardinality(v_mark.ids)
+    and num_nonnulls(array_length(v_mark.priorities, 2), array_length(v_mark.due_ats, 2),
+                     array_length(v_mark.ids, 2)) = 0 then
     return v_mark;
   end if;
   return null;

@@ -25,7 +25,9 @@ begin
   elsif v_job.status not in ('SUCCEEDED', 'DEAD_LETTERED', 'CANCELED') then
     perform runledger._raise('job.invalid_state_transition',
       jsonb_build_object('job_id', v_job.id, 'status', v_job.status));
-  elsif v_job.payload = v_mark then
+  elsif runledger._is_redacted(v_job.payload)
+    and not exists (select from runledger.job_logs as l
+                     where l.job_id = v_job.id and l.message <> '[redacted]') then
     return row(v_job.id, 'UNCHANGED', v_job.status)::runledger.changed_job;
   end if;
   update runledger.job_queue as q

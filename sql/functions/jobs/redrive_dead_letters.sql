@@ -22,6 +22,7 @@ begin
       from runledger.job_dead_letters as d
       join runledger.job_queue as q on q.id = d.job_id
      where q.status = 'DEAD_LETTERED' and q.workflow_run_id is null
+       and not runledger._is_redacted(q.payload)
        and d.job_type = coalesce(redrive_dead_letters.job_type, d.job_type)
        and (redrive_dead_letters.error_code is null
             or d.error_code = redrive_dead_letters.error_code)

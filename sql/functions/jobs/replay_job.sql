@@ -1,6 +1,6 @@
 -- Run a succeeded job once more, as a new job: the old one and its output stay.
 --
--- Locks:  the source row, for key share; a concurrent call with the same key is waited for.
+-- Locks:  the source row: a concurrent call about the same source is waited for.
 -- Writes: job_queue, job_events, job_replays. Notifies idle workers.
 -- Raises: RL001 job.not_found, RL002 job.definition_not_found_or_disabled,
 --         RL004 job.invalid_state_transition, job.workflow_requeue_not_supported,
@@ -19,7 +19,8 @@ declare
   v_past record;
 begin
   perform runledger._check_replay(replay_job.request_key, replay_job.reason);
-  select q.id, q.status, q.run_number, q.workflow_run_id, q.job_type into v_source
+  select q.id, q.status, q.run_number, q.workflow_run_id, q.job_type,
+         runledger._is_redacted(q.payload) as is_redacted into v_source
     from runledger.job_queue as q
    where q.id = replay_job.job_id
      and (replay_job.organization_id is null or q.organization_id = replay_job.organization_id)
@@ -43,6 +44,10 @@ begin
         jsonb_build_object('job_id', v_source.id, 'replay_job_id', v_past.replay_job_id));
     end if;
     return row(v_past.replay_job_id, 'EXISTING')::runledger.replayed_job;
+  end if;
+  if v_source.is_redacted then
+    perform runledger._raise('job.invalid_state_transition', jsonb_build_object(
+      'job_id', v_source.id, 'status', v_source.status, 'redacted', true));
   end if;
   perform runledger._enabled_definition(v_source.job_type);
   insert into runledger.job_queue

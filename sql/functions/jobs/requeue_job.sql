@@ -33,7 +33,7 @@ begin
       select q.id
         from runledger.job_queue as q
        where q.id = requeue_job.job_id and q.status in ('DEAD_LETTERED', 'CANCELED')
-         and q.workflow_run_id is null
+         and q.workflow_run_id is null and not runledger._is_redacted(q.payload)
          and (q.lease_expires_at is null or q.lease_expires_at <= v_now)
          and q.status::text = coalesce(requeue_job.expected_status, q.status::text)
          and q.run_number = coalesce(requeue_job.expected_run_number, q.run_number)

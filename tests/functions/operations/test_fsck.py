@@ -1,0 +1,526 @@
+"""fsck: nothing on a sound ledger, also under load; and for each invariant a corruption that it sees."""
+
+from __future__ import annotations
+
+import random
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from tests.support.database import Db
+from tests.support.ledger import LATER, TENANT, Ledger
+from tests.support.plpgsql import functions
+
+SECRET = "sekrit"
+LOOKS = ("select * from runledger.job_timeline ", "select * from runledger.running_jobs ")
+TYPES = ("done", "pending", "delayed", "retrying", "leased", "prestart", "dead", "redriven", "canceled", "stopping",
+         "quiet", "requeued", "continued", "released", "keyed", "redacted")  # fmt: skip
+
+
+def claim_soon(q: Ledger, job_type: str) -> dict[str, Any]:
+    """Claim a job of that type that is due in a moment."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if claimed := q.claim(1, job_type):
+            return {k: claimed[0][k] for k in ("job_id", "lease_token")}
+    raise TimeoutError(job_type)
+
+
+def tell_story(q: Ledger) -> dict[str, UUID]:
+    """A ledger in which everything happened once; the jobs by name."""
+    for job_type in TYPES:
+        q.define(job_type, retry_delays_ms={"e.x": 1})
+    body = {"payload": {"card": SECRET}}
+    jobs: dict[str, UUID] = {}
+
+    lease = q.leased("done", **body)
+    q.fail(lease, message=SECRET)
+    lease = claim_soon(q, "done")
+    q.row("report_progress", **lease, done=1, total=2, checkpoint={"at": SECRET}, stage="halfway")
+    q.row("log_job", job_id=lease["job_id"], level="info", message=SECRET, lease_token=lease["lease_token"])
+    q.succeed(lease, output={"made": SECRET}, done=2)
+    jobs["done"] = lease["job_id"]
+
+    jobs["pending"] = q.enqueue("pending", **body)
+    q.row("correct_payload", job_id=jobs["pending"], payload={"card": SECRET, "n": 2}, reason="wrong card")
+    jobs["other"] = q.enqueue("pending", **body)
+    jobs["delayed"] = q.enqueue("delayed", run_at=q.db.value("select now() + %s", [LATER]))
+
+    lease = q.leased("retrying", **body)
+    q.row("fail_job", **lease, error_code="e.slow", error_message=SECRET)
+    jobs["retrying"] = lease["job_id"]
+
+    jobs["leased"] = q.leased("leased", lease_seconds=3600, **body)["job_id"]
+    second = q.leased("leased", lease_seconds=3600)
+    q.beat(second, lease_seconds=4000)
+    jobs["leased2"] = second["job_id"]
+    jobs["prestart"] = q.leased("prestart", lease_seconds=3600, prestart=True)["job_id"]
+    started = q.leased("prestart", prestart=True)
+    q.start(started)
+    q.succeed(started)
+
+    lease = q.leased("dead", **body)
+    q.fail(lease, kind="PANICKED", message=SECRET)
+    jobs["dead"] = lease["job_id"]
+    jobs["redriven"] = q.dead("redriven")
+    q.row("requeue_job", job_id=jobs["redriven"], reason="fixed")
+    q.succeed(q.hold(jobs["redriven"], "redriven"))
+
+    jobs["canceled"] = q.enqueue("canceled")
+    q.row("cancel_job", job_id=jobs["canceled"], reason="no need")
+    jobs["stopping"] = q.leased("stopping", lease_seconds=3600)["job_id"]
+    q.row("cancel_job", job_id=jobs["stopping"])
+    lease = q.leased("quiet")
+    q.row("cancel_job", job_id=lease["job_id"])
+    assert q.finish_one(lease, "RELEASE", reason="stopped")["code"] == "job.canceled"
+    jobs["quiet"] = lease["job_id"]
+    jobs["requeued"] = q.enqueue("requeued")
+    q.row("cancel_job", job_id=jobs["requeued"])
+    q.row("requeue_job", job_id=jobs["requeued"], reset_state=False)
+
+    lease = q.leased("continued")
+    assert q.row("continue_job", **lease, done=3)["disposition"] == "CONTINUED"
+    jobs["continued"] = q.hold(lease["job_id"], "continued", lease_seconds=3600)["job_id"]
+    lease = q.leased("released")
+    q.release(lease)
+    jobs["released"] = lease["job_id"]
+
+    jobs["keyed"] = q.enqueue("keyed", idempotency_key=SECRET, **body)
+    jobs["keyed2"] = q.enqueue("keyed", idempotency_key=SECRET + "2", **body)
+    jobs["tenant"] = q.enqueue("keyed", idempotency_key=SECRET, organization_id=TENANT)
+    jobs["tenant2"] = q.enqueue("keyed", idempotency_key=SECRET + "2", organization_id=TENANT)
+    jobs["redacted"] = q.dead("redacted", **body)
+    q.row("redact_job", job_id=jobs["redacted"], reason="asked to")
+    jobs["replay"] = q.row("replay_job", job_id=jobs["done"], request_key=SECRET, reason="again")["job_id"]
+    return jobs
+
+
+def test_nothing_is_found_in_a_varied_life(q: Ledger, db: Db):
+    tell_story(q)
+    q.rows("run_maintenance")
+    assert q.rows("fsck") == []
+    assert q.rows("fsck", scope="fast") == []
+    assert q.rows("fsck", workflow_run_id=uuid4()) == []
+
+
+def test_nothing_is_found_after_leases_ran_out(q: Ledger, clock):
+    retried = q.leased(lease_seconds=5)
+    dead = q.leased(lease_seconds=5, max_attempts=1)
+    unstarted = q.leased(lease_seconds=5, prestart=True)
+    stopping = q.leased(lease_seconds=5)
+    q.row("cancel_job", job_id=stopping["job_id"])
+    clock.advance(6)
+    assert q.rows("fsck") == []
+    assert Counter(r["disposition"] for r in q.reap()) == {"RETRY_SCHEDULED": 1, "DEAD_LETTERED": 1, "RELEASED": 1}
+    assert {q.job(x["job_id"])["status"] for x in (retried, unstarted)} == {"PENDING"}
+    assert q.job(dead["job_id"])["status"] == "DEAD_LETTERED"
+    assert q.rows("fsck") == []
+
+
+def test_nothing_is_found_when_releases_are_charged(q: Ledger, db: Db):
+    job_id = q.enqueue(max_attempts=2)
+    db.execute("update runledger.job_queue set release_count = 100 where id = %s", [job_id])
+    assert q.release(q.hold(job_id))["disposition"] == "RELEASED"
+    assert [a["disposition"] for a in db.attempts(job_id)] == ["RELEASED"]
+    assert q.rows("fsck") == []
+    assert q.release(q.hold(job_id))["disposition"] == "DEAD_LETTERED"
+    assert q.rows("fsck") == []
+
+
+def test_a_limit_lowered_below_what_runs_is_no_finding(q: Ledger):
+    q.define("slow", max_concurrency=5)
+    q.enqueue_many(3, "slow")
+    assert len(q.claim(3, "slow")) == 3
+    q.define("slow", max_concurrency=1)
+    assert q.rows("fsck") == []
+
+
+def test_bad_arguments_are_refused(q: Ledger):
+    q.call_all("operations.invalid_scope", *(lambda s=s: q.rows("fsck", scope=s) for s in ("", "FULL", None)))
+    q.call_all("job.invalid_pagination", *(lambda n=n: q.rows("fsck", max_rows=n) for n in (0, -1, 1001, None)))
+
+
+def test_all_of_it_reads_one_snapshot(db: Db):
+    """A stable function reads in the snapshot of the statement that calls it; a volatile one takes its own."""
+    volatility = dict(
+        db.conn.execute("select proname::text, provolatile::text from pg_proc where proname ~ '^_?fsck'").fetchall()
+    )
+    assert volatility["fsck"] == "s"
+    assert len(volatility) > 10
+    assert set(volatility.values()) <= {"s", "i"}
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """`sql` brings it about; {name} is a job of the story. `fast`: a fast pass sees it, too."""
+
+    name: str
+    invariant: str
+    sql: str
+    repairable: bool = True
+    fast: bool = False
+    severity: str = "ERROR"
+
+    def __str__(self) -> str:
+        return f"{self.invariant}-{self.name.replace(' ', '_')}"
+
+
+def job(change: str, name: str) -> str:
+    return f"update runledger.job_queue set {change} where id = '{{{name}}}'"
+
+
+def attempt(change: str, name: str, number: int = 1) -> str:
+    return f"update runledger.job_attempts set {change} where job_id = '{{{name}}}' and attempt = {number}"
+
+
+def event(change: str, name: str, kind: str, number: int = 1) -> str:
+    return f"update runledger.job_events set {change} where job_id = '{{{name}}}' and event_type = '{kind}' and attempt = {number}"
+
+
+def no_event(name: str, kind: str, number: int = 1) -> str:
+    return f"delete from runledger.job_events where job_id = '{{{name}}}' and event_type = '{kind}' and attempt = {number}"
+
+
+OPEN = ("finished_at = null, disposition = null, outcome = null, retry_delay_ms = null,"
+        " effective_next_run_at = null, retry_timing_source = null")  # fmt: skip
+ORPHAN = "0190cf00-0000-7000-8000-000000000001"
+FIRE = "schedule_id = '0190cf00-0000-7000-8000-000000000002', scheduled_for = '2026-01-01 00:00+00'"
+
+CORRUPTIONS = [
+    Corruption("leased without worker", "J1", job("worker_id = null", "leased"), fast=True),
+    Corruption("leased without token", "J1", job("lease_token = null, lease_expires_at = null", "leased")),
+    Corruption("leased without heartbeat", "J1", job("last_heartbeat_at = null", "leased"), fast=True),
+    Corruption("pending with a lease", "J1",
+               job("lease_token = 1, lease_expires_at = now() + interval '1 hour'", "pending"), fast=True),
+    Corruption("canceled with a worker", "J1", job("worker_id = 'w'", "stopping"), fast=True),
+    Corruption("finished without an end", "J2", job("finished_at = null", "done")),
+    Corruption("pending with an end", "J2", job("finished_at = now()", "pending"), fast=True),
+    Corruption("attempts beyond the budget", "J3", job("attempt = 99", "leased"), fast=True),
+    Corruption("leased without an attempt", "J3", job("attempt = 0", "leased"), fast=True),
+    Corruption("run zero", "J3", job("run_number = 0", "pending") + ";"
+               "update runledger.job_events set run_number = 1 where job_id = '{pending}'", fast=True),
+    Corruption("retry past the limit", "J4", job("max_attempts = 1", "retrying"), fast=True),
+    Corruption("due at infinity", "J5", job("next_run_at = 'infinity'", "pending"), fast=True),
+    Corruption("due in a century", "J5", job("next_run_at = now() + interval '100 years'", "delayed"), fast=True),
+    Corruption("leased for ever", "J5", job("lease_expires_at = 'infinity'", "leased"), fast=True),
+    Corruption("clock set back under a lease", "J6",
+               job("last_heartbeat_at = now() + interval '1 hour', lease_expires_at = now() + interval '2 hours'", "leased"),
+               fast=True, severity="WARN"),
+    Corruption("nobody reaps", "J7", job("lease_expires_at = now() - interval '1 hour'", "leased"),
+               fast=True, severity="WARN"),
+    Corruption("nobody reaps a canceled one", "J7", job("lease_expires_at = now() - interval '1 hour'", "stopping"),
+               fast=True, severity="WARN"),
+    Corruption("token of two jobs", "J8",
+               job("lease_token = (select lease_token from runledger.job_queue where id = '{leased}')", "leased2") + ";"
+               + attempt("lease_token = (select lease_token from runledger.job_queue where id = '{leased}')", "leased2"),
+               fast=True),
+    Corruption("sequence gone back", "J9", "select setval('runledger.lease_token_seq', 1)", fast=True),
+    Corruption("sequence gone back to its start", "J9", "alter sequence runledger.lease_token_seq restart", fast=True),
+    Corruption("limit exceeded", "J10",
+               "update runledger.job_definitions set max_concurrency = 1, updated_at = created_at where job_type = 'leased'",
+               repairable=False, fast=True),
+    Corruption("limit exceeded long after it was set", "J10",
+               "update runledger.job_definitions set max_concurrency = 1, created_at = now() - interval '2 days',"
+               " updated_at = now() - interval '1 day' where job_type = 'leased'", repairable=False, fast=True),
+    Corruption("fat payload", "J12", job("payload = jsonb_build_object('a', repeat('sekrit', 50000))", "pending")),
+    Corruption("unreadable number", "J12", job("""output = '{{"sekrit": 1e4300}}'""", "done")),
+    Corruption("endless text", "J12",
+               job("checkpoint = (select jsonb_agg('1e131071'::jsonb) from generate_series(1, 300))", "leased")),
+    Corruption("key of two jobs", "K1", job("idempotency_key = 'sekrit'", "keyed2"), fast=True),
+    Corruption("key of two jobs of a tenant", "K1", job("idempotency_key = 'sekrit'", "tenant2"), fast=True),
+    Corruption("key without its request", "K2", job("enqueue_request = null", "keyed"), fast=True),
+    Corruption("blank key", "K2", job("idempotency_key = E' \\t'", "keyed"), fast=True),
+    Corruption("long key", "K2", job("idempotency_key = repeat('sekrit', 100)", "tenant"), fast=True),
+    Corruption("fired twice", "S1", job(FIRE, "pending") + ";" + job(FIRE, "other"), fast=True),
+
+    Corruption("lease without attempt", "A1", "delete from runledger.job_attempts where job_id = '{leased}'"),
+    Corruption("attempt of another token", "A1", attempt("lease_token = lease_token + 1", "leased")),
+    Corruption("attempt of another worker", "A1", attempt("worker_id = 'w9'", "leased")),
+    Corruption("attempt over before its lease", "A1",
+               attempt("finished_at = now(), disposition = 'DEAD_LETTERED', outcome = 'TERMINAL'", "leased")),
+    Corruption("attempt left open by a retry", "A2", attempt(OPEN, "done", 1)),
+    Corruption("attempt left open by a success", "A2", attempt(OPEN, "done", 2)),
+    Corruption("attempt left open by a dead letter", "A2", attempt(OPEN, "dead")),
+    Corruption("attempt left open by a cancel", "A2", attempt(OPEN, "stopping")),
+    Corruption("attempt lost", "A3", "delete from runledger.job_attempts where job_id = '{done}' and attempt = 1",
+               repairable=False),
+    Corruption("only attempt lost", "A3", "delete from runledger.job_attempts where job_id = '{retrying}'",
+               repairable=False),
+    Corruption("failure without an end", "A4", attempt("outcome = 'TERMINAL'", "leased")),
+    Corruption("end without a disposition", "A4", attempt("disposition = null", "quiet")),
+    Corruption("direct claim never started", "A4", attempt("started_at = null", "leased")),
+    Corruption("started before it was leased", "A4", attempt("started_at = leased_at - interval '1 hour'", "leased"),
+               severity="WARN"),
+    Corruption("finished before it was leased", "A4", attempt("finished_at = leased_at - interval '1 hour'", "done"),
+               severity="WARN"),
+    Corruption("attempts overlap", "A5", attempt("finished_at = finished_at + interval '1 hour'", "done"),
+               repairable=False),
+    Corruption("success by a failed attempt", "A6",
+               attempt("disposition = 'RETRY_SCHEDULED', outcome = 'TIMEOUT', retry_delay_ms = 1,"
+                       " effective_next_run_at = now(), retry_timing_source = 'POLICY'", "done", 2)),
+    Corruption("dead by a canceled attempt", "A6", attempt("disposition = 'CANCELED', outcome = null", "dead")),
+    Corruption("orphan attempt", "A7",
+               "insert into runledger.job_attempts (job_id, run_number, attempt, worker_id, lease_token, leased_at,"
+               f" started_at, finished_at, disposition) values ('{ORPHAN}', 1, 1, 'w', 1, now(), now(), now(), 'SUCCEEDED')"),
+    Corruption("attempt of a later run", "A7", attempt("run_number = 2", "dead"), repairable=False),
+    Corruption("token that does not rise", "A8",
+               attempt("lease_token = (select a.lease_token from runledger.job_attempts as a"
+                       " where a.job_id = '{done}' and a.attempt = 1)", "done", 2), repairable=False),
+
+    Corruption("transition lost", "E1", no_event("done", "LEASED", 2), repairable=False),
+    Corruption("transition of another kind", "E1", event("event_type = 'SUCCEEDED'", "done", "FAILED"), repairable=False),
+    Corruption("failure without a consequence", "E1", no_event("retrying", "RETRY_SCHEDULED"), repairable=False),
+    Corruption("success gone on", "E1",
+               "insert into runledger.job_events (job_id, run_number, event_type, occurred_at)"
+               " values ('{done}', 1, 'CANCELED', now())", repairable=False),
+    Corruption("no beginning", "E1",
+               "delete from runledger.job_events where job_id = '{dead}' and event_type = 'ENQUEUED'", repairable=False),
+    Corruption("time goes back", "E2", event("occurred_at = '2000-01-01'", "done", "SUCCEEDED", 2),
+               repairable=False, severity="WARN"),
+    Corruption("last event lost", "E3", no_event("done", "SUCCEEDED", 2), repairable=False),
+    Corruption("status changed without an event", "E3",
+               job("status = 'CANCELED', finished_at = now()", "pending"), repairable=False),
+    Corruption("success told of another attempt", "E3", event("attempt = 1", "done", "SUCCEEDED", 2), repairable=False),
+    Corruption("two successes", "E4",
+               "insert into runledger.job_events (job_id, run_number, attempt, event_type, occurred_at)"
+               " values ('{done}', 1, 2, 'SUCCEEDED', now())", repairable=False),
+    Corruption("claim without its event", "E5", no_event("dead", "LEASED"), repairable=False),
+    Corruption("orphan event", "E6",
+               "insert into runledger.job_events (job_id, run_number, event_type, occurred_at)"
+               f" values ('{ORPHAN}', 1, 'ENQUEUED', now())"),
+    Corruption("event of a later run", "E6", event("run_number = 9", "dead", "LEASED"), repairable=False),
+
+    Corruption("letter without a job", "D1",
+               "insert into runledger.job_dead_letters (job_id, job_type, run_number, attempt, payload_snapshot, failed_at)"
+               f" values ('{ORPHAN}', 't', 1, 1, '{{{{}}}}', now())"),
+    Corruption("dead without a letter", "D2", "delete from runledger.job_dead_letters where job_id = '{dead}'"),
+    Corruption("letter of another attempt", "D2",
+               "update runledger.job_dead_letters set attempt = 2 where job_id = '{dead}'"),
+    Corruption("letter of a living run", "D3",
+               "insert into runledger.job_dead_letters (job_id, job_type, run_number, attempt, payload_snapshot, failed_at)"
+               " values ('{pending}', 'pending', 1, 1, '{{}}', now())"),
+    Corruption("letter of a run to come", "D3",
+               "update runledger.job_dead_letters set run_number = 7 where job_id = '{redriven}'"),
+
+    Corruption("replay of another run", "R1", "update runledger.job_replays set source_run_number = 7"),
+    Corruption("replay of a dead job", "R1", "update runledger.job_replays set source_job_id = '{dead}'"),
+    Corruption("replay without a job", "R1",
+               f"update runledger.job_replays set replay_job_id = '{ORPHAN}'"),
+    Corruption("replayed twice for a key", "R2",
+               "insert into runledger.job_replays select '{other}', source_job_id, source_run_number, request_key,"
+               " reason, created_at from runledger.job_replays"),
+]  # fmt: skip
+FAST = {"J1", "J2", "J3", "J4", "J5", "J6", "J7", "J8", "J9", "J10", "K1", "K2", "S1"}
+
+
+def drop_guards(conn: psycopg.Connection[Any]) -> str:
+    """Drop the constraints and unique indexes that would refuse a corruption; returns how to put them back."""
+    guards = conn.execute("""
+        select format('alter table %s drop constraint %I', conrelid::regclass, conname),
+               format('alter table %s add constraint %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid))
+          from pg_constraint where contype in ('c', 'f', 'u') and conrelid in (
+                 'runledger.job_queue'::regclass, 'runledger.job_attempts'::regclass, 'runledger.job_replays'::regclass,
+                 'runledger.job_dead_letters'::regclass)
+        union all
+        select format('drop index %s', i.indexrelid::regclass), pg_get_indexdef(i.indexrelid)
+          from pg_index as i where i.indisunique and i.indrelid = 'runledger.job_queue'::regclass
+           and not exists (select from pg_constraint as k where k.conindid = i.indexrelid)""").fetchall()
+    assert len(guards) > 30
+    conn.execute("; ".join(drop for drop, _ in guards))
+    return "; ".join(back for _, back in guards)
+
+
+@pytest.fixture(scope="module")
+def told(pg) -> Iterator[tuple[Ledger, dict[str, UUID]]]:
+    """A story told once; each test takes back what it did to it."""
+    db = Db(pg.take(), pg)
+    q = Ledger(db)
+    jobs = tell_story(q)
+    yield q, jobs
+    assert q.rows("fsck") == []
+    db.close()
+
+
+@pytest.mark.parametrize("corruption", CORRUPTIONS, ids=str)
+def test_corruption_is_seen_and_repaired(told: tuple[Ledger, dict[str, UUID]], corruption: Corruption):
+    q, jobs = told
+    assert q.rows("fsck") == []
+    try:
+        with q.conn.transaction(force_rollback=True):
+            guards = drop_guards(q.conn)
+            q.conn.execute(corruption.sql.format(**jobs))
+            assert_seen(q, corruption)
+            left = repair(q)
+            if corruption.repairable:
+                assert left == []
+                q.conn.execute(guards)
+            else:
+                assert corruption.invariant in {f["invariant"] for f in left}
+    finally:
+        # No transaction takes a sequence back.
+        q.conn.execute("select setval('runledger.lease_token_seq', 1000 + max(lease_token)) from runledger.job_attempts")
+
+
+def assert_seen(q: Ledger, corruption: Corruption) -> None:
+    found = q.rows("fsck")
+    mine = [f for f in found if f["invariant"] == corruption.invariant]
+    assert mine, [f["invariant"] for f in found]
+    assert {f["severity"] for f in mine} == {corruption.severity}
+    assert {f["detail"]["violations"] for f in mine} == {len(mine)}
+    assert SECRET not in str(found)
+    fast = {f["invariant"] for f in q.rows("fsck", scope="fast")}
+    assert fast <= FAST
+    assert (corruption.invariant in fast) == corruption.fast
+
+
+def repair(q: Ledger) -> list[dict[str, Any]]:
+    """As the owner would do it: the first thing that can be repaired, then look again. Returns what is left."""
+    for _ in range(12):
+        found = q.rows("fsck")
+        repairs = [f["repair"] for f in found if not f["repair"].startswith(LOOKS)]
+        if not repairs:
+            for finding in found:
+                assert q.conn.execute(finding["repair"]).description
+            return found
+        q.conn.execute(repairs[0])
+    raise AssertionError(f"not repaired: {found}")
+
+
+def test_every_invariant_has_its_corruption():
+    checked = {
+        name for f in functions() if f.name.startswith("_fsck_") for name in re.findall(r"'([A-Z]\d+)'", f.text)
+    }
+    assert checked == {c.invariant for c in CORRUPTIONS}
+    assert {c.invariant for c in CORRUPTIONS if c.fast} == FAST
+
+
+@pytest.mark.corrupts
+def test_rows_are_bounded_and_counted(q: Ledger, db: Db):
+    q.enqueue_many(7)
+    drop_guards(db.conn)
+    db.execute("update runledger.job_queue set next_run_at = 'infinity', finished_at = now()")
+    found = q.rows("fsck", max_rows=3)
+    assert Counter(f["invariant"] for f in found) == {"J2": 3, "J5": 3}
+    assert {f["detail"]["violations"] for f in found} == {7}
+    assert len(q.rows("fsck")) == 14
+
+
+@pytest.mark.corrupts
+def test_history_is_bounded_and_counted(q: Ledger, db: Db):
+    for _ in range(4):
+        q.succeed(q.leased())
+    db.execute("delete from runledger.job_events where event_type in ('LEASED', 'SUCCEEDED')")
+    db.execute("update runledger.job_events set event_type = 'FAILED'")
+    found = q.rows("fsck", max_rows=2)
+    assert Counter(f["invariant"] for f in found) == {"E1": 2, "E3": 2, "E5": 2}
+    assert {f["detail"]["violations"] for f in found} == {4}
+
+
+@pytest.mark.corrupts
+def test_a_workflow_run_is_checked_alone(q: Ledger, db: Db):
+    mine, other, run = q.dead(), q.dead(), uuid4()
+    db.execute("update runledger.job_queue set workflow_run_id = %s where id = %s", [run, mine])
+    db.execute("delete from runledger.job_dead_letters")
+    db.execute("delete from runledger.job_events where event_type = 'LEASED'")
+    db.execute("delete from runledger.job_attempts")
+    seen = {(f["invariant"], f["object"]) for f in q.rows("fsck")}
+    assert seen == {(i, f"job {j}") for i in ("A3", "A6", "D2", "E1") for j in (mine, other)}
+    seen = {(f["invariant"], f["object"]) for f in q.rows("fsck", workflow_run_id=run)}
+    assert seen == {(i, f"job {mine}") for i in ("A3", "A6", "D2", "E1")}
+
+
+class Hand(threading.Thread):
+    """A worker that does to its jobs whatever comes to its mind, until told to stop."""
+
+    def __init__(self, ledger: Ledger, number: int, stop: threading.Event) -> None:
+        super().__init__(daemon=True)
+        self.ledger, self.number, self.stop_ = ledger, number, stop
+        self.random = random.Random(number)
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            while not self.stop_.is_set():
+                self.work()
+        except BaseException as error:
+            self.error = error
+
+    def work(self) -> None:
+        prestart = self.random.random() < 0.2
+        claimed = self.ledger.claim(
+            self.random.randint(1, 6), "free", "limited", worker=f"w{self.number}", prestart=prestart
+        )
+        if not claimed:
+            self.ledger.rows("redrive_dead_letters", reason="go on", max_jobs=20)
+            self.ledger.enqueue_many(5, self.random.choice(("free", "limited")), max_attempts=3)
+        leases = [{k: c[k] for k in ("job_id", "lease_token")} for c in claimed]
+        if prestart and leases:
+            self.ledger.start(*leases)
+        outcomes = []
+        for lease in leases:
+            match self.random.randint(0, 9):
+                case 0:
+                    self.ledger.row("cancel_job", job_id=lease["job_id"])
+                    if self.random.random() < 0.5:
+                        outcomes.append({**lease, "outcome": "RELEASE", "reason": "stopped"})
+                case 1 | 2:
+                    outcomes.append({**lease, "outcome": "FAILED", "error_code": "e.x", "error_message": "no"})
+                case 3:
+                    outcomes.append({**lease, "outcome": "FAILED", "kind": "TERMINAL", "error_code": "e.y", "error_message": "no"})
+                case 4:
+                    outcomes.append({**lease, "outcome": "CONTINUE", "done": 1})
+                case 5:
+                    outcomes.append({**lease, "outcome": "RELEASE", "reason": "shutdown"})
+                case 6:
+                    self.ledger.row("report_progress", **lease, done=1, stage="halfway")
+                    self.ledger.beat(lease)
+                    outcomes.append({**lease, "outcome": "SUCCEEDED"})
+                case _:
+                    outcomes.append({**lease, "outcome": "SUCCEEDED", "output": {"n": 1}})
+        if outcomes:
+            self.ledger.finish(*outcomes)
+
+
+def test_nothing_is_found_under_load(q: Ledger, db: Db):
+    q.define("free", retry_base_ms=1, retry_max_ms=1)
+    q.define("limited", retry_base_ms=1, retry_max_ms=1, max_concurrency=3)
+    q.enqueue_many(40, "free", max_attempts=3)
+    q.enqueue_many(40, "limited", max_attempts=3)
+    stop = threading.Event()
+    hands = [Hand(q.on(), n, stop) for n in range(8)]
+    for hand in hands:
+        hand.start()
+    found = []
+    rounds = 0
+    while rounds < 40 or db.value("select count(*) from runledger.job_attempts") < 1000:
+        found += q.rows("fsck", scope="full" if rounds % 4 else "fast")
+        rounds += 1
+        if found or any(hand.error for hand in hands):
+            break
+    stop.set()
+    for hand in hands:
+        hand.join(30)
+    assert [hand.error for hand in hands if hand.error] == []
+    assert found == []
+    assert q.rows("fsck") == []
+    happened = dict(db.conn.execute("select event_type::text, count(*) from runledger.job_events group by 1").fetchall())
+    assert {"LEASED", "SUCCEEDED", "RETRY_SCHEDULED", "DEAD_LETTERED", "CANCELED", "REQUEUED"} <= set(happened)
+
+
+def test_a_write_between_two_looks_is_not_half_seen(q: Ledger, db: Db):
+    """In one REPEATABLE READ snapshot of a reader, a completion by somebody else is seen not at all."""
+    lease = q.leased()
+    with db.connect(autocommit=False) as reader:
+        reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        assert reader.execute("select status::text from runledger.job_queue").fetchall() == [("LEASED",)]
+        q.succeed(lease)
+        assert reader.execute("select * from runledger.fsck()").fetchall() == []
+    assert q.rows("fsck") == []

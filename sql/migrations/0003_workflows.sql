@@ -10,8 +10,8 @@ comment on type runledger.workflow_run_status is
 create type runledger.step_status as enum
   ('BLOCKED', 'WAITING_FOR_EXTERNAL', 'ENQUEUED', 'RUNNING', 'SUCCEEDED', 'FAILED', 'CANCELED');
 comment on type runledger.step_status is
-  'BLOCKED: prerequisites are open. WAITING_FOR_EXTERNAL: an open gate. ENQUEUED, RUNNING: as its'
-  ' job. The rest: finished.';
+  'BLOCKED: prerequisites are open. WAITING_FOR_EXTERNAL: an open gate. ENQUEUED, RUNNING: as its '
+  'job. The rest: finished.';
 
 create type runledger.workflow_dependency_release_mode as enum ('ON_TERMINAL', 'ON_SUCCESS');
 comment on type runledger.workflow_dependency_release_mode is

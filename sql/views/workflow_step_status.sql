@@ -10,6 +10,7 @@ comment on column runledger.workflow_step_status.workflow_run_id is 'The run.';
 comment on column runledger.workflow_step_status.step_key is 'The step.';
 comment on column runledger.workflow_step_status.job_type is 'Type of its job; (gate) for a gate.';
 comment on column runledger.workflow_step_status.status is 'Where it stands.';
-comment on column runledger.workflow_step_status.waits_for is 'Prerequisites that are not finished.';
+comment on column runledger.workflow_step_status.waits_for is
+  'Prerequisites that are not finished.';
 comment on column runledger.workflow_step_status.attempt is 'Attempt of its job, of how many.';
 comment on column runledger.workflow_step_status.error is 'Code of its failure.';

@@ -1,5 +1,5 @@
--- Cancel pending and leased jobs whose rows the caller holds. A live lease leaves its token and expiry
--- as the mark that a handler may still be at work.
+-- Cancel pending and leased jobs whose rows the caller holds. A live lease leaves its token and
+-- expiry as the mark that a handler may still be at work.
 create or replace function runledger._cancel_jobs(job_ids uuid[], reason text, now timestamptz)
 returns void
 language plpgsql volatile

@@ -1,5 +1,6 @@
--- Pick expired leases without locks, oldest expiry first; then lock their runs and then the jobs, both
--- in order and skipping what others hold, and look again: a job may have been renewed meanwhile.
+-- Pick expired leases without locks, oldest expiry first; then lock their runs and then the jobs,
+-- both in order and skipping what others hold, and look again: a job may have been renewed
+-- meanwhile.
 create or replace function runledger._lock_expired(max_jobs integer, now timestamptz)
 returns uuid[]
 language plpgsql volatile

@@ -1,5 +1,6 @@
 -- Write the end of leases, as decided: the job, its attempt, its events, its dead letter. The only
--- place where a lease ends by its worker or by the reaper. The caller holds the runs and the job rows.
+-- place where a lease ends by its worker or by the reaper. The caller holds the runs and the job
+-- rows.
 create or replace function runledger._settle(settlements runledger._settlement[], now timestamptz)
 returns void
 language plpgsql volatile

@@ -77,7 +77,6 @@ $$;
 
 comment on function runledger.claim_jobs(text, text[], integer, integer, boolean) is
   'Lease up to max_jobs due jobs of these types for lease_seconds; no rows when there is nothing '
-  'to '
-  'do. Every later call about a job takes its job_id and lease_token. Call heartbeat_jobs before '
-  'lease_expires_at. prestart => true leaves the handler to be started by start_jobs: a claim that '
-  'was never started costs no attempt when its lease ends.';
+  'to do. Every later call about a job takes its job_id and lease_token. Call heartbeat_jobs '
+  'before lease_expires_at. prestart => true leaves the handler to be started by start_jobs: a '
+  'claim that was never started costs no attempt when its lease ends.';

@@ -60,10 +60,7 @@ $$;
 comment on function runledger.finish_jobs(jsonb) is
   'End leases. outcomes: array of {job_id, lease_token, outcome} with outcome SUCCEEDED {output, '
   'checkpoint, done, total}, FAILED {error_code, error_message, kind, not_before}, CONTINUE '
-  '{delay, '
-  'checkpoint, done, total} or RELEASE {reason, delay}; delay in seconds or as an interval. One '
-  'row per '
-  'item, in order: disposition SUCCEEDED, RETRY_SCHEDULED, DEAD_LETTERED, CONTINUED, RELEASED, '
-  'LEASE_LOST (the lease is not yours any more) or INVALID (why in code; nothing was written for '
-  'it). '
-  'replayed: it was recorded before. At most 10000 items and 32 MiB.';
+  '{delay, checkpoint, done, total} or RELEASE {reason, delay}; delay in seconds or as an '
+  'interval. One row per item, in order: disposition SUCCEEDED, RETRY_SCHEDULED, DEAD_LETTERED, '
+  'CONTINUED, RELEASED, LEASE_LOST (the lease is not yours any more) or INVALID (why in code; '
+  'nothing was written for it). replayed: it was recorded before. At most 10000 items and 32 MiB.';

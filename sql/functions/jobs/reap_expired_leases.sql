@@ -59,6 +59,5 @@ $$;
 
 comment on function runledger.reap_expired_leases(integer, interval) is
   'End up to max_jobs expired leases. disposition RETRY_SCHEDULED (due again after retry_delay), '
-  'DEAD_LETTERED (that was the last attempt), RELEASED (the handler was never started; uncharged)'
-  ' or '
-  'DEFERRED (the row could not be settled, code has the SQLSTATE; tried again later).';
+  'DEAD_LETTERED (that was the last attempt), RELEASED (the handler was never started; uncharged) '
+  'or DEFERRED (the row could not be settled, code has the SQLSTATE; tried again later).';

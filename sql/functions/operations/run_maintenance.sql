@@ -44,7 +44,5 @@ $$;
 
 comment on function runledger.run_maintenance() is
   'Upkeep, bounded and safe to call at any time by anybody: notices a fail-over, reaps expired '
-  'leases, '
-  'forgets workers that were silent for a day, prepares partitions. One row per task: affected, '
-  'and '
-  'more = call again. No rows: another session is at it.';
+  'leases, forgets workers that were silent for a day, prepares partitions. One row per task: '
+  'affected, and more = call again. No rows: another session is at it.';

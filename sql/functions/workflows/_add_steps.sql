@@ -1,6 +1,6 @@
--- Put checked and sorted steps into a run, and let go what waits for nothing. Prerequisites may stand
--- in the same list or be steps of the run already: what is finished counts as it ended, so a step can
--- be born unsatisfied. The caller holds the run row.
+-- Put checked and sorted steps into a run, and let go what waits for nothing. Prerequisites may
+-- stand in the same list or be steps of the run already: what is finished counts as it ended, so a
+-- step can be born unsatisfied. The caller holds the run row.
 create or replace function runledger._add_steps(
   workflow_run_id uuid, organization_id uuid, steps runledger._step_item[],
   sorted runledger._step_order, base integer, now timestamptz)
@@ -50,7 +50,8 @@ begin
          coalesce(b.organization_id, _add_steps.organization_id), b.payload,
          case when not b.is_external then coalesce(b.priority, d.default_priority) end,
          case when not b.is_external then coalesce(b.max_attempts, d.max_attempts) end,
-         case when not b.is_external then coalesce(b.timeout_seconds, d.default_timeout_seconds) end,
+         case when not b.is_external then coalesce(b.timeout_seconds, d.default_timeout_seconds)
+           end,
          case when not b.is_external then coalesce(b.stage, 'queued') end, b.allow_continuation,
          case when b.is_external then b.timeout_seconds end, b.on_timeout,
          case when b.status = 'WAITING_FOR_EXTERNAL'

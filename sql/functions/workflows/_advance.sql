@@ -1,8 +1,8 @@
 -- Steps have finished: tell their dependents, level by level, until nothing more is decided. A
--- dependent is decided when its last prerequisite finishes: released, or canceled if one that had to
--- succeed did not; a canceled one then is a finished prerequisite itself. The caller holds the rows of
--- all runs concerned, so nobody else decides; a canceled run lets nothing go. A constant number of
--- statements per level, whatever the number of steps and runs.
+-- dependent is decided when its last prerequisite finishes: released, or canceled if one that had
+-- to succeed did not; a canceled one then is a finished prerequisite itself. The caller holds the
+-- rows of all runs concerned, so nobody else decides; a canceled run lets nothing go. A constant
+-- number of statements per level, whatever the number of steps and runs.
 create or replace function runledger._advance(
   finished runledger._finished_step[], now timestamptz)
 returns runledger._finished_step[]
@@ -70,5 +70,5 @@ end
 $$;
 
 comment on function runledger._advance(runledger._finished_step[], timestamptz) is
-  'Tell the dependents of finished steps: release, cancel, cascade. Returns the dependents that are '
-  'not active any more: gates that opened and steps that were canceled.';
+  'Tell the dependents of finished steps: release, cancel, cascade. Returns the dependents that '
+  'are not active any more: gates that opened and steps that were canceled.';

@@ -1,5 +1,5 @@
--- What a run does when it has finished: take its result, give its active key back once no handler of
--- it can be at work any more, and tell who waits. Nothing for runs that are not finished.
+-- What a run does when it has finished: take its result, give its active key back once no handler
+-- of it can be at work any more, and tell who waits. Nothing for runs that are not finished.
 create or replace function runledger._close_runs(run_ids uuid[], now timestamptz)
 returns void
 language plpgsql volatile

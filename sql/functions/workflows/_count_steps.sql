@@ -1,6 +1,6 @@
 -- Move steps between the counters of their runs, and let the status of each run follow. from_active
--- were BLOCKED, ENQUEUED or RUNNING, from_waiting were open gates; their status now says where they go.
--- One update per run: no status in between is ever stored.
+-- were BLOCKED, ENQUEUED or RUNNING, from_waiting were open gates; their status now says where they
+-- go. One update per run: no status in between is ever stored.
 create or replace function runledger._count_steps(
   from_active runledger._finished_step[], from_waiting runledger._finished_step[],
   now timestamptz)

@@ -1,5 +1,5 @@
--- The jobs of steps that were just let go. Settings were resolved when the step was added; a type that
--- was disabled since then does not stop a run that has begun.
+-- The jobs of steps that were just let go. Settings were resolved when the step was added; a type
+-- that was disabled since then does not stop a run that has begun.
 create or replace function runledger._enqueue_steps(step_ids uuid[], now timestamptz)
 returns void
 language plpgsql volatile

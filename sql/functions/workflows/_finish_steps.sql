@@ -1,12 +1,13 @@
--- Steps have finished, their rows say so: tell their dependents and count. were_gates: they were open
--- gates, else active. The caller holds the rows of their runs.
+-- Steps have finished, their rows say so: tell their dependents and count. were_gates: they were
+-- open gates, else active. The caller holds the rows of their runs.
 create or replace function runledger._finish_steps(
   finished runledger._finished_step[], were_gates boolean, now timestamptz)
 returns void
 language plpgsql volatile
 as $$
 declare
-  v_moved runledger._finished_step[] := runledger._advance(_finish_steps.finished, _finish_steps.now);
+  v_moved runledger._finished_step[] := runledger._advance(
+    _finish_steps.finished, _finish_steps.now);
 begin
   if _finish_steps.were_gates then
     perform runledger._count_steps(v_moved, _finish_steps.finished, _finish_steps.now);

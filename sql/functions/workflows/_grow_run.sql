@@ -1,6 +1,6 @@
 -- Put steps into a run whose counters already count them as active, and start what can start. The
--- caller holds the run row (or has just inserted it). What is born unsatisfied is canceled and tells
--- its own dependents.
+-- caller holds the run row (or has just inserted it). What is born unsatisfied is canceled and
+-- tells its own dependents.
 create or replace function runledger._grow_run(
   run_id uuid, organization_id uuid, steps runledger._step_item[], now timestamptz)
 returns void
@@ -8,7 +8,8 @@ language plpgsql volatile
 as $$
 declare
   v_base constant integer := coalesce((
-    select max(s.ordinal) from runledger.workflow_steps as s where s.workflow_run_id = _grow_run.run_id), 0);
+    select max(s.ordinal) from runledger.workflow_steps as s
+      where s.workflow_run_id = _grow_run.run_id), 0);
   v_enqueued uuid[];
   v_moved runledger._finished_step[];
   v_canceled runledger._finished_step[];

@@ -1,4 +1,5 @@
--- Whether a gate was completed like this before; raises if it was completed otherwise or is not open.
+-- Whether a gate was completed like this before; raises if it was completed otherwise or is not
+-- open.
 create or replace function runledger._is_same_completion(
   gate runledger.workflow_steps, outcome text, output jsonb, reason text, error_code text,
   error_message text)

@@ -1,6 +1,6 @@
--- The runs of jobs, locked first and in order: the row of a run is its mutex. workflow_run_id of a job
--- never changes, so it is read without a lock. skip: leave out what others hold, and say which are held
--- now; else wait.
+-- The runs of jobs, locked first and in order: the row of a run is its mutex. workflow_run_id of a
+-- job never changes, so it is read without a lock. skip: leave out what others hold, and say which
+-- are held now; else wait.
 create or replace function runledger._lock_runs(job_ids uuid[], skip boolean)
 returns uuid[]
 language plpgsql volatile

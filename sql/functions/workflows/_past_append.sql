@@ -17,4 +17,5 @@ end
 $$;
 
 comment on function runledger._past_append(uuid, text, jsonb) is
-  'The step keys of the append with that key, NULL if there was none; raises if it was another one.';
+  'The step keys of the append with that key, NULL if there was none; raises if it was another '
+  'one.';

@@ -1,5 +1,5 @@
--- Raise unless a list of steps is sound. The code is that of the first problem in the order in which
--- error_codes() lists them; the detail has the first 100 problems.
+-- Raise unless a list of steps is sound. The code is that of the first problem in the order in
+-- which error_codes() lists them; the detail has the first 100 problems.
 create or replace function runledger._require_graph(
   steps runledger._step_item[], existing text[])
 returns void

@@ -1,5 +1,5 @@
--- The steps of a run with their levels. Prerequisites have smaller ordinals, so one pass in that order
--- is enough: no recursion over the graph.
+-- The steps of a run with their levels. Prerequisites have smaller ordinals, so one pass in that
+-- order is enough: no recursion over the graph.
 create or replace function runledger._step_levels(run_id uuid)
 returns table (id uuid, ordinal integer, level integer, step_key text,
   status runledger.step_status, job_id uuid, status_reason text, created_at timestamptz,

@@ -9,7 +9,8 @@ declare
   v_given constant jsonb := _step_problems.given;
 begin
   return array_remove(array[
-    case when not runledger._has_only(v_given, '{key,external,job_type,after_success,after_terminal,'
+    case when not runledger._has_only(v_given,
+      '{key,external,job_type,after_success,after_terminal,'
       'priority,max_attempts,timeout_seconds,stage,organization_id,allow_continuation,on_timeout}')
       then 'unknown_field' end,
     case when not runledger._is_name(v_step.step_key, runledger._limit('name_bytes'))

@@ -1,5 +1,5 @@
--- Gates whose time has run out, picked without locks; their runs are locked in order, and those that
--- somebody holds are left for the next pass.
+-- Gates whose time has run out, picked without locks; their runs are locked in order, and those
+-- that somebody holds are left for the next pass.
 create or replace function runledger._time_out_gates(max_rows integer, now timestamptz)
 returns bigint
 language plpgsql volatile

@@ -1,4 +1,5 @@
--- All that is wrong with decoded steps. A cycle is looked for only in a graph that is otherwise sound.
+-- All that is wrong with decoded steps. A cycle is looked for only in a graph that is otherwise
+-- sound.
 create or replace function runledger._workflow_problems(
   steps runledger._step_item[], existing text[])
 returns setof runledger.workflow_problem

@@ -1,5 +1,5 @@
--- Add steps to a run that is going on, while a gate of it (the append window) waits. New steps may wait
--- for old ones, finished or not, and for each other; old steps gain no prerequisites.
+-- Add steps to a run that is going on, while a gate of it (the append window) waits. New steps may
+-- wait for old ones, finished or not, and for each other; old steps gain no prerequisites.
 --
 -- Locks:  the run.
 -- Writes: workflow_run_mutations, workflow_steps, workflow_step_dependencies, workflow_runs,
@@ -69,6 +69,6 @@ end
 $$;
 
 comment on function runledger.append_workflow_steps(uuid, text, text, jsonb, jsonb, uuid) is
-  'Add steps (as in enqueue_workflow) to a run while its gate append_window waits. A row per step, '
-  'in order: disposition APPENDED; with the same mutation_key and the same steps again '
+  'Add steps (as in enqueue_workflow) to a run while its gate append_window waits. A row per '
+  'step, in order: disposition APPENDED; with the same mutation_key and the same steps again '
   'ALREADY_APPLIED, also after the gate has closed.';

@@ -1,6 +1,6 @@
--- Ask to be told when a run finishes: LISTEN runledger_run, call this, and if the run is not finished
--- wait for a notification with its id, or look again. Asking is what makes the notification; runs that
--- nobody waits for send none.
+-- Ask to be told when a run finishes: LISTEN runledger_run, call this, and if the run is not
+-- finished wait for a notification with its id, or look again. Asking is what makes the
+-- notification; runs that nobody waits for send none.
 --
 -- Locks:  the run.
 -- Writes: workflow_runs, only while the run is not finished and nobody waits as long.
@@ -31,5 +31,5 @@ end
 $$;
 
 comment on function runledger.await_workflow(uuid, timestamptz, uuid) is
-  'Ask for a notification on runledger_run (payload: the id of the run) when the run finishes, until '
-  'that instant (at most an hour ahead). Returns how it stands, like workflow_result.';
+  'Ask for a notification on runledger_run (payload: the id of the run) when the run finishes, '
+  'until that instant (at most an hour ahead). Returns how it stands, like workflow_result.';

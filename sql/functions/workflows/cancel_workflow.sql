@@ -1,5 +1,5 @@
--- Cancel a run: all that is not finished in it is canceled, and nothing more is let go, not even steps
--- that wait for any end. Handlers that run learn of it at their next heartbeat.
+-- Cancel a run: all that is not finished in it is canceled, and nothing more is let go, not even
+-- steps that wait for any end. Handlers that run learn of it at their next heartbeat.
 --
 -- Locks:  the run, then its job rows by id.
 -- Writes: workflow_runs, workflow_steps, job_queue, job_attempts, job_events. Nothing for a

@@ -64,6 +64,6 @@ $$;
 
 comment on function runledger.complete_external_step(
   uuid, text, text, jsonb, text, text, text, uuid) is
-  'Complete a gate that waits: outcome SUCCEEDED, FAILED or CANCELED, output (with SUCCEEDED only, '
-  'given to its dependents), reason and error for people. The same completion again returns '
+  'Complete a gate that waits: outcome SUCCEEDED, FAILED or CANCELED, output (with SUCCEEDED '
+  'only, given to its dependents), reason and error for people. The same completion again returns '
   'replayed = true.';

@@ -1,12 +1,14 @@
--- Start a workflow: a run, its steps and edges, and the jobs of the steps that wait for nothing, in a
--- constant number of statements.
+-- Start a workflow: a run, its steps and edges, and the jobs of the steps that wait for nothing, in
+-- a constant number of statements.
 --
 -- Locks:  none that anybody else waits for; a keyed call waits for a concurrent one with its key.
--- Writes: workflow_runs, workflow_steps, workflow_step_dependencies, job_queue, job_events. Notifies
+-- Writes: workflow_runs, workflow_steps, workflow_step_dependencies, job_queue, job_events.
+-- Notifies
 --         idle workers.
 -- Raises: RL030 workflow.invalid_dag_* with every problem, RL002
 --         workflow.definition_not_found_or_disabled, RL011 for metadata,
---         RL013 workflow.unsupported_isolation and RL020 workflow.enqueue_conflicting_retry for keyed
+-- RL013 workflow.unsupported_isolation and RL020 workflow.enqueue_conflicting_retry for
+--         keyed
 --         calls. A refused workflow writes nothing.
 create or replace function runledger.enqueue_workflow(
   workflow_type   text,
@@ -50,7 +52,8 @@ begin
     end if;
     insert into runledger.workflow_runs
       (id, workflow_type, organization_id, idempotency_key, active_key, active_key_held, metadata,
-       enqueue_request, result_step_key, steps_total, steps_active, started_at, created_at, updated_at)
+       enqueue_request, result_step_key, steps_total, steps_active, started_at, created_at,
+         updated_at)
     values (runledger._uuidv7(), enqueue_workflow.workflow_type, enqueue_workflow.organization_id,
       enqueue_workflow.idempotency_key, enqueue_workflow.active_key,
       enqueue_workflow.active_key is not null, coalesce(enqueue_workflow.metadata, '{}'), v_request,
@@ -71,11 +74,11 @@ end
 $$;
 
 comment on function runledger.enqueue_workflow(text, jsonb, jsonb, uuid, text, text, text) is
-  'Start a workflow. steps: array of {key, job_type | external: true, payload, after_success: [keys], '
-  'after_terminal: [keys], priority, max_attempts, timeout_seconds, stage, organization_id, '
-  'allow_continuation, on_timeout}. after_success: runs only if that step succeeded, else it is '
-  'canceled; after_terminal: runs whatever became of it. external: a gate, completed by '
-  'complete_external_step; its timeout_seconds and on_timeout (SUCCEEDED, FAILED, CANCELED) end it by '
-  'themselves. result_step: its output becomes the result. idempotency_key: the same request again '
-  'gives the same run. active_key: at most one live run per key and tenant; a second call gives it '
-  '(EXISTING_ACTIVE). At most 10000 steps and 200000 edges a call.';
+  'Start a workflow. steps: array of {key, job_type | external: true, payload, after_success: '
+  '[keys], after_terminal: [keys], priority, max_attempts, timeout_seconds, stage, '
+  'organization_id, allow_continuation, on_timeout}. after_success: runs only if that step '
+  'succeeded, else it is canceled; after_terminal: runs whatever became of it. external: a gate, '
+  'completed by complete_external_step; its timeout_seconds and on_timeout (SUCCEEDED, FAILED, '
+  'CANCELED) end it by themselves. result_step: its output becomes the result. idempotency_key: '
+  'the same request again gives the same run. active_key: at most one live run per key and '
+  'tenant; a second call gives it (EXISTING_ACTIVE). At most 10000 steps and 200000 edges a call.';

@@ -32,6 +32,7 @@ end
 $$;
 
 comment on function runledger.explain_workflow(jsonb) is
-  'What would run when: a row per step in an order in which they could run. level 0 starts at once; '
-  'the highest level plus one is the length of the critical path. handler: DEFINED, DISABLED, PAUSED '
-  'or UNKNOWN for the job type, EXTERNAL for a gate; workers: how many seen lately handle the type.';
+  'What would run when: a row per step in an order in which they could run. level 0 starts at '
+  'once; the highest level plus one is the length of the critical path. handler: DEFINED, '
+  'DISABLED, PAUSED or UNKNOWN for the job type, EXTERNAL for a gate; workers: how many seen '
+  'lately handle the type.';

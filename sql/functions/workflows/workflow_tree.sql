@@ -1,5 +1,5 @@
--- A run to read in psql: its steps in an order in which they could run, indented by level, each with
--- its state, attempt, age and what it waits for.
+-- A run to read in psql: its steps in an order in which they could run, indented by level, each
+-- with its state, attempt, age and what it waits for.
 --
 -- Locks:  none.
 -- Writes: nothing.

@@ -66,10 +66,11 @@ class Heartbeat:
         self._thread.start()
 
     def stop(self) -> None:
-        """End, without waiting for the thread."""
+        """End; a call under way is waited for, but not long."""
         self._stop.set()
         if self._loop and self._stopped:
             tell(self._loop, self._stopped.set)
+        self._thread.join(1.0)
 
     def _main(self) -> None:
         try:

@@ -196,7 +196,8 @@ class Supervisor:
                         worker.wake()
             except ERRORS as error:
                 logger.warning("wake-ups are not heard for now: %s", error)
-            await link.close()
+            finally:
+                await link.close()
             tries += 1
             await pause(tries, longest=30.0)
 

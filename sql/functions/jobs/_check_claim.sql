@@ -7,7 +7,9 @@ begin
   if not runledger._is_name(_check_claim.worker_id, runledger._limit('name_bytes')) then
     perform runledger._raise('job.invalid_worker_id');
   end if;
-  if _check_claim.job_types is null or array_position(_check_claim.job_types, null) is not null
+  -- array_position refuses nested arrays with an error of its own.
+  if _check_claim.job_types is null or array_ndims(_check_claim.job_types) > 1
+    or array_position(_check_claim.job_types, null) is not null
     or cardinality(_check_claim.job_types) > runledger._limit('worker_types') then
     perform runledger._raise('job.invalid_job_type',
       jsonb_build_object('max_types', runledger._limit('worker_types')));

@@ -19,20 +19,26 @@ begin
       from runledger.job_queue as q
      where q.idempotency_key is not null and q.organization_id is null
      group by q.job_type, q.idempotency_key having count(*) > 1
+  ), first as materialized (
+    select s.*, count(*) over () as violations
+      from shared as s
+     where _fsck_keys.workflow_run_id is null
+     order by s.job_type, s.organization_id, s.idempotency_key limit _fsck_keys.max_rows
+  ), named as (
+    select s.job_type, s.organization_id, s.violations, array_agg(q.id order by q.id) as ids
+      from first as s
+      join runledger.job_queue as q
+        on q.job_type = s.job_type and q.idempotency_key = s.idempotency_key
+       and q.organization_id is not distinct from s.organization_id
+     group by s.job_type, s.organization_id, s.idempotency_key, s.violations
   )
-  select 'K1', 'ERROR', 'job ' || j.ids[1], jsonb_build_object('job_type', s.job_type,
-           'organization_id', s.organization_id, 'jobs', cardinality(j.ids),
-           'job_ids', j.ids[1:10], 'violations', count(*) over ()),
+  select 'K1', 'ERROR', 'job ' || n.ids[1], jsonb_build_object('job_type', n.job_type,
+           'organization_id', n.organization_id, 'jobs', cardinality(n.ids),
+           'job_ids', n.ids[1:10], 'violations', n.violations),
          format('update runledger.job_queue set idempotency_key = null, enqueue_request = null'
-           ' where id = any (%L)', j.ids[2:])
-    from shared as s
-   cross join lateral (
-     select array_agg(q.id order by q.id) as ids
-       from runledger.job_queue as q
-      where q.job_type = s.job_type and q.idempotency_key = s.idempotency_key
-        and q.organization_id is not distinct from s.organization_id) as j
-   where _fsck_keys.workflow_run_id is null
-   order by j.ids[1] limit _fsck_keys.max_rows;
+           ' where id = any (%L)', n.ids[2:])
+    from named as n
+   order by n.ids[1];
   -- K2: a key is no blank, has at most 512 bytes, and its request is kept.
   return query
   select 'K2', 'ERROR', 'job ' || q.id, jsonb_build_object('status', q.status,

@@ -15,7 +15,7 @@ begin
   if not runledger._is_name(register_worker.worker_id, runledger._limit('name_bytes')) then
     perform runledger._raise('job.invalid_worker_id');
   end if;
-  if register_worker.job_types is null
+  if register_worker.job_types is null or array_ndims(register_worker.job_types) > 1
     or array_position(register_worker.job_types, null) is not null
     or cardinality(register_worker.job_types) > runledger._limit('worker_types')
     or coalesce(register_worker.max_jobs, 0) < 1 then

@@ -144,8 +144,12 @@ def test_a_limit_lowered_below_what_runs_is_no_finding(q: Ledger):
 
 
 def test_bad_arguments_are_refused(q: Ledger):
-    q.call_all("operations.invalid_scope", *(lambda s=s: q.rows("fsck", scope=s) for s in ("", "FULL", None)))
-    q.call_all("job.invalid_pagination", *(lambda n=n: q.rows("fsck", max_rows=n) for n in (0, -1, 1001, None)))
+    for scope in ("", "FULL", None):
+        with q.refused("operations.invalid_scope"):
+            q.rows("fsck", scope=scope)
+    for max_rows in (0, -1, 1001, None):
+        with q.refused("job.invalid_pagination"):
+            q.rows("fsck", max_rows=max_rows)
 
 
 def test_all_of_it_reads_one_snapshot(db: Db):
@@ -422,6 +426,21 @@ def test_history_is_bounded_and_counted(q: Ledger, db: Db):
     found = q.rows("fsck", max_rows=2)
     assert Counter(f["invariant"] for f in found) == {"E1": 2, "E3": 2, "E5": 2}
     assert {f["detail"]["violations"] for f in found} == {4}
+
+
+@pytest.mark.corrupts
+def test_shared_keys_and_fires_are_bounded_and_counted(q: Ledger, db: Db):
+    for n in range(12):
+        q.enqueue(idempotency_key=f"{SECRET}{n}")
+    drop_guards(db.conn)
+    db.execute("""
+        update runledger.job_queue as q
+           set idempotency_key = (p.n % 4)::text, schedule_id = '0190cf00-0000-7000-8000-000000000002',
+               scheduled_for = '2026-01-01'::timestamptz + (p.n % 4) * interval '1 day'
+          from (select id, row_number() over () as n from runledger.job_queue) as p where p.id = q.id""")
+    found = q.rows("fsck", max_rows=3)
+    assert Counter(f["invariant"] for f in found) == {"K1": 3, "S1": 3}
+    assert {(f["detail"]["jobs"], len(f["detail"]["job_ids"]), f["detail"]["violations"]) for f in found} == {(3, 3, 4)}
 
 
 @pytest.mark.corrupts

@@ -1,0 +1,141 @@
+"""run_maintenance: reaping, forgetting workers, partitions, and the fail-over."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from tests.support.clock import Clock
+from tests.support.database import Db
+from tests.support.ledger import Ledger
+
+
+def maintain(q: Ledger) -> dict[str, tuple[int, bool]]:
+    return {r["task"]: (r["affected"], r["more"]) for r in q.rows("run_maintenance")}
+
+
+def partitions(db: Db, parent: str) -> list[str]:
+    return db.column(
+        "select c.relname::text from pg_inherits i join pg_class c on c.oid = i.inhrelid where i.inhparent = %s::regclass order by 1",
+        [f"runledger.{parent}"],
+    )
+
+
+def test_an_idle_system_has_nothing_to_do(q: Ledger):
+    assert maintain(q) == {"timeline": (0, False), "reap": (0, False), "forget_workers": (0, False), "partitions": (0, False)}
+    assert maintain(q) == maintain(q)
+
+
+def test_maintenance_reaps(q: Ledger, clock: Clock):
+    lease = q.leased(lease_seconds=1)
+    clock.advance(2)
+    tasks = maintain(q)
+    assert tasks["reap"] == (1, False)
+    # Partitions are made only by a call that did nothing else.
+    assert "partitions" not in tasks
+    assert q.job(lease["job_id"])["status"] == "PENDING"
+    assert "partitions" in maintain(q)
+
+
+def test_maintenance_forgets_workers_silent_for_a_day(db: Db, q: Ledger, clock: Clock):
+    q.row("register_worker", worker_id="gone", job_types=["t"])
+    clock.advance(timedelta(hours=23))
+    q.row("register_worker", worker_id="here", job_types=["t"])
+    assert maintain(q)["forget_workers"] == (0, False)
+    clock.advance(timedelta(hours=2))
+    assert maintain(q)["forget_workers"] == (1, False)
+    assert db.column("select worker_id from runledger.workers") == ["here"]
+
+
+def test_one_session_at_a_time(q: Ledger):
+    other = q.on(autocommit=False)
+    assert maintain(other)
+    q.conn.execute("set statement_timeout = '10s'")
+    assert maintain(q) == {}
+    other.conn.rollback()
+    assert maintain(q)
+
+
+def test_maintenance_is_refused_above_read_committed(q: Ledger):
+    for isolation in ("repeatable read", "serializable"):
+        with q.refused("operations.unsupported_isolation", "RL013"), q.conn.transaction():
+            q.conn.execute(f"set transaction isolation level {isolation}")
+            q.rows("run_maintenance")
+
+
+def test_a_new_timeline_lifts_the_tokens(db: Db, q: Ledger):
+    maintain(q)
+    before = q.leased()
+    db.execute("update runledger.upkeep_state set timeline = 'FFFFFFFF'")
+    tasks = maintain(q)
+    assert tasks["timeline"] == (1, False)
+    after = q.leased()
+    assert after["lease_token"] >= before["lease_token"] + 2**32
+    state = db.one("select * from runledger.upkeep_state")
+    assert (state["tokens_lifted"], state["timeline"]) == (1, "00000001")
+    assert maintain(q)["timeline"] == (0, False)
+    assert q.beat(before, after) == ["EXTENDED", "EXTENDED"]
+
+
+def test_partitions_reach_three_days_ahead(db: Db, q: Ledger, clock: Clock):
+    today = datetime.now(UTC)
+    for parent in ("job_events", "job_logs"):
+        days = [f"{parent}_{today + timedelta(days=n):%Y%m%d}" for n in range(4)]
+        assert partitions(db, parent) == sorted([f"{parent}_default", *days])
+    clock.advance(timedelta(days=2))
+    assert maintain(q)["partitions"] == (4, False)
+    assert maintain(q)["partitions"] == (0, False)
+    clock.advance(timedelta(days=1))
+    job_id = q.enqueue()
+    q.row("log_job", job_id=job_id, level="info", message="x")
+    day = f"{clock.now():%Y%m%d}"
+    assert db.value("select tableoid::regclass::text from runledger.job_events") == f"runledger.job_events_{day}"
+    assert db.value("select tableoid::regclass::text from runledger.job_logs") == f"runledger.job_logs_{day}"
+    assert q.told(job_id) == [("ENQUEUED", 1, None)]
+
+
+def test_a_missed_maintenance_blocks_no_write(db: Db, q: Ledger, clock: Clock):
+    clock.advance(timedelta(days=30))
+    lease = q.leased()
+    q.succeed(lease)
+    assert set(db.column("select tableoid::regclass::text from runledger.job_events")) == {"runledger.job_events_default"}
+    # That day has rows in the default partition and stays there; the next ones get their own.
+    assert maintain(q)["partitions"] == (7, False)
+    assert maintain(q)["partitions"] == (0, False)
+    assert f"job_events_{clock.now():%Y%m%d}" not in partitions(db, "job_events")
+    q.leased()
+
+
+def test_partitions_wait_for_nobody(db: Db, q: Ledger, clock: Clock):
+    clock.advance(timedelta(days=2))
+    reader = db.connect(admin=True, autocommit=False)
+    reader.execute("lock table runledger.job_events in access share mode")
+    writer = db.connect(autocommit=False)
+    writer.execute("lock table runledger.job_events in row exclusive mode")
+    q.conn.execute("set lock_timeout = '7s'")
+    q.conn.execute("begin")
+    assert maintain(q)["partitions"] == (0, False)
+    # The caller's own limit is as it was.
+    assert q.conn.execute("show lock_timeout").fetchone()[0] == "7s"
+    q.conn.execute("commit")
+    reader.rollback()
+    writer.rollback()
+    assert maintain(q)["partitions"] == (4, False)
+
+
+def test_a_stricter_limit_of_the_caller_holds(db: Db, q: Ledger, clock: Clock):
+    clock.advance(timedelta(days=2))
+    blocker = db.connect(autocommit=False)
+    blocker.execute("lock table runledger.job_events in row exclusive mode")
+    q.conn.execute("set lock_timeout = '1ms'")
+    assert maintain(q)["partitions"] == (0, False)
+    assert q.conn.execute("show lock_timeout").fetchone()[0] == "1ms"
+    blocker.rollback()
+
+
+def test_maintenance_may_be_called_where_reaping_has_more_to_do(db: Db, q: Ledger, clock: Clock):
+    q.enqueue_many(1003)
+    q.claim(1000, lease_seconds=1)
+    q.claim(3, lease_seconds=1)
+    clock.advance(2)
+    assert maintain(q)["reap"] == (1000, True)
+    assert maintain(q)["reap"] == (3, False)

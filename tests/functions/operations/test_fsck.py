@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 import re
 import threading
@@ -15,6 +16,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from tests import conftest
 from tests.support.database import Db
 from tests.support.ledger import LATER, TENANT, Ledger
 from tests.support.plpgsql import functions
@@ -454,6 +456,22 @@ def test_a_workflow_run_is_checked_alone(q: Ledger, db: Db):
     assert seen == {(i, f"job {j}") for i in ("A3", "A6", "D2", "E1") for j in (mine, other)}
     seen = {(f["invariant"], f["object"]) for f in q.rows("fsck", workflow_run_id=run)}
     assert seen == {(i, f"job {mine}") for i in ("A3", "A6", "D2", "E1")}
+
+
+def test_the_database_fixture_ends_with_fsck(pg, request: pytest.FixtureRequest):
+    """A test that leaves a corrupt ledger fails, unless it is marked."""
+    for sound in (True, False):
+        fixture = inspect.unwrap(conftest.db)(pg, request)
+        db = next(fixture)
+        q = Ledger(db)
+        q.define()
+        q.enqueue()
+        if sound:
+            assert next(fixture, None) is None
+        else:
+            db.execute("delete from runledger.job_events")
+            with pytest.raises(AssertionError, match="fsck: .*E3"):
+                next(fixture)
 
 
 class Hand(threading.Thread):

@@ -2741,7 +2741,7 @@ CREATE VIEW runledger.job_timeline AS
                     WHEN 'LEASED'::runledger.job_event_type THEN concat('by ', (e.payload ->> 'worker_id'::text), ', ', (e.payload ->> 'lease_duration_seconds'::text), ' s')
                     WHEN 'PROGRESS'::runledger.job_event_type THEN concat_ws(' of '::text, e.progress_done, e.progress_total)
                     WHEN 'FAILED'::runledger.job_event_type THEN concat_ws(': '::text, (e.payload ->> 'error_code'::text), (e.payload ->> 'error_message'::text))
-                    WHEN 'RETRY_SCHEDULED'::runledger.job_event_type THEN (('in '::text || trim_scale(round((((e.payload ->> 'retry_delay_ms'::text))::numeric / (1000)::numeric), 1))) || ' s'::text)
+                    WHEN 'RETRY_SCHEDULED'::runledger.job_event_type THEN (('in '::text || trim_scale((((e.payload ->> 'retry_delay_ms'::text))::numeric / (1000)::numeric))) || ' s'::text)
                     WHEN 'DEAD_LETTERED'::runledger.job_event_type THEN (e.payload ->> 'kind'::text)
                     WHEN 'REQUEUED'::runledger.job_event_type THEN concat_ws(': '::text,
                     CASE (e.payload ->> 'requeue_kind'::text)
@@ -2813,9 +2813,9 @@ CREATE VIEW runledger.jobs AS
         END AS age,
     "left"(translate(
         CASE
-            WHEN ((q.status = ANY (ARRAY['PENDING'::runledger.job_status, 'DEAD_LETTERED'::runledger.job_status])) AND (q.last_error_code IS NOT NULL)) THEN q.last_error_code
+            WHEN (q.status = ANY (ARRAY['LEASED'::runledger.job_status, 'SUCCEEDED'::runledger.job_status])) THEN q.stage
             WHEN (q.status = 'CANCELED'::runledger.job_status) THEN q.status_reason
-            ELSE q.stage
+            ELSE COALESCE(q.last_error_code, q.status_reason, q.stage)
         END, '
 	'::text, '   '::text), 17) AS note
    FROM (runledger.job_queue q
@@ -2838,7 +2838,7 @@ COMMENT ON COLUMN runledger.jobs.due_in IS 'How long until a pending job may be 
 
 COMMENT ON COLUMN runledger.jobs.age IS 'Since when it exists.';
 
-COMMENT ON COLUMN runledger.jobs.note IS 'Error code of a job that failed, reason of a canceled one, else the stage; cut.';
+COMMENT ON COLUMN runledger.jobs.note IS 'Its stage; error code of a job that failed, reason of one that was canceled, released or requeued. Cut.';
 
 CREATE SEQUENCE runledger.lease_token_seq
     START WITH 1

@@ -19,8 +19,8 @@ create or replace view runledger.job_timeline as
                when 'PROGRESS' then concat_ws(' of ', e.progress_done, e.progress_total)
                when 'FAILED' then concat_ws(': ', e.payload ->> 'error_code',
                  e.payload ->> 'error_message')
-               when 'RETRY_SCHEDULED' then 'in ' || trim_scale(round(
-                 (e.payload ->> 'retry_delay_ms')::numeric / 1000, 1)) || ' s'
+               when 'RETRY_SCHEDULED' then 'in ' || trim_scale(
+                 (e.payload ->> 'retry_delay_ms')::numeric / 1000) || ' s'
                when 'DEAD_LETTERED' then e.payload ->> 'kind'
                when 'REQUEUED' then concat_ws(': ', case e.payload ->> 'requeue_kind'
                    when 'RELEASE' then case when e.payload ->> 'refunded' = 'true'

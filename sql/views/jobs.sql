@@ -21,10 +21,10 @@ create or replace view runledger.jobs as
                 then make_interval(secs => trunc(extract(epoch from t.age))::integer)
               else date_trunc('day', t.age) end as age,
          left(translate(case
-           when q.status in ('PENDING', 'DEAD_LETTERED') and q.last_error_code is not null
-             then q.last_error_code
+           when q.status in ('LEASED', 'SUCCEEDED') then q.stage
            when q.status = 'CANCELED' then q.status_reason
-           else q.stage end, E'\r\n\t', '   '), 17) as note
+           else coalesce(q.last_error_code, q.status_reason, q.stage) end,
+           E'\r\n\t', '   '), 17) as note
     from runledger.job_queue as q
    cross join lateral (select q.next_run_at - statement_timestamp() as due_in,
                               statement_timestamp() - q.created_at as age) as t;
@@ -42,4 +42,5 @@ comment on column runledger.jobs.due_in is
   'How long until a pending job may be claimed; negative: that long it could have been.';
 comment on column runledger.jobs.age is 'Since when it exists.';
 comment on column runledger.jobs.note is
-  'Error code of a job that failed, reason of a canceled one, else the stage; cut.';
+  'Its stage; error code of a job that failed, reason of one that was canceled, released or '
+  'requeued. Cut.';

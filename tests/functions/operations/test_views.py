@@ -72,7 +72,11 @@ def test_jobs_tells_tries_times_and_why(q: Ledger, db: Db):
     q.row("cancel_job", job_id=canceled, reason="no\nneed")
     row = view(db, "jobs", canceled)
     assert (row["try"], row["due_in"], row["note"]) == ("0/3", None, "no need")
-    assert view(db, "jobs", q.enqueue(stage="unpacked"))["note"] == "unpacked"
+    assert view(db, "jobs", q.enqueue(stage="unpacked", priority=-1))["note"] == "unpacked"
+    released = q.leased()
+    assert view(db, "jobs", released["job_id"])["note"] == "running"
+    q.release(released, reason="shutdown")
+    assert view(db, "jobs", released["job_id"])["note"] == "shutdown"
     age(db, timedelta(hours=90))
     assert timedelta(hours=90) <= view(db, "jobs", canceled)["age"] < timedelta(hours=91)
     age(db, 30 * DAY)

@@ -22,6 +22,26 @@ CREATE TYPE runledger._enqueue_item AS (
 
 COMMENT ON TYPE runledger._enqueue_item IS 'One decoded item of enqueue_jobs; code says why it is refused. Internal.';
 
+CREATE TYPE runledger.step_status AS ENUM (
+    'BLOCKED',
+    'WAITING_FOR_EXTERNAL',
+    'ENQUEUED',
+    'RUNNING',
+    'SUCCEEDED',
+    'FAILED',
+    'CANCELED'
+);
+
+COMMENT ON TYPE runledger.step_status IS 'BLOCKED: prerequisites are open. WAITING_FOR_EXTERNAL: an open gate. ENQUEUED, RUNNING: as its job. The rest: finished.';
+
+CREATE TYPE runledger._finished_step AS (
+	step_id uuid,
+	workflow_run_id uuid,
+	status runledger.step_status
+);
+
+COMMENT ON TYPE runledger._finished_step IS 'A step that has just finished. Internal.';
+
 CREATE TYPE runledger.job_status AS ENUM (
     'PENDING',
     'LEASED',
@@ -119,10 +139,39 @@ CREATE TYPE runledger._settlement AS (
 	checkpoint jsonb,
 	done bigint,
 	total bigint,
-	note jsonb
+	note jsonb,
+	workflow_run_id uuid
 );
 
 COMMENT ON TYPE runledger._settlement IS 'How one lease ends, decided: what _settle writes. Internal.';
+
+CREATE TYPE runledger._step_item AS (
+	nth integer,
+	step_key text,
+	is_external boolean,
+	job_type text,
+	payload jsonb,
+	after_success text[],
+	after_terminal text[],
+	priority integer,
+	max_attempts integer,
+	timeout_seconds integer,
+	stage text,
+	organization_id uuid,
+	allow_continuation boolean,
+	on_timeout text,
+	problems text[]
+);
+
+COMMENT ON TYPE runledger._step_item IS 'One decoded step of a workflow; problems has the codes of what is wrong with it. Internal.';
+
+CREATE TYPE runledger._step_order AS (
+	places integer[],
+	levels integer[],
+	cycle integer[]
+);
+
+COMMENT ON TYPE runledger._step_order IS 'Place in topological order and level of each step, or the members of a cycle. Internal.';
 
 CREATE TYPE runledger.finished_job AS (
 	ordinal integer,
@@ -146,6 +195,15 @@ CREATE TYPE runledger._verdict AS (
 
 COMMENT ON TYPE runledger._verdict IS 'What one outcome comes to: how the lease ends (or NULL), what is reported, and whether it tells that a canceled handler is quiet. Internal.';
 
+CREATE TYPE runledger.appended_step AS (
+	workflow_run_id uuid,
+	step_key text,
+	status text,
+	disposition text
+);
+
+COMMENT ON TYPE runledger.appended_step IS 'One row per appended step, in the order given: disposition APPENDED or ALREADY_APPLIED.';
+
 CREATE TYPE runledger.canceled_job AS (
 	job_id uuid,
 	disposition text,
@@ -154,6 +212,14 @@ CREATE TYPE runledger.canceled_job AS (
 );
 
 COMMENT ON TYPE runledger.canceled_job IS 'Result of cancel_job: disposition CANCELED or UNCHANGED; until lease_quiesces_at a handler may still be at work.';
+
+CREATE TYPE runledger.canceled_workflow AS (
+	workflow_run_id uuid,
+	disposition text,
+	status text
+);
+
+COMMENT ON TYPE runledger.canceled_workflow IS 'Result of cancel_workflow: disposition CANCELED or UNCHANGED.';
 
 CREATE TYPE runledger.changed_job AS (
 	job_id uuid,
@@ -185,6 +251,16 @@ CREATE TYPE runledger.claimed_job AS (
 
 COMMENT ON TYPE runledger.claimed_job IS 'A leased job as its worker sees it. lease_token is the proof every later call asks for; inputs is prerequisite step_key -> output.';
 
+CREATE TYPE runledger.completed_step AS (
+	workflow_run_id uuid,
+	step_key text,
+	status text,
+	replayed boolean,
+	run_status text
+);
+
+COMMENT ON TYPE runledger.completed_step IS 'Result of complete_external_step.';
+
 CREATE TYPE runledger.enqueued_item AS (
 	ordinal integer,
 	job_id uuid,
@@ -204,6 +280,14 @@ CREATE TYPE runledger.enqueued_job AS (
 );
 
 COMMENT ON TYPE runledger.enqueued_job IS 'Result of enqueue_job: disposition INSERTED or EXISTING.';
+
+CREATE TYPE runledger.enqueued_workflow AS (
+	workflow_run_id uuid,
+	disposition text,
+	status text
+);
+
+COMMENT ON TYPE runledger.enqueued_workflow IS 'Result of enqueue_workflow: disposition INSERTED, EXISTING (same key, same request) or EXISTING_ACTIVE (a live run holds the active key).';
 
 CREATE TYPE runledger.error_code AS (
 	code text,
@@ -415,6 +499,14 @@ CREATE TYPE runledger.started_job AS (
 
 COMMENT ON TYPE runledger.started_job IS 'Result of start_jobs: disposition STARTED or LOST.';
 
+CREATE TYPE runledger.step_input AS (
+	step_key text,
+	status text,
+	output jsonb
+);
+
+COMMENT ON TYPE runledger.step_input IS 'One input of a step: a prerequisite and its output.';
+
 CREATE TYPE runledger.upkeep_report AS (
 	task text,
 	affected bigint,
@@ -429,6 +521,61 @@ CREATE TYPE runledger.workflow_dependency_release_mode AS ENUM (
 );
 
 COMMENT ON TYPE runledger.workflow_dependency_release_mode IS 'ON_SUCCESS: the dependent runs only if the prerequisite succeeded. ON_TERMINAL: whatever became of it.';
+
+CREATE TYPE runledger.workflow_outcome AS (
+	workflow_run_id uuid,
+	status text,
+	is_finished boolean,
+	result_step_key text,
+	result jsonb,
+	finished_at timestamp with time zone
+);
+
+COMMENT ON TYPE runledger.workflow_outcome IS 'Result of workflow_result and await_workflow.';
+
+CREATE TYPE runledger.workflow_plan_step AS (
+	level integer,
+	step_key text,
+	job_type text,
+	waits_for text[],
+	handler text,
+	workers bigint
+);
+
+COMMENT ON TYPE runledger.workflow_plan_step IS 'One line of explain_workflow: when a step could run at the earliest, what it waits for, whether its type is DEFINED, DISABLED, PAUSED or UNKNOWN (EXTERNAL for a gate), and how many workers handle it.';
+
+CREATE TYPE runledger.workflow_problem AS (
+	ordinal integer,
+	step_key text,
+	code text,
+	message text
+);
+
+COMMENT ON TYPE runledger.workflow_problem IS 'One thing that is wrong with a list of steps: place in the list, key, code and words.';
+
+CREATE TYPE runledger.workflow_record AS (
+	workflow_run_id uuid,
+	workflow_type text,
+	organization_id uuid,
+	status text,
+	idempotency_key text,
+	active_key text,
+	metadata jsonb,
+	steps_total integer,
+	steps_active integer,
+	steps_waiting integer,
+	steps_failed integer,
+	steps_succeeded integer,
+	result_step_key text,
+	result jsonb,
+	status_reason text,
+	started_at timestamp with time zone,
+	finished_at timestamp with time zone,
+	created_at timestamp with time zone,
+	updated_at timestamp with time zone
+);
+
+COMMENT ON TYPE runledger.workflow_record IS 'Everything about a run but its steps.';
 
 CREATE TYPE runledger.workflow_run_status AS ENUM (
     'RUNNING',
@@ -447,17 +594,47 @@ CREATE TYPE runledger.workflow_step_execution_kind AS ENUM (
 
 COMMENT ON TYPE runledger.workflow_step_execution_kind IS 'JOB: a job does the work. EXTERNAL: a gate, completed by a call.';
 
-CREATE TYPE runledger.workflow_step_status AS ENUM (
-    'BLOCKED',
-    'WAITING_FOR_EXTERNAL',
-    'ENQUEUED',
-    'RUNNING',
-    'SUCCEEDED',
-    'FAILED',
-    'CANCELED'
+CREATE TYPE runledger.workflow_summary AS (
+	workflow_run_id uuid,
+	workflow_type text,
+	organization_id uuid,
+	status text,
+	steps_total integer,
+	steps_active integer,
+	steps_waiting integer,
+	steps_failed integer,
+	steps_succeeded integer,
+	status_reason text,
+	started_at timestamp with time zone,
+	finished_at timestamp with time zone,
+	created_at timestamp with time zone
 );
 
-COMMENT ON TYPE runledger.workflow_step_status IS 'BLOCKED: prerequisites are open. WAITING_FOR_EXTERNAL: an open gate. ENQUEUED, RUNNING: as its job. The rest: finished.';
+COMMENT ON TYPE runledger.workflow_summary IS 'A run in a list: no JSON.';
+
+CREATE FUNCTION runledger._add_edges(workflow_run_id uuid, steps runledger._step_item[], now timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._add_edges(workflow_run_id uuid, steps runledger._step_item[], now timestamp with time zone) IS 'Insert the edges of steps that were just added to a run.';
+
+CREATE FUNCTION runledger._add_steps(workflow_run_id uuid, organization_id uuid, steps runledger._step_item[], sorted runledger._step_order, base integer, now timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._add_steps(workflow_run_id uuid, organization_id uuid, steps runledger._step_item[], sorted runledger._step_order, base integer, now timestamp with time zone) IS 'Insert steps into a run with their counters and their first status.';
+
+CREATE FUNCTION runledger._advance(finished runledger._finished_step[], now timestamp with time zone) RETURNS runledger._finished_step[]
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._advance(finished runledger._finished_step[], now timestamp with time zone) IS 'Tell the dependents of finished steps: release, cancel, cascade. Returns the dependents that are not active any more: gates that opened and steps that were canceled.';
+
+CREATE FUNCTION runledger._age(span interval) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._age(span interval) IS 'A length of time in one short number and unit.';
 
 CREATE FUNCTION runledger._as_bigint(value jsonb) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -495,6 +672,12 @@ CREATE FUNCTION runledger._as_text(value jsonb) RETURNS text
 
 COMMENT ON FUNCTION runledger._as_text(value jsonb) IS 'A string out of a batch item, NULL if it is none.';
 
+CREATE FUNCTION runledger._as_text_array(value jsonb) RETURNS text[]
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._as_text_array(value jsonb) IS 'An array of strings out of a batch item, NULL if it is none.';
+
 CREATE FUNCTION runledger._as_uuid(value jsonb) RETURNS uuid
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
@@ -507,6 +690,18 @@ CREATE FUNCTION runledger._caller() RETURNS text
 
 COMMENT ON FUNCTION runledger._caller() IS 'The role on whose behalf a public function runs.';
 
+CREATE FUNCTION runledger._cancel_jobs(job_ids uuid[], reason text, now timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._cancel_jobs(job_ids uuid[], reason text, now timestamp with time zone) IS 'Cancel these pending and leased jobs: job, attempt, event.';
+
+CREATE FUNCTION runledger._cancel_step(job_id uuid, reason text, now timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._cancel_step(job_id uuid, reason text, now timestamp with time zone) IS 'Cancel the step of a job that was just canceled, and tell its dependents.';
+
 CREATE FUNCTION runledger._check_batch(items jsonb) RETURNS void
     LANGUAGE plpgsql IMMUTABLE
     AS 'see sql/functions';
@@ -518,6 +713,12 @@ CREATE FUNCTION runledger._check_claim(worker_id text, job_types text[], max_job
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._check_claim(worker_id text, job_types text[], max_jobs integer, lease_seconds integer) IS 'Raise unless these are proper arguments of a claim.';
+
+CREATE FUNCTION runledger._check_completion(outcome text, output jsonb, reason text, error_code text, error_message text) RETURNS void
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._check_completion(outcome text, output jsonb, reason text, error_code text, error_message text) IS 'Raise unless these are proper arguments of complete_external_step.';
 
 CREATE FUNCTION runledger._check_count(value integer, limit_name text, code text) RETURNS void
     LANGUAGE plpgsql IMMUTABLE
@@ -549,6 +750,12 @@ CREATE FUNCTION runledger._check_requeue(job_id uuid, expected_status text, expe
 
 COMMENT ON FUNCTION runledger._check_requeue(job_id uuid, expected_status text, expected_run_number integer, organization_id uuid, now timestamp with time zone) IS 'Raise what stands against a requeue; locks nothing.';
 
+CREATE FUNCTION runledger._check_workflow(workflow_type text, metadata jsonb, idempotency_key text, active_key text) RETURNS void
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._check_workflow(workflow_type text, metadata jsonb, idempotency_key text, active_key text) IS 'Raise unless these are proper arguments of enqueue_workflow.';
+
 CREATE FUNCTION runledger._checked_json(value jsonb, max_bytes bigint, what text) RETURNS jsonb
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
@@ -560,6 +767,24 @@ CREATE FUNCTION runledger._close_attempts(settlements runledger._settlement[], n
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._close_attempts(settlements runledger._settlement[], now timestamp with time zone) IS 'Close or delete the attempts of these settlements.';
+
+CREATE FUNCTION runledger._close_gates(step_ids uuid[], outcome text, output jsonb, reason text, error_code text, error_message text, now timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._close_gates(step_ids uuid[], outcome text, output jsonb, reason text, error_code text, error_message text, now timestamp with time zone) IS 'Complete open gates, with outcome NULL each by its on_timeout; the caller holds their runs.';
+
+CREATE FUNCTION runledger._close_runs(run_ids uuid[], now timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._close_runs(run_ids uuid[], now timestamp with time zone) IS 'Result, active key and notification of those of these runs that have finished.';
+
+CREATE FUNCTION runledger._count_steps(from_active runledger._finished_step[], from_waiting runledger._finished_step[], now timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._count_steps(from_active runledger._finished_step[], from_waiting runledger._finished_step[], now timestamp with time zone) IS 'Adjust the counters and the status of the runs of these steps, and close finished runs.';
 
 CREATE FUNCTION runledger._cut(value text, max_bytes bigint) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -578,6 +803,18 @@ CREATE FUNCTION runledger._decode_outcome(item jsonb, ordinal integer, now times
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._decode_outcome(item jsonb, ordinal integer, now timestamp with time zone) IS 'One outcome of finish_jobs, decoded and checked; never raises.';
+
+CREATE FUNCTION runledger._decode_step(item jsonb, nth integer) RETURNS runledger._step_item
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._decode_step(item jsonb, nth integer) IS 'One step of a workflow, decoded and checked; never raises.';
+
+CREATE FUNCTION runledger._decode_steps(steps jsonb) RETURNS runledger._step_item[]
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._decode_steps(steps jsonb) IS 'The steps of a workflow, decoded; raises only if there are none or far too many.';
 
 CREATE FUNCTION runledger._definition(job_type text) RETURNS runledger.job_definition
     LANGUAGE sql STABLE
@@ -687,6 +924,12 @@ CREATE FUNCTION runledger._enqueue_request(payload jsonb, priority integer, max_
 
 COMMENT ON FUNCTION runledger._enqueue_request(payload jsonb, priority integer, max_attempts integer, timeout_seconds integer, run_at timestamp with time zone, stage text) IS 'The canonical request of a keyed enqueue, kept to tell a retry from a conflict.';
 
+CREATE FUNCTION runledger._enqueue_steps(step_ids uuid[], now timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._enqueue_steps(step_ids uuid[], now timestamp with time zone) IS 'Insert the jobs of these ENQUEUED steps, with their events, and wake idle workers.';
+
 CREATE FUNCTION runledger._ensure_partitions() RETURNS TABLE(partition_name text)
     LANGUAGE plpgsql
     AS 'see sql/functions';
@@ -699,11 +942,29 @@ CREATE FUNCTION runledger._existing_job(job_type text, organization_id uuid, ide
 
 COMMENT ON FUNCTION runledger._existing_job(job_type text, organization_id uuid, idempotency_key text, request jsonb) IS 'The job with that idempotency key, job_id NULL if there is none; raises job.idempotency_conflict.';
 
+CREATE FUNCTION runledger._existing_workflow(workflow_type text, organization_id uuid, idempotency_key text, active_key text, request jsonb) RETURNS runledger.enqueued_workflow
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._existing_workflow(workflow_type text, organization_id uuid, idempotency_key text, active_key text, request jsonb) IS 'The run with that idempotency key or active key, workflow_run_id NULL if there is none.';
+
+CREATE FUNCTION runledger._find_cycle(sources integer[], targets integer[], still_open integer[]) RETURNS integer[]
+    LANGUAGE plpgsql IMMUTABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._find_cycle(sources integer[], targets integer[], still_open integer[]) IS 'The steps of one cycle, each a prerequisite of the next.';
+
 CREATE FUNCTION runledger._finish_one(item jsonb, output jsonb DEFAULT NULL::jsonb, checkpoint jsonb DEFAULT NULL::jsonb) RETURNS runledger.finished_job
     LANGUAGE plpgsql
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._finish_one(item jsonb, output jsonb, checkpoint jsonb) IS 'finish_jobs for one outcome; LEASE_LOST and INVALID raise.';
+
+CREATE FUNCTION runledger._finish_steps(finished runledger._finished_step[], were_gates boolean, now timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._finish_steps(finished runledger._finished_step[], were_gates boolean, now timestamp with time zone) IS 'Tell the dependents of finished steps and count them in their runs.';
 
 CREATE FUNCTION runledger._free_slots(job_type text, max_concurrency integer, now timestamp with time zone) RETURNS integer
     LANGUAGE plpgsql
@@ -961,6 +1222,18 @@ CREATE FUNCTION runledger._fsck_tokens(everything boolean, workflow_run_id uuid,
 
 COMMENT ON FUNCTION runledger._fsck_tokens(everything boolean, workflow_run_id uuid, max_rows integer) IS 'Invariant J9: tokens and their sequence.';
 
+CREATE FUNCTION runledger._graph_problems(steps runledger._step_item[], existing text[]) RETURNS SETOF runledger.workflow_problem
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._graph_problems(steps runledger._step_item[], existing text[]) IS 'What is wrong with a list of steps, but for cycles.';
+
+CREATE FUNCTION runledger._grow_run(run_id uuid, organization_id uuid, steps runledger._step_item[], now timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._grow_run(run_id uuid, organization_id uuid, steps runledger._step_item[], now timestamp with time zone) IS 'Insert steps and edges into a run and start what can start.';
+
 CREATE FUNCTION runledger._has_only(item jsonb, fields text[]) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
@@ -990,6 +1263,121 @@ CREATE FUNCTION runledger._is_redacted(payload jsonb) RETURNS boolean
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._is_redacted(payload jsonb) IS 'Whether redact_job has erased this payload: then there is nothing left to run on.';
+
+CREATE TABLE runledger.workflow_steps (
+    id uuid NOT NULL,
+    workflow_run_id uuid NOT NULL,
+    ordinal integer NOT NULL,
+    step_key text NOT NULL,
+    execution_kind runledger.workflow_step_execution_kind DEFAULT 'JOB'::runledger.workflow_step_execution_kind NOT NULL,
+    status runledger.step_status DEFAULT 'BLOCKED'::runledger.step_status NOT NULL,
+    job_id uuid,
+    job_type text,
+    organization_id uuid,
+    payload jsonb DEFAULT '{}'::jsonb NOT NULL,
+    priority integer,
+    max_attempts integer,
+    timeout_seconds integer,
+    stage text,
+    allow_continuation boolean DEFAULT false NOT NULL,
+    gate_timeout_seconds integer,
+    on_timeout text,
+    gate_expires_at timestamp with time zone,
+    dependency_count_total integer DEFAULT 0 NOT NULL,
+    dependency_count_pending integer DEFAULT 0 NOT NULL,
+    dependency_count_unsatisfied integer DEFAULT 0 NOT NULL,
+    output jsonb,
+    status_reason text,
+    last_error_code text,
+    last_error_message text,
+    released_at timestamp with time zone,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT a_blocked_step_waits_for_something CHECK (((status <> 'BLOCKED'::runledger.step_status) OR (dependency_count_pending > 0))),
+    CONSTRAINT a_gate_has_no_job_and_no_queue_settings CHECK (((execution_kind <> 'EXTERNAL'::runledger.workflow_step_execution_kind) OR ((job_id IS NULL) AND (job_type IS NULL) AND (priority IS NULL) AND (max_attempts IS NULL) AND (timeout_seconds IS NULL) AND (stage IS NULL) AND (NOT allow_continuation)))),
+    CONSTRAINT a_gate_timeout_says_what_then CHECK ((((gate_timeout_seconds IS NULL) = (on_timeout IS NULL)) AND (gate_timeout_seconds > 0) AND (on_timeout = ANY (ARRAY['SUCCEEDED'::text, 'FAILED'::text, 'CANCELED'::text])))),
+    CONSTRAINT a_job_step_has_type_and_queue_settings CHECK (((execution_kind <> 'JOB'::runledger.workflow_step_execution_kind) OR ((job_type IS NOT NULL) AND (priority IS NOT NULL) AND (max_attempts IS NOT NULL) AND (timeout_seconds IS NOT NULL) AND (stage IS NOT NULL)))),
+    CONSTRAINT a_released_step_has_all_it_needs CHECK (((status = ANY (ARRAY['BLOCKED'::runledger.step_status, 'CANCELED'::runledger.step_status])) OR ((dependency_count_pending = 0) AND (dependency_count_unsatisfied = 0)))),
+    CONSTRAINT a_step_key_is_not_blank CHECK (((step_key ~ '[^[:space:]]'::text) AND (octet_length(step_key) <= 200))),
+    CONSTRAINT dependency_counters_stay_within_their_total CHECK ((((dependency_count_pending >= 0) AND (dependency_count_pending <= dependency_count_total)) AND ((dependency_count_unsatisfied >= 0) AND (dependency_count_unsatisfied <= dependency_count_total)))),
+    CONSTRAINT exactly_the_finished_steps_have_finished_at CHECK (((status = ANY (ARRAY['SUCCEEDED'::runledger.step_status, 'FAILED'::runledger.step_status, 'CANCELED'::runledger.step_status])) = (finished_at IS NOT NULL))),
+    CONSTRAINT only_a_gate_has_a_gate_timeout CHECK ((((gate_timeout_seconds IS NULL) AND (on_timeout IS NULL)) OR (execution_kind = 'EXTERNAL'::runledger.workflow_step_execution_kind))),
+    CONSTRAINT only_a_gate_waits CHECK (((status <> 'WAITING_FOR_EXTERNAL'::runledger.step_status) OR (execution_kind = 'EXTERNAL'::runledger.workflow_step_execution_kind))),
+    CONSTRAINT only_a_job_step_is_queued_and_runs CHECK (((status <> ALL (ARRAY['ENQUEUED'::runledger.step_status, 'RUNNING'::runledger.step_status])) OR ((execution_kind = 'JOB'::runledger.workflow_step_execution_kind) AND (job_id IS NOT NULL)))),
+    CONSTRAINT only_a_succeeded_step_has_an_output CHECK (((output IS NULL) OR (status = 'SUCCEEDED'::runledger.step_status))),
+    CONSTRAINT step_settings_are_positive CHECK (((max_attempts > 0) AND (timeout_seconds > 0)))
+)
+WITH (fillfactor='75', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_cost_delay='0');
+
+COMMENT ON TABLE runledger.workflow_steps IS 'The steps of the runs; job_id is the only link between a step and its job.';
+
+COMMENT ON COLUMN runledger.workflow_steps.id IS 'Identity of the step (uuid v7).';
+
+COMMENT ON COLUMN runledger.workflow_steps.workflow_run_id IS 'Its run.';
+
+COMMENT ON COLUMN runledger.workflow_steps.ordinal IS 'Place in the topological order: a prerequisite has a smaller one.';
+
+COMMENT ON COLUMN runledger.workflow_steps.step_key IS 'Its name in the run.';
+
+COMMENT ON COLUMN runledger.workflow_steps.execution_kind IS 'JOB or EXTERNAL.';
+
+COMMENT ON COLUMN runledger.workflow_steps.status IS 'see the type step_status.';
+
+COMMENT ON COLUMN runledger.workflow_steps.job_id IS 'Its job, from the release on. No foreign key: finished steps outlive pruned jobs.';
+
+COMMENT ON COLUMN runledger.workflow_steps.job_type IS 'Type of its job.';
+
+COMMENT ON COLUMN runledger.workflow_steps.organization_id IS 'Tenant of the step: its own or that of the run.';
+
+COMMENT ON COLUMN runledger.workflow_steps.payload IS 'Payload of its job, or data for those who complete the gate.';
+
+COMMENT ON COLUMN runledger.workflow_steps.priority IS 'Priority of its job.';
+
+COMMENT ON COLUMN runledger.workflow_steps.max_attempts IS 'Attempts of its job.';
+
+COMMENT ON COLUMN runledger.workflow_steps.timeout_seconds IS 'Timeout of its job, in seconds.';
+
+COMMENT ON COLUMN runledger.workflow_steps.stage IS 'First stage of its job.';
+
+COMMENT ON COLUMN runledger.workflow_steps.allow_continuation IS 'Its handler may end with a continuation.';
+
+COMMENT ON COLUMN runledger.workflow_steps.gate_timeout_seconds IS 'Time a gate waits, in seconds, from its release.';
+
+COMMENT ON COLUMN runledger.workflow_steps.on_timeout IS 'What then: SUCCEEDED, FAILED or CANCELED.';
+
+COMMENT ON COLUMN runledger.workflow_steps.gate_expires_at IS 'When an open gate times out.';
+
+COMMENT ON COLUMN runledger.workflow_steps.dependency_count_total IS 'Prerequisites in all.';
+
+COMMENT ON COLUMN runledger.workflow_steps.dependency_count_pending IS 'Prerequisites not finished.';
+
+COMMENT ON COLUMN runledger.workflow_steps.dependency_count_unsatisfied IS 'ON_SUCCESS prerequisites that did not succeed.';
+
+COMMENT ON COLUMN runledger.workflow_steps.output IS 'Output of the step, given to its dependents as inputs.';
+
+COMMENT ON COLUMN runledger.workflow_steps.status_reason IS 'Why it is where it is.';
+
+COMMENT ON COLUMN runledger.workflow_steps.last_error_code IS 'Code of its failure.';
+
+COMMENT ON COLUMN runledger.workflow_steps.last_error_message IS 'Message of its failure.';
+
+COMMENT ON COLUMN runledger.workflow_steps.released_at IS 'When its prerequisites let it go.';
+
+COMMENT ON COLUMN runledger.workflow_steps.started_at IS 'First claim of its job.';
+
+COMMENT ON COLUMN runledger.workflow_steps.finished_at IS 'When it finished.';
+
+COMMENT ON COLUMN runledger.workflow_steps.created_at IS 'When it was added.';
+
+COMMENT ON COLUMN runledger.workflow_steps.updated_at IS 'When the row last changed.';
+
+CREATE FUNCTION runledger._is_same_completion(gate runledger.workflow_steps, outcome text, output jsonb, reason text, error_code text, error_message text) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._is_same_completion(gate runledger.workflow_steps, outcome text, output jsonb, reason text, error_code text, error_message text) IS 'Whether the gate was completed like this before; raises if it cannot be completed.';
 
 CREATE FUNCTION runledger._json_problem(value jsonb, max_bytes bigint) RETURNS text
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
@@ -1033,6 +1421,12 @@ CREATE FUNCTION runledger._load_mark(scope text, now timestamp with time zone) R
 
 COMMENT ON FUNCTION runledger._load_mark(scope text, now timestamp with time zone) IS 'The mark of this session for these types, or NULL: then look from the start.';
 
+CREATE FUNCTION runledger._lock_expired(max_jobs integer, now timestamp with time zone) RETURNS uuid[]
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._lock_expired(max_jobs integer, now timestamp with time zone) IS 'Lock expired leases and their runs; the ids of the jobs, oldest expiry first.';
+
 CREATE FUNCTION runledger._lock_lane(job_type text, priority integer, from_at timestamp with time zone, from_id uuid, max_jobs integer, now timestamp with time zone) RETURNS runledger._pick
     LANGUAGE plpgsql
     AS 'see sql/functions';
@@ -1050,6 +1444,108 @@ CREATE FUNCTION runledger._lock_ready(job_types text[], priority integer, from_a
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._lock_ready(job_types text[], priority integer, from_at timestamp with time zone, from_id uuid, max_jobs integer, now timestamp with time zone) IS 'Lock the first ready jobs of some types and one priority behind a position.';
+
+CREATE TABLE runledger.workflow_runs (
+    id uuid NOT NULL,
+    workflow_type text NOT NULL,
+    organization_id uuid,
+    status runledger.workflow_run_status DEFAULT 'RUNNING'::runledger.workflow_run_status NOT NULL,
+    idempotency_key text,
+    active_key text,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    enqueue_request jsonb NOT NULL,
+    steps_total integer DEFAULT 0 NOT NULL,
+    steps_active integer DEFAULT 0 NOT NULL,
+    steps_waiting integer DEFAULT 0 NOT NULL,
+    steps_failed integer DEFAULT 0 NOT NULL,
+    steps_succeeded integer DEFAULT 0 NOT NULL,
+    result_step_key text,
+    result jsonb,
+    status_reason text,
+    active_key_held boolean DEFAULT false NOT NULL,
+    awaited_until timestamp with time zone,
+    started_at timestamp with time zone NOT NULL,
+    finished_at timestamp with time zone,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT a_canceled_run_has_nothing_open CHECK (((status <> 'CANCELED'::runledger.workflow_run_status) OR ((steps_active + steps_waiting) = 0))),
+    CONSTRAINT a_result_step_key_is_not_blank CHECK ((result_step_key ~ '[^[:space:]]'::text)),
+    CONSTRAINT a_workflow_type_is_not_blank CHECK (((workflow_type ~ '[^[:space:]]'::text) AND (octet_length(workflow_type) <= 200))),
+    CONSTRAINT an_active_key_is_not_blank CHECK (((active_key ~ '[^[:space:]]'::text) AND (octet_length(active_key) <= 512))),
+    CONSTRAINT an_idempotency_key_is_not_blank CHECK (((idempotency_key ~ '[^[:space:]]'::text) AND (octet_length(idempotency_key) <= 512))),
+    CONSTRAINT every_step_is_counted_once CHECK ((steps_total = (((steps_active + steps_waiting) + steps_failed) + steps_succeeded))),
+    CONSTRAINT exactly_the_finished_runs_have_finished_at CHECK (((status = ANY (ARRAY['SUCCEEDED'::runledger.workflow_run_status, 'COMPLETED_WITH_ERRORS'::runledger.workflow_run_status, 'CANCELED'::runledger.workflow_run_status])) = (finished_at IS NOT NULL))),
+    CONSTRAINT only_a_run_with_a_key_holds_it CHECK (((NOT active_key_held) OR (active_key IS NOT NULL))),
+    CONSTRAINT only_a_succeeded_run_has_a_result CHECK (((result IS NULL) OR (status = 'SUCCEEDED'::runledger.workflow_run_status))),
+    CONSTRAINT run_status_follows_from_its_counters CHECK ((status = (
+CASE
+    WHEN (status = 'CANCELED'::runledger.workflow_run_status) THEN 'CANCELED'::text
+    WHEN (steps_active > 0) THEN 'RUNNING'::text
+    WHEN (steps_waiting > 0) THEN 'WAITING_FOR_EXTERNAL'::text
+    WHEN (steps_failed > 0) THEN 'COMPLETED_WITH_ERRORS'::text
+    ELSE 'SUCCEEDED'::text
+END)::runledger.workflow_run_status)),
+    CONSTRAINT step_counters_are_not_negative CHECK ((LEAST(steps_total, steps_active, steps_waiting, steps_failed, steps_succeeded) >= 0))
+)
+WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_cost_delay='0');
+
+COMMENT ON TABLE runledger.workflow_runs IS 'The workflow runs. The row is the mutex of the run: whoever changes its steps holds it first.';
+
+COMMENT ON COLUMN runledger.workflow_runs.id IS 'Identity of the run (uuid v7).';
+
+COMMENT ON COLUMN runledger.workflow_runs.workflow_type IS 'Name of the workflow, for people and lists.';
+
+COMMENT ON COLUMN runledger.workflow_runs.organization_id IS 'Tenant; NULL: global.';
+
+COMMENT ON COLUMN runledger.workflow_runs.status IS 'Derived from the counters; see the type workflow_run_status.';
+
+COMMENT ON COLUMN runledger.workflow_runs.idempotency_key IS 'Unique per workflow_type and tenant.';
+
+COMMENT ON COLUMN runledger.workflow_runs.active_key IS 'At most one live run per key and tenant.';
+
+COMMENT ON COLUMN runledger.workflow_runs.metadata IS 'Free data of the caller.';
+
+COMMENT ON COLUMN runledger.workflow_runs.enqueue_request IS 'The request as made, to tell a retry from a conflict.';
+
+COMMENT ON COLUMN runledger.workflow_runs.steps_total IS 'Steps in all.';
+
+COMMENT ON COLUMN runledger.workflow_runs.steps_active IS 'Steps BLOCKED, ENQUEUED or RUNNING.';
+
+COMMENT ON COLUMN runledger.workflow_runs.steps_waiting IS 'Steps WAITING_FOR_EXTERNAL.';
+
+COMMENT ON COLUMN runledger.workflow_runs.steps_failed IS 'Steps FAILED or CANCELED.';
+
+COMMENT ON COLUMN runledger.workflow_runs.steps_succeeded IS 'Steps SUCCEEDED.';
+
+COMMENT ON COLUMN runledger.workflow_runs.result_step_key IS 'The step whose output becomes the result.';
+
+COMMENT ON COLUMN runledger.workflow_runs.result IS 'Output of the result step of a succeeded run.';
+
+COMMENT ON COLUMN runledger.workflow_runs.status_reason IS 'Why it was canceled.';
+
+COMMENT ON COLUMN runledger.workflow_runs.active_key_held IS 'The key is taken: while the run is live, and after a cancel until its leases are quiet.';
+
+COMMENT ON COLUMN runledger.workflow_runs.awaited_until IS 'Somebody waits for the end of the run until then and wants to be notified.';
+
+COMMENT ON COLUMN runledger.workflow_runs.started_at IS 'When it began.';
+
+COMMENT ON COLUMN runledger.workflow_runs.finished_at IS 'When it reached a finished status.';
+
+COMMENT ON COLUMN runledger.workflow_runs.created_at IS 'When it was enqueued.';
+
+COMMENT ON COLUMN runledger.workflow_runs.updated_at IS 'When the row last changed.';
+
+CREATE FUNCTION runledger._lock_run(run_id uuid, organization_id uuid) RETURNS runledger.workflow_runs
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._lock_run(run_id uuid, organization_id uuid) IS 'The locked run; raises workflow.run_not_found, also for another tenant.';
+
+CREATE FUNCTION runledger._lock_runs(job_ids uuid[], skip boolean) RETURNS uuid[]
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._lock_runs(job_ids uuid[], skip boolean) IS 'Lock the runs of these jobs in order; returns the ids that are held.';
 
 CREATE FUNCTION runledger._lock_window(job_types text[], priority integer, from_at timestamp with time zone, from_id uuid, until_at timestamp with time zone, until_id uuid, max_jobs integer) RETURNS runledger._pick
     LANGUAGE plpgsql
@@ -1093,11 +1589,23 @@ CREATE FUNCTION runledger._now() RETURNS timestamp with time zone
 
 COMMENT ON FUNCTION runledger._now() IS 'The clock of the ledger: the wall clock of the database.';
 
+CREATE FUNCTION runledger._offsets(sorted integer[], n integer) RETURNS integer[]
+    LANGUAGE plpgsql IMMUTABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._offsets(sorted integer[], n integer) IS 'For each value 1..n+1 the place of its first entry in a sorted array.';
+
 CREATE FUNCTION runledger._outcome_problem(decoded runledger._outcome, given jsonb) RETURNS text
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._outcome_problem(decoded runledger._outcome, given jsonb) IS 'Why an outcome is refused, or NULL.';
+
+CREATE FUNCTION runledger._past_append(run_id uuid, mutation_key text, request jsonb) RETURNS text[]
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._past_append(run_id uuid, mutation_key text, request jsonb) IS 'The step keys of the append with that key, NULL if there was none; raises if it was another one.';
 
 CREATE FUNCTION runledger._pick_jobs(job_types text[], max_jobs integer, now timestamp with time zone) RETURNS uuid[]
     LANGUAGE plpgsql
@@ -1111,6 +1619,12 @@ CREATE FUNCTION runledger._pick_ready(job_types text[], max_jobs integer, now ti
 
 COMMENT ON FUNCTION runledger._pick_ready(job_types text[], max_jobs integer, now timestamp with time zone) IS 'Lock up to max_jobs ready jobs of these types in claim order.';
 
+CREATE FUNCTION runledger._places(ordered integer[]) RETURNS integer[]
+    LANGUAGE plpgsql IMMUTABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._places(ordered integer[]) IS 'The inverse of a permutation of 1..n.';
+
 CREATE FUNCTION runledger._raise(code text, detail jsonb DEFAULT '{}'::jsonb) RETURNS void
     LANGUAGE plpgsql
     AS 'see sql/functions';
@@ -1123,11 +1637,35 @@ CREATE FUNCTION runledger._reap_verdicts(job_ids uuid[], retry_delay interval, n
 
 COMMENT ON FUNCTION runledger._reap_verdicts(job_ids uuid[], retry_delay interval, now timestamp with time zone) IS 'How these expired leases end.';
 
+CREATE FUNCTION runledger._release_active_keys(run_ids uuid[], now timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._release_active_keys(run_ids uuid[], now timestamp with time zone) IS 'Give back the active keys of finished runs whose handlers are quiet.';
+
 CREATE FUNCTION runledger._requeue(job_ids uuid[], reason text, reset_state boolean, kind text) RETURNS SETOF runledger.requeued_job
     LANGUAGE plpgsql
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._requeue(job_ids uuid[], reason text, reset_state boolean, kind text) IS 'A new run of each of these jobs, due now.';
+
+CREATE FUNCTION runledger._require_append_window(run runledger.workflow_runs, append_window text) RETURNS void
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._require_append_window(run runledger.workflow_runs, append_window text) IS 'Raise unless that step is an open gate of a run that is not finished.';
+
+CREATE FUNCTION runledger._require_appended_graph(run runledger.workflow_runs, steps runledger._step_item[]) RETURNS void
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._require_appended_graph(run runledger.workflow_runs, steps runledger._step_item[]) IS 'Raise unless these steps can be added to the run.';
+
+CREATE FUNCTION runledger._require_graph(steps runledger._step_item[], existing text[]) RETURNS void
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._require_graph(steps runledger._step_item[], existing text[]) IS 'Raise workflow.invalid_dag_* with every problem unless the steps are sound.';
 
 CREATE FUNCTION runledger._require_lease(job_id uuid, lease_token bigint) RETURNS runledger._held_job
     LANGUAGE plpgsql
@@ -1140,6 +1678,12 @@ CREATE FUNCTION runledger._require_read_committed(code text) RETURNS void
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._require_read_committed(code text) IS 'Raise that code above READ COMMITTED.';
+
+CREATE FUNCTION runledger._require_step_types(steps runledger._step_item[]) RETURNS void
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._require_step_types(steps runledger._step_item[]) IS 'Raise unless every job type of these steps takes new jobs.';
 
 CREATE FUNCTION runledger._retry_delay_ms(definition runledger.job_definitions, job_id uuid, attempt integer, error_code text) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -1163,7 +1707,7 @@ CREATE FUNCTION runledger._settle(settlements runledger._settlement[], now times
     LANGUAGE plpgsql
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._settle(settlements runledger._settlement[], now timestamp with time zone) IS 'Write how leases end: job_queue, job_attempts, job_dead_letters, job_events.';
+COMMENT ON FUNCTION runledger._settle(settlements runledger._settlement[], now timestamp with time zone) IS 'Write how leases end: job_queue, job_attempts, job_dead_letters, job_events, and the steps.';
 
 CREATE FUNCTION runledger._settle_apart(settlements runledger._settlement[], retry_delay interval, now timestamp with time zone) RETURNS runledger._settlement[]
     LANGUAGE plpgsql
@@ -1171,17 +1715,53 @@ CREATE FUNCTION runledger._settle_apart(settlements runledger._settlement[], ret
 
 COMMENT ON FUNCTION runledger._settle_apart(settlements runledger._settlement[], retry_delay interval, now timestamp with time zone) IS 'Settle up to 12 leases one by one; those that cannot be settled come back as DEFERRED.';
 
+CREATE FUNCTION runledger._settle_steps(settlements runledger._settlement[], now timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._settle_steps(settlements runledger._settlement[], now timestamp with time zone) IS 'Carry the end of leases over to the steps of their jobs.';
+
 CREATE FUNCTION runledger._settlement_events(settlement runledger._settlement) RETURNS TABLE(nth integer, event_type runledger.job_event_type, payload jsonb)
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._settlement_events(settlement runledger._settlement) IS 'The one or two events that tell how a lease ended.';
 
+CREATE FUNCTION runledger._sort_steps(steps runledger._step_item[]) RETURNS runledger._step_order
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._sort_steps(steps runledger._step_item[]) IS 'Place in the topological order and level of each step, by its number in the list; or a cycle.';
+
+CREATE FUNCTION runledger._step_inputs(step_id uuid) RETURNS TABLE(inputs jsonb, is_omitted boolean)
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._step_inputs(step_id uuid) IS 'Prerequisite step_key -> output, or NULL and is_omitted when they are too large.';
+
+CREATE FUNCTION runledger._step_levels(run_id uuid) RETURNS TABLE(id uuid, ordinal integer, level integer, step_key text, status runledger.step_status, job_id uuid, status_reason text, created_at timestamp with time zone, released_at timestamp with time zone, started_at timestamp with time zone, finished_at timestamp with time zone)
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._step_levels(run_id uuid) IS 'The steps of a run, each with its level: 0, or one more than the highest of its prerequisites.';
+
+CREATE FUNCTION runledger._step_problems(step runledger._step_item, given jsonb) RETURNS text[]
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._step_problems(step runledger._step_item, given jsonb) IS 'The codes of what is wrong with one step by itself, without their prefix.';
+
 CREATE FUNCTION runledger._switch_definition(job_type text, switch text, turned_on boolean, reason text) RETURNS runledger.job_definition
     LANGUAGE plpgsql
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._switch_definition(job_type text, switch text, turned_on boolean, reason text) IS 'Turn a switch (enabled or paused) of a job type; records role, time and reason of an off or a pause.';
+
+CREATE FUNCTION runledger._time_out_gates(max_rows integer, now timestamp with time zone) RETURNS bigint
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._time_out_gates(max_rows integer, now timestamp with time zone) IS 'End open gates whose time has run out, by their on_timeout; returns how many.';
 
 CREATE FUNCTION runledger._try_partitions() RETURNS bigint
     LANGUAGE plpgsql
@@ -1207,6 +1787,37 @@ CREATE FUNCTION runledger._wake_key(job_type text) RETURNS text
 
 COMMENT ON FUNCTION runledger._wake_key(job_type text) IS 'What a wake-up for this type carries on the channel runledger_wake: a hash, never data.';
 
+CREATE FUNCTION runledger._workflow_problems(steps runledger._step_item[], existing text[]) RETURNS SETOF runledger.workflow_problem
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._workflow_problems(steps runledger._step_item[], existing text[]) IS 'All that is wrong with a list of decoded steps.';
+
+CREATE FUNCTION runledger._workflow_request(steps runledger._step_item[], organization_id uuid) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._workflow_request(steps runledger._step_item[], organization_id uuid) IS 'The canonical form of a list of steps, kept to tell a retry from a conflict.';
+
+CREATE FUNCTION runledger.append_workflow_steps(workflow_run_id uuid, mutation_key text, append_window text, steps jsonb, metadata jsonb DEFAULT '{}'::jsonb, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.appended_step
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    SET plan_cache_mode TO 'auto'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.append_workflow_steps(workflow_run_id uuid, mutation_key text, append_window text, steps jsonb, metadata jsonb, organization_id uuid) IS 'Add steps (as in enqueue_workflow) to a run while its gate append_window waits. A row per step, in order: disposition APPENDED; with the same mutation_key and the same steps again ALREADY_APPLIED, also after the gate has closed.';
+
+CREATE FUNCTION runledger.await_workflow(workflow_run_id uuid, until timestamp with time zone, organization_id uuid DEFAULT NULL::uuid) RETURNS runledger.workflow_outcome
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.await_workflow(workflow_run_id uuid, until timestamp with time zone, organization_id uuid) IS 'Ask for a notification on runledger_run (payload: the id of the run) when the run finishes, until that instant (at most an hour ahead). Returns how it stands, like workflow_result.';
+
 CREATE FUNCTION runledger.cancel_job(job_id uuid, reason text DEFAULT NULL::text, organization_id uuid DEFAULT NULL::uuid) RETURNS runledger.canceled_job
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1215,6 +1826,15 @@ CREATE FUNCTION runledger.cancel_job(job_id uuid, reason text DEFAULT NULL::text
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.cancel_job(job_id uuid, reason text, organization_id uuid) IS 'Cancel a pending or leased job. disposition CANCELED, or UNCHANGED if it was canceled before; until lease_quiesces_at (NULL: now) its handler may still be at work.';
+
+CREATE FUNCTION runledger.cancel_workflow(workflow_run_id uuid, reason text DEFAULT NULL::text, organization_id uuid DEFAULT NULL::uuid) RETURNS runledger.canceled_workflow
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.cancel_workflow(workflow_run_id uuid, reason text, organization_id uuid) IS 'Cancel a run and all that is not finished in it. disposition CANCELED, or UNCHANGED for a finished run.';
 
 CREATE FUNCTION runledger.claim_jobs(worker_id text, job_types text[], max_jobs integer DEFAULT 1, lease_seconds integer DEFAULT 60, prestart boolean DEFAULT false) RETURNS SETOF runledger.claimed_job
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1226,6 +1846,15 @@ CREATE FUNCTION runledger.claim_jobs(worker_id text, job_types text[], max_jobs 
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.claim_jobs(worker_id text, job_types text[], max_jobs integer, lease_seconds integer, prestart boolean) IS 'Lease up to max_jobs due jobs of these types for lease_seconds; no rows when there is nothing to do. Every later call about a job takes its job_id and lease_token. Call heartbeat_jobs before lease_expires_at. prestart => true leaves the handler to be started by start_jobs: a claim that was never started costs no attempt when its lease ends.';
+
+CREATE FUNCTION runledger.complete_external_step(workflow_run_id uuid, step_key text, outcome text DEFAULT 'SUCCEEDED'::text, output jsonb DEFAULT NULL::jsonb, reason text DEFAULT NULL::text, error_code text DEFAULT NULL::text, error_message text DEFAULT NULL::text, organization_id uuid DEFAULT NULL::uuid) RETURNS runledger.completed_step
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.complete_external_step(workflow_run_id uuid, step_key text, outcome text, output jsonb, reason text, error_code text, error_message text, organization_id uuid) IS 'Complete a gate that waits: outcome SUCCEEDED, FAILED or CANCELED, output (with SUCCEEDED only, given to its dependents), reason and error for people. The same completion again returns replayed = true.';
 
 CREATE FUNCTION runledger.continue_job(job_id uuid, lease_token bigint, delay interval DEFAULT '00:00:00'::interval, checkpoint jsonb DEFAULT NULL::jsonb, done bigint DEFAULT NULL::bigint, total bigint DEFAULT NULL::bigint) RETURNS runledger.finished_job
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1289,12 +1918,30 @@ CREATE FUNCTION runledger.enqueue_jobs(jobs jsonb, strict boolean DEFAULT false)
 
 COMMENT ON FUNCTION runledger.enqueue_jobs(jobs jsonb, strict boolean) IS 'Enqueue a JSON array of objects with the parameters of enqueue_job as fields (job_type, payload, organization_id, priority, max_attempts, timeout_seconds, run_at, idempotency_key, stage). One row per item, in order: disposition INSERTED, EXISTING, CONFLICT (key used for another request) or INVALID, with the reason in code. Items that share a key share a job. strict => true raises on the first refused item and writes nothing. At most 10000 items and 32 MiB.';
 
+CREATE FUNCTION runledger.enqueue_workflow(workflow_type text, steps jsonb, metadata jsonb DEFAULT '{}'::jsonb, organization_id uuid DEFAULT NULL::uuid, idempotency_key text DEFAULT NULL::text, active_key text DEFAULT NULL::text, result_step text DEFAULT NULL::text) RETURNS runledger.enqueued_workflow
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    SET plan_cache_mode TO 'auto'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.enqueue_workflow(workflow_type text, steps jsonb, metadata jsonb, organization_id uuid, idempotency_key text, active_key text, result_step text) IS 'Start a workflow. steps: array of {key, job_type | external: true, payload, after_success: [keys], after_terminal: [keys], priority, max_attempts, timeout_seconds, stage, organization_id, allow_continuation, on_timeout}. after_success: runs only if that step succeeded, else it is canceled; after_terminal: runs whatever became of it. external: a gate, completed by complete_external_step; its timeout_seconds and on_timeout (SUCCEEDED, FAILED, CANCELED) end it by themselves. result_step: its output becomes the result. idempotency_key: the same request again gives the same run. active_key: at most one live run per key and tenant; a second call gives it (EXISTING_ACTIVE). At most 10000 steps and 200000 edges a call.';
+
 CREATE FUNCTION runledger.error_codes() RETURNS SETOF runledger.error_code
     LANGUAGE sql IMMUTABLE SECURITY DEFINER PARALLEL SAFE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.error_codes() IS 'Every error code with its SQLSTATE, message and hint. The code stands in the DETAIL of the error, as JSON.';
+
+CREATE FUNCTION runledger.explain_workflow(steps jsonb) RETURNS SETOF runledger.workflow_plan_step
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET plan_cache_mode TO 'auto'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.explain_workflow(steps jsonb) IS 'What would run when: a row per step in an order in which they could run. level 0 starts at once; the highest level plus one is the length of the critical path. handler: DEFINED, DISABLED, PAUSED or UNKNOWN for the job type, EXTERNAL for a gate; workers: how many seen lately handle the type.';
 
 CREATE FUNCTION runledger.fail_job(job_id uuid, lease_token bigint, error_code text, error_message text, kind text DEFAULT 'RETRYABLE'::text, not_before timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS runledger.finished_job
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1330,6 +1977,15 @@ CREATE FUNCTION runledger.get_job(job_id uuid, organization_id uuid DEFAULT NULL
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.get_job(job_id uuid, organization_id uuid) IS 'Everything about one job, or no row.';
+
+CREATE FUNCTION runledger.get_workflow(workflow_run_id uuid, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.workflow_record
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.get_workflow(workflow_run_id uuid, organization_id uuid) IS 'Everything about one run, or no row.';
 
 CREATE FUNCTION runledger.heartbeat_jobs(job_ids uuid[], lease_tokens bigint[], lease_seconds integer DEFAULT 60) RETURNS SETOF runledger.extended_lease
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1375,6 +2031,13 @@ CREATE FUNCTION runledger.list_jobs(job_type text DEFAULT NULL::text, status tex
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.list_jobs(job_type text, status text, organization_id uuid, worker_id text, created_after timestamp with time zone, created_before timestamp with time zone, before_id uuid, max_rows integer) IS 'Jobs, newest first, filtered by exact type, status, tenant, worker and time of creation, without payloads. For the next page give the last job_id as before_id. At most 1000 rows a page.';
+
+CREATE FUNCTION runledger.list_workflows(workflow_type text DEFAULT NULL::text, status text DEFAULT NULL::text, organization_id uuid DEFAULT NULL::uuid, created_after timestamp with time zone DEFAULT NULL::timestamp with time zone, created_before timestamp with time zone DEFAULT NULL::timestamp with time zone, before_id uuid DEFAULT NULL::uuid, max_rows integer DEFAULT 100) RETURNS SETOF runledger.workflow_summary
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.list_workflows(workflow_type text, status text, organization_id uuid, created_after timestamp with time zone, created_before timestamp with time zone, before_id uuid, max_rows integer) IS 'Runs, newest first, filtered by exact type, status, tenant and time of creation. For the next page give the last workflow_run_id as before_id. At most 1000 rows a page.';
 
 CREATE FUNCTION runledger.log_job(job_id uuid, level text, message text, payload jsonb DEFAULT '{}'::jsonb, lease_token bigint DEFAULT NULL::bigint) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1506,12 +2169,52 @@ CREATE FUNCTION runledger.start_jobs(job_ids uuid[], lease_tokens bigint[]) RETU
 
 COMMENT ON FUNCTION runledger.start_jobs(job_ids uuid[], lease_tokens bigint[]) IS 'Mark prestart claims as started, before their handlers begin. One row per job, in order: disposition STARTED, or LOST: do not start it.';
 
+CREATE FUNCTION runledger.step_inputs(job_id uuid, lease_token bigint, after_key text DEFAULT NULL::text, max_bytes bigint DEFAULT 1048576) RETURNS SETOF runledger.step_input
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.step_inputs(job_id uuid, lease_token bigint, after_key text, max_bytes bigint) IS 'The prerequisites of a leased step by key, with their outputs, at most max_bytes a page and at least one. For the next page give the last step_key as after_key.';
+
 CREATE FUNCTION runledger.succeed_job(job_id uuid, lease_token bigint, output jsonb DEFAULT NULL::jsonb, checkpoint jsonb DEFAULT NULL::jsonb, done bigint DEFAULT NULL::bigint, total bigint DEFAULT NULL::bigint) RETURNS runledger.finished_job
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.succeed_job(job_id uuid, lease_token bigint, output jsonb, checkpoint jsonb, done bigint, total bigint) IS 'End a lease with success. output: the result, any JSON of at most 256 KiB. Repeating it after a lost reply returns the same with replayed = true.';
+
+CREATE FUNCTION runledger.validate_workflow(steps jsonb) RETURNS SETOF runledger.workflow_problem
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET plan_cache_mode TO 'auto'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.validate_workflow(steps jsonb) IS 'What is wrong with a list of steps (see enqueue_workflow): a row per problem, no row if it is sound. Does not look at job types; explain_workflow does.';
+
+CREATE FUNCTION runledger.workflow_mermaid(workflow_run_id uuid) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.workflow_mermaid(workflow_run_id uuid) IS 'A run as a Mermaid flowchart: --> needs success, -.-> any end; gates are hexagons.';
+
+CREATE FUNCTION runledger.workflow_result(workflow_run_id uuid, organization_id uuid DEFAULT NULL::uuid) RETURNS runledger.workflow_outcome
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.workflow_result(workflow_run_id uuid, organization_id uuid) IS 'Status of a run, whether it is finished, and its result: the output of its result step, NULL unless it succeeded.';
+
+CREATE FUNCTION runledger.workflow_tree(workflow_run_id uuid) RETURNS SETOF text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.workflow_tree(workflow_run_id uuid) IS 'A run as lines of text: state, attempt, age, and what each step waits for.';
 
 CREATE VIEW runledger._job_summaries AS
  SELECT id AS job_id,
@@ -2333,93 +3036,6 @@ COMMENT ON COLUMN runledger.workflow_run_mutations.step_keys IS 'The appended st
 
 COMMENT ON COLUMN runledger.workflow_run_mutations.created_at IS 'When.';
 
-CREATE TABLE runledger.workflow_runs (
-    id uuid NOT NULL,
-    workflow_type text NOT NULL,
-    organization_id uuid,
-    status runledger.workflow_run_status DEFAULT 'RUNNING'::runledger.workflow_run_status NOT NULL,
-    idempotency_key text,
-    active_key text,
-    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
-    enqueue_request jsonb NOT NULL,
-    steps_total integer DEFAULT 0 NOT NULL,
-    steps_active integer DEFAULT 0 NOT NULL,
-    steps_waiting integer DEFAULT 0 NOT NULL,
-    steps_failed integer DEFAULT 0 NOT NULL,
-    steps_succeeded integer DEFAULT 0 NOT NULL,
-    result_step_key text,
-    result jsonb,
-    status_reason text,
-    active_key_held boolean DEFAULT false NOT NULL,
-    started_at timestamp with time zone NOT NULL,
-    finished_at timestamp with time zone,
-    created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
-    CONSTRAINT a_canceled_run_has_nothing_open CHECK (((status <> 'CANCELED'::runledger.workflow_run_status) OR ((steps_active + steps_waiting) = 0))),
-    CONSTRAINT a_result_step_key_is_not_blank CHECK ((result_step_key ~ '[^[:space:]]'::text)),
-    CONSTRAINT a_workflow_type_is_not_blank CHECK (((workflow_type ~ '[^[:space:]]'::text) AND (octet_length(workflow_type) <= 200))),
-    CONSTRAINT an_active_key_is_not_blank CHECK (((active_key ~ '[^[:space:]]'::text) AND (octet_length(active_key) <= 512))),
-    CONSTRAINT an_idempotency_key_is_not_blank CHECK (((idempotency_key ~ '[^[:space:]]'::text) AND (octet_length(idempotency_key) <= 512))),
-    CONSTRAINT every_step_is_counted_once CHECK ((steps_total = (((steps_active + steps_waiting) + steps_failed) + steps_succeeded))),
-    CONSTRAINT exactly_the_finished_runs_have_finished_at CHECK (((status = ANY (ARRAY['SUCCEEDED'::runledger.workflow_run_status, 'COMPLETED_WITH_ERRORS'::runledger.workflow_run_status, 'CANCELED'::runledger.workflow_run_status])) = (finished_at IS NOT NULL))),
-    CONSTRAINT only_a_run_with_a_key_holds_it CHECK (((NOT active_key_held) OR (active_key IS NOT NULL))),
-    CONSTRAINT only_a_succeeded_run_has_a_result CHECK (((result IS NULL) OR (status = 'SUCCEEDED'::runledger.workflow_run_status))),
-    CONSTRAINT run_status_follows_from_its_counters CHECK ((status = (
-CASE
-    WHEN (status = 'CANCELED'::runledger.workflow_run_status) THEN 'CANCELED'::text
-    WHEN (steps_active > 0) THEN 'RUNNING'::text
-    WHEN (steps_waiting > 0) THEN 'WAITING_FOR_EXTERNAL'::text
-    WHEN (steps_failed > 0) THEN 'COMPLETED_WITH_ERRORS'::text
-    ELSE 'SUCCEEDED'::text
-END)::runledger.workflow_run_status)),
-    CONSTRAINT step_counters_are_not_negative CHECK ((LEAST(steps_total, steps_active, steps_waiting, steps_failed, steps_succeeded) >= 0))
-)
-WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_cost_delay='0');
-
-COMMENT ON TABLE runledger.workflow_runs IS 'The workflow runs. The row is the mutex of the run: whoever changes its steps holds it first.';
-
-COMMENT ON COLUMN runledger.workflow_runs.id IS 'Identity of the run (uuid v7).';
-
-COMMENT ON COLUMN runledger.workflow_runs.workflow_type IS 'Name of the workflow, for people and lists.';
-
-COMMENT ON COLUMN runledger.workflow_runs.organization_id IS 'Tenant; NULL: global.';
-
-COMMENT ON COLUMN runledger.workflow_runs.status IS 'Derived from the counters; see the type workflow_run_status.';
-
-COMMENT ON COLUMN runledger.workflow_runs.idempotency_key IS 'Unique per workflow_type and tenant.';
-
-COMMENT ON COLUMN runledger.workflow_runs.active_key IS 'At most one live run per key and tenant.';
-
-COMMENT ON COLUMN runledger.workflow_runs.metadata IS 'Free data of the caller.';
-
-COMMENT ON COLUMN runledger.workflow_runs.enqueue_request IS 'The request as made, to tell a retry from a conflict.';
-
-COMMENT ON COLUMN runledger.workflow_runs.steps_total IS 'Steps in all.';
-
-COMMENT ON COLUMN runledger.workflow_runs.steps_active IS 'Steps BLOCKED, ENQUEUED or RUNNING.';
-
-COMMENT ON COLUMN runledger.workflow_runs.steps_waiting IS 'Steps WAITING_FOR_EXTERNAL.';
-
-COMMENT ON COLUMN runledger.workflow_runs.steps_failed IS 'Steps FAILED or CANCELED.';
-
-COMMENT ON COLUMN runledger.workflow_runs.steps_succeeded IS 'Steps SUCCEEDED.';
-
-COMMENT ON COLUMN runledger.workflow_runs.result_step_key IS 'The step whose output becomes the result.';
-
-COMMENT ON COLUMN runledger.workflow_runs.result IS 'Output of the result step of a succeeded run.';
-
-COMMENT ON COLUMN runledger.workflow_runs.status_reason IS 'Why it was canceled.';
-
-COMMENT ON COLUMN runledger.workflow_runs.active_key_held IS 'The key is taken: while the run is live, and after a cancel until its leases are quiet.';
-
-COMMENT ON COLUMN runledger.workflow_runs.started_at IS 'When it began.';
-
-COMMENT ON COLUMN runledger.workflow_runs.finished_at IS 'When it reached a finished status.';
-
-COMMENT ON COLUMN runledger.workflow_runs.created_at IS 'When it was enqueued.';
-
-COMMENT ON COLUMN runledger.workflow_runs.updated_at IS 'When the row last changed.';
-
 CREATE TABLE runledger.workflow_step_dependencies (
     workflow_run_id uuid NOT NULL,
     prerequisite_step_id uuid NOT NULL,
@@ -2441,114 +3057,58 @@ COMMENT ON COLUMN runledger.workflow_step_dependencies.release_mode IS 'ON_SUCCE
 
 COMMENT ON COLUMN runledger.workflow_step_dependencies.created_at IS 'When the edge was added.';
 
-CREATE TABLE runledger.workflow_steps (
-    id uuid NOT NULL,
-    workflow_run_id uuid NOT NULL,
-    ordinal integer NOT NULL,
-    step_key text NOT NULL,
-    execution_kind runledger.workflow_step_execution_kind DEFAULT 'JOB'::runledger.workflow_step_execution_kind NOT NULL,
-    status runledger.workflow_step_status DEFAULT 'BLOCKED'::runledger.workflow_step_status NOT NULL,
-    job_id uuid,
-    job_type text,
-    organization_id uuid,
-    payload jsonb DEFAULT '{}'::jsonb NOT NULL,
-    priority integer,
-    max_attempts integer,
-    timeout_seconds integer,
-    stage text,
-    allow_continuation boolean DEFAULT false NOT NULL,
-    gate_timeout_seconds integer,
-    on_timeout text,
-    gate_expires_at timestamp with time zone,
-    dependency_count_total integer DEFAULT 0 NOT NULL,
-    dependency_count_pending integer DEFAULT 0 NOT NULL,
-    dependency_count_unsatisfied integer DEFAULT 0 NOT NULL,
-    output jsonb,
-    status_reason text,
-    last_error_code text,
-    last_error_message text,
-    released_at timestamp with time zone,
-    started_at timestamp with time zone,
-    finished_at timestamp with time zone,
-    created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
-    CONSTRAINT a_blocked_step_waits_for_something CHECK (((status <> 'BLOCKED'::runledger.workflow_step_status) OR (dependency_count_pending > 0))),
-    CONSTRAINT a_gate_has_no_job_and_no_queue_settings CHECK (((execution_kind <> 'EXTERNAL'::runledger.workflow_step_execution_kind) OR ((job_id IS NULL) AND (job_type IS NULL) AND (priority IS NULL) AND (max_attempts IS NULL) AND (timeout_seconds IS NULL) AND (stage IS NULL) AND (NOT allow_continuation)))),
-    CONSTRAINT a_gate_timeout_says_what_then CHECK ((((gate_timeout_seconds IS NULL) = (on_timeout IS NULL)) AND (gate_timeout_seconds > 0) AND (on_timeout = ANY (ARRAY['SUCCEEDED'::text, 'FAILED'::text, 'CANCELED'::text])))),
-    CONSTRAINT a_job_step_has_type_and_queue_settings CHECK (((execution_kind <> 'JOB'::runledger.workflow_step_execution_kind) OR ((job_type IS NOT NULL) AND (priority IS NOT NULL) AND (max_attempts IS NOT NULL) AND (timeout_seconds IS NOT NULL) AND (stage IS NOT NULL)))),
-    CONSTRAINT a_released_step_has_all_it_needs CHECK (((status = ANY (ARRAY['BLOCKED'::runledger.workflow_step_status, 'CANCELED'::runledger.workflow_step_status])) OR ((dependency_count_pending = 0) AND (dependency_count_unsatisfied = 0)))),
-    CONSTRAINT a_step_key_is_not_blank CHECK (((step_key ~ '[^[:space:]]'::text) AND (octet_length(step_key) <= 200))),
-    CONSTRAINT dependency_counters_stay_within_their_total CHECK ((((dependency_count_pending >= 0) AND (dependency_count_pending <= dependency_count_total)) AND ((dependency_count_unsatisfied >= 0) AND (dependency_count_unsatisfied <= dependency_count_total)))),
-    CONSTRAINT exactly_the_finished_steps_have_finished_at CHECK (((status = ANY (ARRAY['SUCCEEDED'::runledger.workflow_step_status, 'FAILED'::runledger.workflow_step_status, 'CANCELED'::runledger.workflow_step_status])) = (finished_at IS NOT NULL))),
-    CONSTRAINT only_a_gate_has_a_gate_timeout CHECK ((((gate_timeout_seconds IS NULL) AND (on_timeout IS NULL)) OR (execution_kind = 'EXTERNAL'::runledger.workflow_step_execution_kind))),
-    CONSTRAINT only_a_gate_waits CHECK (((status <> 'WAITING_FOR_EXTERNAL'::runledger.workflow_step_status) OR (execution_kind = 'EXTERNAL'::runledger.workflow_step_execution_kind))),
-    CONSTRAINT only_a_job_step_is_queued_and_runs CHECK (((status <> ALL (ARRAY['ENQUEUED'::runledger.workflow_step_status, 'RUNNING'::runledger.workflow_step_status])) OR ((execution_kind = 'JOB'::runledger.workflow_step_execution_kind) AND (job_id IS NOT NULL)))),
-    CONSTRAINT only_a_succeeded_step_has_an_output CHECK (((output IS NULL) OR (status = 'SUCCEEDED'::runledger.workflow_step_status))),
-    CONSTRAINT step_settings_are_positive CHECK (((max_attempts > 0) AND (timeout_seconds > 0)))
-)
-WITH (fillfactor='75', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_cost_delay='0');
+CREATE VIEW runledger.workflow_step_status AS
+ SELECT s.workflow_run_id,
+    s.step_key,
+    COALESCE(s.job_type, '(gate)'::text) AS job_type,
+    (s.status)::text AS status,
+    s.dependency_count_pending AS waits_for,
+    ((q.attempt || '/'::text) || q.max_attempts) AS attempt,
+    "left"(s.last_error_code, 24) AS error
+   FROM (runledger.workflow_steps s
+     LEFT JOIN runledger.job_queue q ON ((q.id = s.job_id)));
 
-COMMENT ON TABLE runledger.workflow_steps IS 'The steps of the runs; job_id is the only link between a step and its job.';
+COMMENT ON VIEW runledger.workflow_step_status IS 'Every step of every workflow run.';
 
-COMMENT ON COLUMN runledger.workflow_steps.id IS 'Identity of the step (uuid v7).';
+COMMENT ON COLUMN runledger.workflow_step_status.workflow_run_id IS 'The run.';
 
-COMMENT ON COLUMN runledger.workflow_steps.workflow_run_id IS 'Its run.';
+COMMENT ON COLUMN runledger.workflow_step_status.step_key IS 'The step.';
 
-COMMENT ON COLUMN runledger.workflow_steps.ordinal IS 'Place in the topological order: a prerequisite has a smaller one.';
+COMMENT ON COLUMN runledger.workflow_step_status.job_type IS 'Type of its job; (gate) for a gate.';
 
-COMMENT ON COLUMN runledger.workflow_steps.step_key IS 'Its name in the run.';
+COMMENT ON COLUMN runledger.workflow_step_status.status IS 'Where it stands.';
 
-COMMENT ON COLUMN runledger.workflow_steps.execution_kind IS 'JOB or EXTERNAL.';
+COMMENT ON COLUMN runledger.workflow_step_status.waits_for IS 'Prerequisites that are not finished.';
 
-COMMENT ON COLUMN runledger.workflow_steps.status IS 'See the type workflow_step_status.';
+COMMENT ON COLUMN runledger.workflow_step_status.attempt IS 'Attempt of its job, of how many.';
 
-COMMENT ON COLUMN runledger.workflow_steps.job_id IS 'Its job, from the release on. No foreign key: finished steps outlive pruned jobs.';
+COMMENT ON COLUMN runledger.workflow_step_status.error IS 'Code of its failure.';
 
-COMMENT ON COLUMN runledger.workflow_steps.job_type IS 'Type of its job.';
+CREATE VIEW runledger.workflows AS
+ SELECT id AS workflow_run_id,
+    workflow_type,
+    (status)::text AS status,
+    ((steps_succeeded || '/'::text) || steps_total) AS done,
+    steps_failed AS failed,
+    steps_waiting AS gates,
+    date_trunc('second'::text, (COALESCE(finished_at, runledger._now()) - started_at)) AS age
+   FROM runledger.workflow_runs r;
 
-COMMENT ON COLUMN runledger.workflow_steps.organization_id IS 'Tenant of the step: its own or that of the run.';
+COMMENT ON VIEW runledger.workflows IS 'Every workflow run. workflow_tree(id) shows its steps.';
 
-COMMENT ON COLUMN runledger.workflow_steps.payload IS 'Payload of its job, or data for those who complete the gate.';
+COMMENT ON COLUMN runledger.workflows.workflow_run_id IS 'The run.';
 
-COMMENT ON COLUMN runledger.workflow_steps.priority IS 'Priority of its job.';
+COMMENT ON COLUMN runledger.workflows.workflow_type IS 'Its type.';
 
-COMMENT ON COLUMN runledger.workflow_steps.max_attempts IS 'Attempts of its job.';
+COMMENT ON COLUMN runledger.workflows.status IS 'Where it stands.';
 
-COMMENT ON COLUMN runledger.workflow_steps.timeout_seconds IS 'Timeout of its job, in seconds.';
+COMMENT ON COLUMN runledger.workflows.done IS 'Steps succeeded, of all.';
 
-COMMENT ON COLUMN runledger.workflow_steps.stage IS 'First stage of its job.';
+COMMENT ON COLUMN runledger.workflows.failed IS 'Steps failed or canceled.';
 
-COMMENT ON COLUMN runledger.workflow_steps.allow_continuation IS 'Its handler may end with a continuation.';
+COMMENT ON COLUMN runledger.workflows.gates IS 'Gates that wait to be completed.';
 
-COMMENT ON COLUMN runledger.workflow_steps.gate_timeout_seconds IS 'Time a gate waits, in seconds, from its release.';
-
-COMMENT ON COLUMN runledger.workflow_steps.on_timeout IS 'What then: SUCCEEDED, FAILED or CANCELED.';
-
-COMMENT ON COLUMN runledger.workflow_steps.gate_expires_at IS 'When an open gate times out.';
-
-COMMENT ON COLUMN runledger.workflow_steps.dependency_count_total IS 'Prerequisites in all.';
-
-COMMENT ON COLUMN runledger.workflow_steps.dependency_count_pending IS 'Prerequisites not finished.';
-
-COMMENT ON COLUMN runledger.workflow_steps.dependency_count_unsatisfied IS 'ON_SUCCESS prerequisites that did not succeed.';
-
-COMMENT ON COLUMN runledger.workflow_steps.output IS 'Output of the step, given to its dependents as inputs.';
-
-COMMENT ON COLUMN runledger.workflow_steps.status_reason IS 'Why it is where it is.';
-
-COMMENT ON COLUMN runledger.workflow_steps.last_error_code IS 'Code of its failure.';
-
-COMMENT ON COLUMN runledger.workflow_steps.last_error_message IS 'Message of its failure.';
-
-COMMENT ON COLUMN runledger.workflow_steps.released_at IS 'When its prerequisites let it go.';
-
-COMMENT ON COLUMN runledger.workflow_steps.started_at IS 'First claim of its job.';
-
-COMMENT ON COLUMN runledger.workflow_steps.finished_at IS 'When it finished.';
-
-COMMENT ON COLUMN runledger.workflow_steps.created_at IS 'When it was added.';
-
-COMMENT ON COLUMN runledger.workflow_steps.updated_at IS 'When the row last changed.';
+COMMENT ON COLUMN runledger.workflows.age IS 'How long it has been going on, or took.';
 
 ALTER TABLE ONLY runledger.job_events ATTACH PARTITION runledger.job_events_default DEFAULT;
 
@@ -2686,7 +3246,7 @@ CREATE INDEX workflow_step_dependencies_dependent_idx ON runledger.workflow_step
 
 COMMENT ON INDEX runledger.workflow_step_dependencies_dependent_idx IS 'The prerequisites of a step: inputs, why, fsck.';
 
-CREATE INDEX workflow_steps_gate_timeout_idx ON runledger.workflow_steps USING btree (gate_expires_at) WHERE ((status = 'WAITING_FOR_EXTERNAL'::runledger.workflow_step_status) AND (gate_expires_at IS NOT NULL));
+CREATE INDEX workflow_steps_gate_timeout_idx ON runledger.workflow_steps USING btree (gate_expires_at) WHERE ((status = 'WAITING_FOR_EXTERNAL'::runledger.step_status) AND (gate_expires_at IS NOT NULL));
 
 COMMENT ON INDEX runledger.workflow_steps_gate_timeout_idx IS 'Open gates by the time they run out.';
 
@@ -2724,6 +3284,10 @@ ALTER TABLE ONLY runledger.workflow_steps
 
 REVOKE ALL ON TYPE runledger._enqueue_item FROM PUBLIC;
 
+REVOKE ALL ON TYPE runledger.step_status FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger._finished_step FROM PUBLIC;
+
 REVOKE ALL ON TYPE runledger.job_status FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger._held_job FROM PUBLIC;
@@ -2738,19 +3302,31 @@ REVOKE ALL ON TYPE runledger.job_failure_kind FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger._settlement FROM PUBLIC;
 
+REVOKE ALL ON TYPE runledger._step_item FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger._step_order FROM PUBLIC;
+
 REVOKE ALL ON TYPE runledger.finished_job FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger._verdict FROM PUBLIC;
 
+REVOKE ALL ON TYPE runledger.appended_step FROM PUBLIC;
+
 REVOKE ALL ON TYPE runledger.canceled_job FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger.canceled_workflow FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.changed_job FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.claimed_job FROM PUBLIC;
 
+REVOKE ALL ON TYPE runledger.completed_step FROM PUBLIC;
+
 REVOKE ALL ON TYPE runledger.enqueued_item FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.enqueued_job FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger.enqueued_workflow FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.error_code FROM PUBLIC;
 
@@ -2784,15 +3360,33 @@ REVOKE ALL ON TYPE runledger.schema_state FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.started_job FROM PUBLIC;
 
+REVOKE ALL ON TYPE runledger.step_input FROM PUBLIC;
+
 REVOKE ALL ON TYPE runledger.upkeep_report FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.workflow_dependency_release_mode FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger.workflow_outcome FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger.workflow_plan_step FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger.workflow_problem FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger.workflow_record FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.workflow_run_status FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.workflow_step_execution_kind FROM PUBLIC;
 
-REVOKE ALL ON TYPE runledger.workflow_step_status FROM PUBLIC;
+REVOKE ALL ON TYPE runledger.workflow_summary FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._add_edges(workflow_run_id uuid, steps runledger._step_item[], now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._add_steps(workflow_run_id uuid, organization_id uuid, steps runledger._step_item[], sorted runledger._step_order, base integer, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._advance(finished runledger._finished_step[], now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._age(span interval) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._as_bigint(value jsonb) FROM PUBLIC;
 
@@ -2806,13 +3400,21 @@ REVOKE ALL ON FUNCTION runledger._as_interval(value jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._as_text(value jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._as_text_array(value jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._as_uuid(value jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._caller() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._cancel_jobs(job_ids uuid[], reason text, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._cancel_step(job_id uuid, reason text, now timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._check_batch(items jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._check_claim(worker_id text, job_types text[], max_jobs integer, lease_seconds integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._check_completion(outcome text, output jsonb, reason text, error_code text, error_message text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._check_count(value integer, limit_name text, code text) FROM PUBLIC;
 
@@ -2824,15 +3426,27 @@ REVOKE ALL ON FUNCTION runledger._check_replay(request_key text, reason text) FR
 
 REVOKE ALL ON FUNCTION runledger._check_requeue(job_id uuid, expected_status text, expected_run_number integer, organization_id uuid, now timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._check_workflow(workflow_type text, metadata jsonb, idempotency_key text, active_key text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._checked_json(value jsonb, max_bytes bigint, what text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._close_attempts(settlements runledger._settlement[], now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._close_gates(step_ids uuid[], outcome text, output jsonb, reason text, error_code text, error_message text, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._close_runs(run_ids uuid[], now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._count_steps(from_active runledger._finished_step[], from_waiting runledger._finished_step[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._cut(value text, max_bytes bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._decode_enqueue(item jsonb, ordinal integer, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._decode_outcome(item jsonb, ordinal integer, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._decode_step(item jsonb, nth integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._decode_steps(steps jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._definition(job_type text) FROM PUBLIC;
 
@@ -2846,11 +3460,19 @@ REVOKE ALL ON FUNCTION runledger._enqueue_report(items runledger._enqueue_item[]
 
 REVOKE ALL ON FUNCTION runledger._enqueue_request(payload jsonb, priority integer, max_attempts integer, timeout_seconds integer, run_at timestamp with time zone, stage text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._enqueue_steps(step_ids uuid[], now timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._ensure_partitions() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._existing_job(job_type text, organization_id uuid, idempotency_key text, request jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._existing_workflow(workflow_type text, organization_id uuid, idempotency_key text, active_key text, request jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._find_cycle(sources integer[], targets integer[], still_open integer[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._finish_one(item jsonb, output jsonb, checkpoint jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._finish_steps(finished runledger._finished_step[], were_gates boolean, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._free_slots(job_type text, max_concurrency integer, now timestamp with time zone) FROM PUBLIC;
 
@@ -2892,6 +3514,10 @@ REVOKE ALL ON FUNCTION runledger._fsck_scope(everything boolean, workflow_run_id
 
 REVOKE ALL ON FUNCTION runledger._fsck_tokens(everything boolean, workflow_run_id uuid, max_rows integer) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._graph_problems(steps runledger._step_item[], existing text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._grow_run(run_id uuid, organization_id uuid, steps runledger._step_item[], now timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._has_only(item jsonb, fields text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._horizon(now timestamp with time zone) FROM PUBLIC;
@@ -2901,6 +3527,8 @@ REVOKE ALL ON FUNCTION runledger._insert_jobs(items runledger._enqueue_item[], n
 REVOKE ALL ON FUNCTION runledger._is_name(value text, max_bytes bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._is_redacted(payload jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._is_same_completion(gate runledger.workflow_steps, outcome text, output jsonb, reason text, error_code text, error_message text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._json_problem(value jsonb, max_bytes bigint) FROM PUBLIC;
 
@@ -2916,11 +3544,17 @@ REVOKE ALL ON FUNCTION runledger._limits() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._load_mark(scope text, now timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._lock_expired(max_jobs integer, now timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._lock_lane(job_type text, priority integer, from_at timestamp with time zone, from_id uuid, max_jobs integer, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._lock_lanes(job_types text[], priority integer, from_at timestamp with time zone, from_id uuid, max_jobs integer, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._lock_ready(job_types text[], priority integer, from_at timestamp with time zone, from_id uuid, max_jobs integer, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._lock_run(run_id uuid, organization_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._lock_runs(job_ids uuid[], skip boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._lock_window(job_types text[], priority integer, from_at timestamp with time zone, from_id uuid, until_at timestamp with time zone, until_id uuid, max_jobs integer) FROM PUBLIC;
 
@@ -2936,21 +3570,37 @@ REVOKE ALL ON FUNCTION runledger._notice_timeline(now timestamp with time zone) 
 
 REVOKE ALL ON FUNCTION runledger._now() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._offsets(sorted integer[], n integer) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._outcome_problem(decoded runledger._outcome, given jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._past_append(run_id uuid, mutation_key text, request jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._pick_jobs(job_types text[], max_jobs integer, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._pick_ready(job_types text[], max_jobs integer, now timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._places(ordered integer[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._raise(code text, detail jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._reap_verdicts(job_ids uuid[], retry_delay interval, now timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._release_active_keys(run_ids uuid[], now timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._requeue(job_ids uuid[], reason text, reset_state boolean, kind text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._require_append_window(run runledger.workflow_runs, append_window text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._require_appended_graph(run runledger.workflow_runs, steps runledger._step_item[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._require_graph(steps runledger._step_item[], existing text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._require_lease(job_id uuid, lease_token bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._require_read_committed(code text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._require_step_types(steps runledger._step_item[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._retry_delay_ms(definition runledger.job_definitions, job_id uuid, attempt integer, error_code text) FROM PUBLIC;
 
@@ -2962,9 +3612,21 @@ REVOKE ALL ON FUNCTION runledger._settle(settlements runledger._settlement[], no
 
 REVOKE ALL ON FUNCTION runledger._settle_apart(settlements runledger._settlement[], retry_delay interval, now timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._settle_steps(settlements runledger._settlement[], now timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._settlement_events(settlement runledger._settlement) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._sort_steps(steps runledger._step_item[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._step_inputs(step_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._step_levels(run_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._step_problems(step runledger._step_item, given jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._switch_definition(job_type text, switch text, turned_on boolean, reason text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._time_out_gates(max_rows integer, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._try_partitions() FROM PUBLIC;
 
@@ -2974,9 +3636,21 @@ REVOKE ALL ON FUNCTION runledger._wake(job_types text[], now timestamp with time
 
 REVOKE ALL ON FUNCTION runledger._wake_key(job_type text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._workflow_problems(steps runledger._step_item[], existing text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._workflow_request(steps runledger._step_item[], organization_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.append_workflow_steps(workflow_run_id uuid, mutation_key text, append_window text, steps jsonb, metadata jsonb, organization_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.await_workflow(workflow_run_id uuid, until timestamp with time zone, organization_id uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger.cancel_job(job_id uuid, reason text, organization_id uuid) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger.cancel_workflow(workflow_run_id uuid, reason text, organization_id uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger.claim_jobs(worker_id text, job_types text[], max_jobs integer, lease_seconds integer, prestart boolean) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.complete_external_step(workflow_run_id uuid, step_key text, outcome text, output jsonb, reason text, error_code text, error_message text, organization_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.continue_job(job_id uuid, lease_token bigint, delay interval, checkpoint jsonb, done bigint, total bigint) FROM PUBLIC;
 
@@ -2994,7 +3668,11 @@ REVOKE ALL ON FUNCTION runledger.enqueue_job(job_type text, payload jsonb, organ
 
 REVOKE ALL ON FUNCTION runledger.enqueue_jobs(jobs jsonb, strict boolean) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger.enqueue_workflow(workflow_type text, steps jsonb, metadata jsonb, organization_id uuid, idempotency_key text, active_key text, result_step text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger.error_codes() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.explain_workflow(steps jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.fail_job(job_id uuid, lease_token bigint, error_code text, error_message text, kind text, not_before timestamp with time zone) FROM PUBLIC;
 
@@ -3003,6 +3681,8 @@ REVOKE ALL ON FUNCTION runledger.finish_jobs(outcomes jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION runledger.fsck(scope text, workflow_run_id uuid, max_rows integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.get_job(job_id uuid, organization_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.get_workflow(workflow_run_id uuid, organization_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.heartbeat_jobs(job_ids uuid[], lease_tokens bigint[], lease_seconds integer) FROM PUBLIC;
 
@@ -3013,6 +3693,8 @@ REVOKE ALL ON FUNCTION runledger.job_payload(job_id uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION runledger.leased_jobs(worker_id text, known_tokens bigint[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.list_jobs(job_type text, status text, organization_id uuid, worker_id text, created_after timestamp with time zone, created_before timestamp with time zone, before_id uuid, max_rows integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.list_workflows(workflow_type text, status text, organization_id uuid, created_after timestamp with time zone, created_before timestamp with time zone, before_id uuid, max_rows integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.log_job(job_id uuid, level text, message text, payload jsonb, lease_token bigint) FROM PUBLIC;
 
@@ -3046,4 +3728,14 @@ REVOKE ALL ON FUNCTION runledger.set_runtime_config(job_type text, config jsonb,
 
 REVOKE ALL ON FUNCTION runledger.start_jobs(job_ids uuid[], lease_tokens bigint[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger.step_inputs(job_id uuid, lease_token bigint, after_key text, max_bytes bigint) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger.succeed_job(job_id uuid, lease_token bigint, output jsonb, checkpoint jsonb, done bigint, total bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.validate_workflow(steps jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.workflow_mermaid(workflow_run_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.workflow_result(workflow_run_id uuid, organization_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.workflow_tree(workflow_run_id uuid) FROM PUBLIC;

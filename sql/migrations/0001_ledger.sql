@@ -2,8 +2,8 @@
 -- Lock: none to speak of, everything is new. A squatted schema fails loudly: no "if not exists".
 create schema runledger;
 comment on schema runledger is
-  'Runledger: a durable job queue and workflow engine. Read the views, call the functions, '
-  'write to no table by hand. \df runledger.[a-z]* lists what may be called.';
+  'Runledger: a durable job queue and workflow engine. Read the views, call the functions, write '
+  'to no table by hand. \df runledger.[a-z]* lists what may be called.';
 
 create table runledger._migrations (
   number          integer     primary key,
@@ -37,7 +37,8 @@ create table runledger._shelves (
   applied_by      text        not null default session_user
 );
 comment on table runledger._shelves is
-  'One row each time the functions and views were put in place as a set; the last row is in force.';
+  'One row each time the functions and views were put in place as a set; the last row is in '
+  'force.';
 comment on column runledger._shelves.id is 'Order of application.';
 comment on column runledger._shelves.sha256 is
   'Checksum over retired.sql, functions, views and grants.';

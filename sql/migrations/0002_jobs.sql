@@ -17,15 +17,15 @@ comment on type runledger.job_event_type is
 create type runledger.job_failure_kind as enum
   ('RETRYABLE', 'TERMINAL', 'PANICKED', 'TIMEOUT', 'LEASE_EXPIRED');
 comment on type runledger.job_failure_kind is
-  'Why an attempt failed. RETRYABLE, TIMEOUT and LEASE_EXPIRED are tried again while attempts are'
-  ' left; '
-  'TERMINAL and PANICKED dead-letter at once.';
+  'Why an attempt failed. RETRYABLE, TIMEOUT and LEASE_EXPIRED are tried again while attempts are '
+  'left; TERMINAL and PANICKED dead-letter at once.';
 
 -- Lease tokens rise for ever, so that a handler may give its token to another system as a fencing
 -- token.
 create sequence runledger.lease_token_seq as bigint;
 comment on sequence runledger.lease_token_seq is
-  'Source of lease tokens. Lifted past everything ever issued when a fail-over moves the timeline.';
+  'Source of lease tokens. Lifted past everything ever issued when a fail-over moves the '
+  'timeline.';
 
 create table runledger.job_definitions (
   job_type                text        primary key,
@@ -238,8 +238,8 @@ comment on index runledger.job_queue_claim_idx is 'The order of claiming over al
 create index job_queue_lane_idx on runledger.job_queue (job_type, priority desc, next_run_at, id)
   where status = 'PENDING';
 comment on index runledger.job_queue_lane_idx is
-  'The order of claiming within a type: used when the head of the queue belongs to types a worker'
-  ' does not handle.';
+  'The order of claiming within a type: used when the head of the queue belongs to types a worker '
+  'does not handle.';
 -- lease_expires_at must stand in no index and no predicate, or heartbeats are no longer HOT.
 create index job_queue_held_idx on runledger.job_queue (job_type, id)
   where lease_token is not null;
@@ -361,8 +361,8 @@ comment on table runledger.job_events is
   'What happened to each job, append-only, in the same transaction as the change. Partitioned by '
   'time, dropped by prune.';
 comment on table runledger.job_events_default is
-  'Events of times that have no partition of their own, so that a missed maintenance never blocks'
-  ' a write.';
+  'Events of times that have no partition of their own, so that a missed maintenance never blocks '
+  'a write.';
 comment on column runledger.job_events.id is
   'Order within a job. Allocation order, not commit order: tail with transaction_id.';
 comment on column runledger.job_events.job_id is 'The job.';
@@ -378,7 +378,8 @@ comment on column runledger.job_events.payload is
   'Details: reasons, codes, delays. Never the payload of the job.';
 comment on column runledger.job_events.occurred_at is 'When, by the clock of the database.';
 comment on column runledger.job_events.transaction_id is
-  'Writer. A reader that follows the log reads only below pg_snapshot_xmin(pg_current_snapshot()).';
+  'Writer. A reader that follows the log reads only below '
+  'pg_snapshot_xmin(pg_current_snapshot()).';
 
 create table runledger.job_dead_letters (
   job_id              uuid        primary key,

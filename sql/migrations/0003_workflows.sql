@@ -7,11 +7,11 @@ comment on type runledger.workflow_run_status is
   'RUNNING: a step is blocked, queued or running. WAITING_FOR_EXTERNAL: only gates are open. The '
   'rest: finished.';
 
-create type runledger.workflow_step_status as enum
+create type runledger.step_status as enum
   ('BLOCKED', 'WAITING_FOR_EXTERNAL', 'ENQUEUED', 'RUNNING', 'SUCCEEDED', 'FAILED', 'CANCELED');
-comment on type runledger.workflow_step_status is
-  'BLOCKED: prerequisites are open. WAITING_FOR_EXTERNAL: an open gate. ENQUEUED, RUNNING: as its'
-  ' job. The rest: finished.';
+comment on type runledger.step_status is
+  'BLOCKED: prerequisites are open. WAITING_FOR_EXTERNAL: an open gate. ENQUEUED, RUNNING: as its '
+  'job. The rest: finished.';
 
 create type runledger.workflow_dependency_release_mode as enum ('ON_TERMINAL', 'ON_SUCCESS');
 comment on type runledger.workflow_dependency_release_mode is
@@ -40,6 +40,7 @@ create table runledger.workflow_runs (
   result          jsonb,
   status_reason   text,
   active_key_held boolean     not null default false,
+  awaited_until   timestamptz,
   started_at      timestamptz not null,
   finished_at     timestamptz,
   created_at      timestamptz not null,
@@ -97,6 +98,8 @@ comment on column runledger.workflow_runs.result is 'Output of the result step o
 comment on column runledger.workflow_runs.status_reason is 'Why it was canceled.';
 comment on column runledger.workflow_runs.active_key_held is
   'The key is taken: while the run is live, and after a cancel until its leases are quiet.';
+comment on column runledger.workflow_runs.awaited_until is
+  'Somebody waits for the end of the run until then and wants to be notified.';
 comment on column runledger.workflow_runs.started_at is 'When it began.';
 comment on column runledger.workflow_runs.finished_at is 'When it reached a finished status.';
 comment on column runledger.workflow_runs.created_at is 'When it was enqueued.';
@@ -129,7 +132,7 @@ create table runledger.workflow_steps (
   ordinal                        integer     not null,
   step_key                       text        not null,
   execution_kind                 runledger.workflow_step_execution_kind not null default 'JOB',
-  status                         runledger.workflow_step_status not null default 'BLOCKED',
+  status                         runledger.step_status not null default 'BLOCKED',
   job_id                         uuid,
   job_type                       text
     references runledger.job_definitions on delete restrict,
@@ -196,7 +199,7 @@ comment on column runledger.workflow_steps.ordinal is
   'Place in the topological order: a prerequisite has a smaller one.';
 comment on column runledger.workflow_steps.step_key is 'Its name in the run.';
 comment on column runledger.workflow_steps.execution_kind is 'JOB or EXTERNAL.';
-comment on column runledger.workflow_steps.status is 'See the type workflow_step_status.';
+comment on column runledger.workflow_steps.status is 'see the type step_status.';
 comment on column runledger.workflow_steps.job_id is
   'Its job, from the release on. No foreign key: finished steps outlive pruned jobs.';
 comment on column runledger.workflow_steps.job_type is 'Type of its job.';

@@ -10,8 +10,8 @@ comment on type runledger.enqueued_job is
 create type runledger.enqueued_item as (
   ordinal integer, job_id uuid, disposition text, status text, run_number integer, code text);
 comment on type runledger.enqueued_item is
-  'One row per item of enqueue_jobs: disposition INSERTED, EXISTING, CONFLICT or INVALID, and why'
-  ' in code.';
+  'One row per item of enqueue_jobs: disposition INSERTED, EXISTING, CONFLICT or INVALID, and why '
+  'in code.';
 
 create type runledger.claimed_job as (
   job_id uuid, lease_token bigint, job_type text, organization_id uuid, payload jsonb,
@@ -22,8 +22,8 @@ create type runledger.claimed_job as (
     inputs_omitted boolean,
   created_at timestamptz);
 comment on type runledger.claimed_job is
-  'A leased job as its worker sees it. lease_token is the proof every later call asks for; inputs'
-  ' is prerequisite step_key -> output.';
+  'A leased job as its worker sees it. lease_token is the proof every later call asks for; inputs '
+  'is prerequisite step_key -> output.';
 
 create type runledger.started_job as (job_id uuid, disposition text);
 comment on type runledger.started_job is 'Result of start_jobs: disposition STARTED or LOST.';
@@ -38,15 +38,14 @@ create type runledger.finished_job as (
     next_run_at timestamptz, code text);
 comment on type runledger.finished_job is
   'One row per outcome of finish_jobs: SUCCEEDED, RETRY_SCHEDULED, DEAD_LETTERED, CONTINUED, '
-  'RELEASED, LEASE_LOST or INVALID. '
-  'replayed: the same completion was recorded before. status: the status now. code: why, where '
-  'there is a why.';
+  'RELEASED, LEASE_LOST or INVALID. replayed: the same completion was recorded before. status: '
+  'the status now. code: why, where there is a why.';
 
 create type runledger.canceled_job as (
   job_id uuid, disposition text, status text, lease_quiesces_at timestamptz);
 comment on type runledger.canceled_job is
-  'Result of cancel_job: disposition CANCELED or UNCHANGED; until lease_quiesces_at a handler may'
-  ' still be at work.';
+  'Result of cancel_job: disposition CANCELED or UNCHANGED; until lease_quiesces_at a handler may '
+  'still be at work.';
 
 create type runledger.requeued_job as (
   job_id uuid, disposition text, status text, run_number integer);
@@ -144,7 +143,7 @@ create type runledger._settlement as (
     disposition text,
   kind runledger.job_failure_kind, code text, message text, reason text, refund boolean,
   delay_ms bigint, next_run_at timestamptz, timing_source text, not_before timestamptz,
-  output jsonb, checkpoint jsonb, done bigint, total bigint, note jsonb);
+  output jsonb, checkpoint jsonb, done bigint, total bigint, note jsonb, workflow_run_id uuid);
 comment on type runledger._settlement is
   'How one lease ends, decided: what _settle writes. Internal.';
 
@@ -162,8 +161,8 @@ comment on type runledger._pick is 'Ready jobs, locked, in claim order. Internal
 create type runledger._mark as (
   scope text, looked_at timestamptz, priorities integer[], due_ats timestamptz[], ids uuid[]);
 comment on type runledger._mark is
-  'Where the claims of a session left off: the last job taken in each priority, and when the index '
-  'was last read from its start. Internal.';
+  'Where the claims of a session left off: the last job taken in each priority, and when the '
+  'index was last read from its start. Internal.';
 
 create type runledger._outcome as (
   ordinal integer, job_id uuid, lease_token bigint, outcome text, kind text, error_code text,
@@ -177,8 +176,8 @@ create type runledger._verdict as (
   job_id uuid, job_type text, settlement runledger._settlement, result runledger.finished_job,
   quiets boolean);
 comment on type runledger._verdict is
-  'What one outcome comes to: how the lease ends (or NULL), what is reported, and whether it tells '
-  'that a canceled handler is quiet. Internal.';
+  'What one outcome comes to: how the lease ends (or NULL), what is reported, and whether it '
+  'tells that a canceled handler is quiet. Internal.';
 
 create type runledger._held_job as (
   id uuid, job_type text, status runledger.job_status, run_number integer, attempt integer,
@@ -187,5 +186,74 @@ create type runledger._held_job as (
   workflow_run_id uuid);
 comment on type runledger._held_job is
   'What a decision about a lease needs to know of its job: no JSON, so nothing is fetched from '
-  'TOAST. '
-  'Internal.';
+  'TOAST. Internal.';
+
+create type runledger.enqueued_workflow as (workflow_run_id uuid, disposition text, status text);
+comment on type runledger.enqueued_workflow is
+  'Result of enqueue_workflow: disposition INSERTED, EXISTING (same key, same request) or '
+  'EXISTING_ACTIVE (a live run holds the active key).';
+
+create type runledger.workflow_problem as (
+  ordinal integer, step_key text, code text, message text);
+comment on type runledger.workflow_problem is
+  'One thing that is wrong with a list of steps: place in the list, key, code and words.';
+
+create type runledger.workflow_plan_step as (
+  level integer, step_key text, job_type text, waits_for text[], handler text, workers bigint);
+comment on type runledger.workflow_plan_step is
+  'One line of explain_workflow: when a step could run at the earliest, what it waits for, '
+  'whether its type is DEFINED, DISABLED, PAUSED or UNKNOWN (EXTERNAL for a gate), and how many '
+  'workers handle it.';
+
+create type runledger.completed_step as (
+  workflow_run_id uuid, step_key text, status text, replayed boolean, run_status text);
+comment on type runledger.completed_step is 'Result of complete_external_step.';
+
+create type runledger.appended_step as (
+  workflow_run_id uuid, step_key text, status text, disposition text);
+comment on type runledger.appended_step is
+  'One row per appended step, in the order given: disposition APPENDED or ALREADY_APPLIED.';
+
+create type runledger.canceled_workflow as (
+  workflow_run_id uuid, disposition text, status text);
+comment on type runledger.canceled_workflow is
+  'Result of cancel_workflow: disposition CANCELED or UNCHANGED.';
+
+create type runledger.workflow_outcome as (
+  workflow_run_id uuid, status text, is_finished boolean, result_step_key text, result jsonb,
+  finished_at timestamptz);
+comment on type runledger.workflow_outcome is 'Result of workflow_result and await_workflow.';
+
+create type runledger.workflow_record as (
+  workflow_run_id uuid, workflow_type text, organization_id uuid, status text,
+  idempotency_key text, active_key text, metadata jsonb, steps_total integer,
+  steps_active integer, steps_waiting integer, steps_failed integer, steps_succeeded integer,
+  result_step_key text, result jsonb, status_reason text, started_at timestamptz,
+  finished_at timestamptz, created_at timestamptz, updated_at timestamptz);
+comment on type runledger.workflow_record is 'Everything about a run but its steps.';
+
+create type runledger.workflow_summary as (
+  workflow_run_id uuid, workflow_type text, organization_id uuid, status text,
+  steps_total integer, steps_active integer, steps_waiting integer, steps_failed integer,
+  steps_succeeded integer, status_reason text, started_at timestamptz, finished_at timestamptz,
+  created_at timestamptz);
+comment on type runledger.workflow_summary is 'A run in a list: no JSON.';
+
+create type runledger.step_input as (step_key text, status text, output jsonb);
+comment on type runledger.step_input is 'One input of a step: a prerequisite and its output.';
+
+create type runledger._step_item as (
+  nth integer, step_key text, is_external boolean, job_type text, payload jsonb,
+  after_success text[], after_terminal text[], priority integer, max_attempts integer,
+  timeout_seconds integer, stage text, organization_id uuid, allow_continuation boolean,
+  on_timeout text, problems text[]);
+comment on type runledger._step_item is
+  'One decoded step of a workflow; problems has the codes of what is wrong with it. Internal.';
+
+create type runledger._step_order as (places integer[], levels integer[], cycle integer[]);
+comment on type runledger._step_order is
+  'Place in topological order and level of each step, or the members of a cycle. Internal.';
+
+create type runledger._finished_step as (
+  step_id uuid, workflow_run_id uuid, status runledger.step_status);
+comment on type runledger._finished_step is 'A step that has just finished. Internal.';

@@ -48,4 +48,5 @@ comment on column runledger.job_timeline.event is
   'redacted; or the level of a log line.';
 comment on column runledger.job_timeline.stage is 'Stage after the event, where it says one.';
 comment on column runledger.job_timeline.detail is
-  'By whom, how far, what went wrong, why; or the log line. Cut; whole in job_events and job_logs.';
+  'By whom, how far, what went wrong, why; or the log line. Cut; whole in job_events and '
+  'job_logs.';

@@ -31,6 +31,9 @@ as $$
   ('priorities_marked',         16, 'lanes',
    'priorities for which a claim remembers where it left off'),
   ('idle_seconds',            3600, 'seconds', 'how far ahead a worker may say that it is idle'),
+  ('workflow_steps',         10000, 'steps',   'steps of one enqueue_workflow or append'),
+  ('run_steps',             100000, 'steps',   'steps of one run, appended ones included'),
+  ('run_edges',             200000, 'edges',   'edges of one enqueue_workflow or append'),
   ('worker_types',            1000, 'types',   'job types of one claim or of one worker')
 $$;
 

@@ -18,5 +18,5 @@ as $$
 $$;
 
 comment on function runledger.schema_info() is
-  'What is installed: migration head, contract, package version, checksum of the functions, server '
-  'version. Changes nothing. A client compares contract with its own.';
+  'What is installed: migration head, contract, package version, checksum of the functions, '
+  'server version. Changes nothing. A client compares contract with its own.';

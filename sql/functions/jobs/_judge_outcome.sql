@@ -16,6 +16,7 @@ begin
   v_end.run_number := v_job.run_number;
   v_end.attempt := v_job.attempt;
   v_end.lease_token := v_job.lease_token;
+  v_end.workflow_run_id := v_job.workflow_run_id;
   v_end.refund := false;
   v_end.done := v_asked.done;
   v_end.total := v_asked.total;

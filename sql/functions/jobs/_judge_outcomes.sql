@@ -38,7 +38,7 @@ begin
              when h.asked_for = 'SUCCEEDED' then
                row(h.ordinal, h.id, h.run_number, h.attempt, h.lease_token, 'SUCCEEDED', null, null,
                    null, null, false, null, null, null, null, h.output, h.checkpoint, h.done,
-                   h.total, null)::runledger._settlement
+                   h.total, null, (h.job).workflow_run_id)::runledger._settlement
              else runledger._judge_outcome(h.outcome, h.job, _judge_outcomes.now) end as settlement
       from held as h
   )

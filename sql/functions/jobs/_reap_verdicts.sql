@@ -25,8 +25,8 @@ begin
            case when v.disposition = 'RETRY_SCHEDULED' then 'REAPER' end, null, null, null, null,
              null,
            case when v.disposition <> 'RELEASED' then jsonb_build_object(
-             'started_without_renewal_heartbeat', q.last_heartbeat_at <= a.started_at) end
-         )::runledger._settlement order by row_number)
+             'started_without_renewal_heartbeat', q.last_heartbeat_at <= a.started_at) end,
+           q.workflow_run_id)::runledger._settlement order by row_number)
     into v_settlements
     from (select i.id, i.nth as row_number
             from unnest(_reap_verdicts.job_ids) with ordinality as i(id, nth)) as i

@@ -1,5 +1,6 @@
 -- Write the end of leases, as decided: the job, its attempt, its events, its dead letter. The only
--- place where a lease ends by its worker or by the reaper. The caller holds the job rows locked.
+-- place where a lease ends by its worker or by the reaper. The caller holds the runs and the job
+-- rows.
 create or replace function runledger._settle(settlements runledger._settlement[], now timestamptz)
 returns void
 language plpgsql volatile
@@ -60,8 +61,11 @@ begin
     from s
    cross join lateral runledger._settlement_events(s) as e
    order by s.ordinal, e.nth;
+  if exists (select from unnest(_settle.settlements) as x where x.workflow_run_id is not null) then
+    perform runledger._settle_steps(_settle.settlements, _settle.now);
+  end if;
 end
 $$;
 
 comment on function runledger._settle(runledger._settlement[], timestamptz) is
-  'Write how leases end: job_queue, job_attempts, job_dead_letters, job_events.';
+  'Write how leases end: job_queue, job_attempts, job_dead_letters, job_events, and the steps.';

@@ -3,7 +3,7 @@
 --
 -- Locks:  job_queue rows in claim order, skipping locked ones; for types with max_concurrency a
 --         transaction-level advisory lock per type, in type order, only tried. Never waits.
--- Writes: job_queue, job_attempts, job_events.
+-- Writes: job_queue, job_attempts, job_events; workflow_steps of workflow jobs.
 -- Raises: RL010 for each argument out of range, RL013 job.claim_unsupported_isolation.
 --
 -- The settings keep plans to index scans: a plan made while the table was small must not outlive
@@ -58,18 +58,25 @@ begin
     select l.id, l.run_number, l.attempt, 'LEASED', l.stage, jsonb_build_object(
              'worker_id', l.worker_id, 'lease_duration_seconds', claim_jobs.lease_seconds), v_now
       from leased as l
+  ), stepped as (
+    update runledger.workflow_steps as s
+       set status = 'RUNNING', started_at = coalesce(s.started_at, v_now), updated_at = v_now
+      from leased as l
+     where l.workflow_run_id is not null and s.job_id = l.id and s.status = 'ENQUEUED'
+    returning s.job_id, s.id, s.step_key
   )
   select l.id, l.lease_token, l.job_type, l.organization_id, l.payload, l.checkpoint, l.run_number,
          l.attempt, l.max_attempts, l.priority, l.timeout_seconds, l.lease_expires_at,
-         l.workflow_run_id, null::text, null::jsonb, false, l.created_at
+         l.workflow_run_id, s.step_key, i.inputs, coalesce(i.is_omitted, false), l.created_at
     from leased as l
+    left join stepped as s on s.job_id = l.id
+    left join lateral runledger._step_inputs(s.id) as i on s.id is not null
    order by l.nth;
 end
 $$;
 
 comment on function runledger.claim_jobs(text, text[], integer, integer, boolean) is
   'Lease up to max_jobs due jobs of these types for lease_seconds; no rows when there is nothing '
-  'to '
-  'do. Every later call about a job takes its job_id and lease_token. Call heartbeat_jobs before '
-  'lease_expires_at. prestart => true leaves the handler to be started by start_jobs: a claim that '
-  'was never started costs no attempt when its lease ends.';
+  'to do. Every later call about a job takes its job_id and lease_token. Call heartbeat_jobs '
+  'before lease_expires_at. prestart => true leaves the handler to be started by start_jobs: a '
+  'claim that was never started costs no attempt when its lease ends.';

@@ -24,5 +24,4 @@ $$;
 
 comment on function runledger.continue_job(uuid, bigint, interval, jsonb, bigint, bigint) is
   'End a lease with a fresh run of the same job after delay: run_number + 1, attempt 0, progress '
-  'and '
-  'checkpoint kept or replaced. For long work in slices and for polling.';
+  'and checkpoint kept or replaced. For long work in slices and for polling.';

@@ -42,5 +42,4 @@ $$;
 
 comment on function runledger.correct_payload(uuid, jsonb, text) is
   'Replace the payload of a pending job, for a reason that stands in its events. disposition '
-  'CORRECTED '
-  'or UNCHANGED.';
+  'CORRECTED or UNCHANGED.';

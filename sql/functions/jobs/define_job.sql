@@ -73,9 +73,7 @@ $$;
 
 comment on function runledger.define_job(
   text, integer, integer, integer, integer, boolean, integer, integer, integer, jsonb) is
-  'Define a job type or change it; NULL takes the default on insert and keeps the value on update. '
-  'timeout_seconds, priority and max_attempts are defaults of new jobs; max_concurrency bounds '
-  'live '
-  'leases over the fleet, 0 lifts it; retry_delays_ms maps an error code to a fixed delay. An '
-  'equal '
-  'call writes nothing. Returns the definition.';
+  'Define a job type or change it; NULL takes the default on insert and keeps the value on '
+  'update. timeout_seconds, priority and max_attempts are defaults of new jobs; max_concurrency '
+  'bounds live leases over the fleet, 0 lifts it; retry_delays_ms maps an error code to a fixed '
+  'delay. An equal call writes nothing. Returns the definition.';

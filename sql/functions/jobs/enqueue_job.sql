@@ -77,7 +77,5 @@ comment on function runledger.enqueue_job(
   text, jsonb, uuid, integer, integer, integer, timestamptz, text, text) is
   'Enqueue one job; settings left out come from its definition. With an idempotency_key the same '
   'request again gives the same job (disposition EXISTING), another request is '
-  'job.idempotency_conflict. '
-  'payload: any JSON of at most 256 KiB. run_at: not before this instant. Returns job_id, '
-  'disposition '
-  'INSERTED or EXISTING, status, run_number.';
+  'job.idempotency_conflict. payload: any JSON of at most 256 KiB. run_at: not before this '
+  'instant. Returns job_id, disposition INSERTED or EXISTING, status, run_number.';

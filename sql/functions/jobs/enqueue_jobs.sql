@@ -47,10 +47,8 @@ $$;
 
 comment on function runledger.enqueue_jobs(jsonb, boolean) is
   'Enqueue a JSON array of objects with the parameters of enqueue_job as fields (job_type, '
-  'payload, '
-  'organization_id, priority, max_attempts, timeout_seconds, run_at, idempotency_key, stage). One'
-  ' row '
-  'per item, in order: disposition INSERTED, EXISTING, CONFLICT (key used for another request) or '
-  'INVALID, with the reason in code. Items that share a key share a job. strict => true raises on'
-  ' the '
-  'first refused item and writes nothing. At most 10000 items and 32 MiB.';
+  'payload, organization_id, priority, max_attempts, timeout_seconds, run_at, idempotency_key, '
+  'stage). One row per item, in order: disposition INSERTED, EXISTING, CONFLICT (key used for '
+  'another request) or INVALID, with the reason in code. Items that share a key share a job. '
+  'strict => true raises on the first refused item and writes nothing. At most 10000 items and 32 '
+  'MiB.';

@@ -24,8 +24,6 @@ $$;
 
 comment on function runledger.fail_job(uuid, bigint, text, text, text, timestamptz) is
   'End a lease with a failure. kind: RETRYABLE and TIMEOUT are tried again while attempts are '
-  'left, '
-  'TERMINAL and PANICKED dead-letter at once. not_before can only lengthen the delay of the '
-  'policy. '
-  'error_message is cut to 8 KiB. Disposition RETRY_SCHEDULED (next_run_at says when) or '
+  'left, TERMINAL and PANICKED dead-letter at once. not_before can only lengthen the delay of the '
+  'policy. error_message is cut to 8 KiB. Disposition RETRY_SCHEDULED (next_run_at says when) or '
   'DEAD_LETTERED.';

@@ -47,5 +47,5 @@ $$;
 comment on function runledger.list_jobs(
   text, text, uuid, text, timestamptz, timestamptz, uuid, integer) is
   'Jobs, newest first, filtered by exact type, status, tenant, worker and time of creation, '
-  'without '
-  'payloads. For the next page give the last job_id as before_id. At most 1000 rows a page.';
+  'without payloads. For the next page give the last job_id as before_id. At most 1000 rows a '
+  'page.';

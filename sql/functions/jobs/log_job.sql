@@ -44,5 +44,4 @@ $$;
 
 comment on function runledger.log_job(uuid, text, text, jsonb, bigint) is
   'Write a log line for a job: level is a free word, message at most 8 KiB, payload at most 16 '
-  'KiB. '
-  'Returns the id of the line.';
+  'KiB. Returns the id of the line.';

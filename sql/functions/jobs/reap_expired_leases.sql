@@ -1,8 +1,10 @@
 -- End the leases that ran out: their workers are gone or stuck. Also forgets canceled leases whose
 -- handlers must be quiet by now.
 --
--- Locks:  job_queue rows, oldest expiry first, skipping locked ones. Never waits.
--- Writes: job_queue, job_attempts, job_events, job_dead_letters. Notifies idle workers.
+-- Locks:  workflow_runs of the jobs by id, then job_queue rows by id, skipping locked ones. Never
+--         waits.
+-- Writes: job_queue, job_attempts, job_events, job_dead_letters; the steps and runs of workflow
+--         jobs. Notifies idle workers.
 -- Raises: RL010 job.invalid_limit, job.invalid_retry_delay, RL013 operations.unsupported_isolation.
 create or replace function runledger.reap_expired_leases(
   max_jobs integer default 100, retry_delay interval default '30 seconds')
@@ -22,21 +24,16 @@ begin
     perform runledger._raise('job.invalid_retry_delay');
   end if;
   perform runledger._require_read_committed('operations.unsupported_isolation');
-  with expired as materialized (
-    select q.id
-      from runledger.job_queue as q
-     where q.lease_token is not null and q.lease_expires_at < v_now
-     order by q.lease_expires_at, q.id
-     limit reap_expired_leases.max_jobs
-       for update skip locked
-  )
-  select array_agg(e.id) into v_ids from expired as e;
-  if v_ids is null then
+  v_ids := runledger._lock_expired(reap_expired_leases.max_jobs, v_now);
+  if cardinality(v_ids) = 0 then
     return;
   end if;
   update runledger.job_queue as q
      set lease_token = null, lease_expires_at = null, updated_at = v_now
    where q.id = any (v_ids) and q.status = 'CANCELED';
+  perform runledger._release_active_keys(array(
+    select q.workflow_run_id from runledger.job_queue as q
+     where q.id = any (v_ids) and q.status = 'CANCELED' and q.workflow_run_id is not null), v_now);
   select jsonb_object_agg(q.id, jsonb_build_array(q.job_type, q.worker_id)) into v_workers
     from runledger.job_queue as q
    where q.id = any (v_ids) and q.status = 'LEASED';
@@ -62,6 +59,5 @@ $$;
 
 comment on function runledger.reap_expired_leases(integer, interval) is
   'End up to max_jobs expired leases. disposition RETRY_SCHEDULED (due again after retry_delay), '
-  'DEAD_LETTERED (that was the last attempt), RELEASED (the handler was never started; uncharged)'
-  ' or '
-  'DEFERRED (the row could not be settled, code has the SQLSTATE; tried again later).';
+  'DEAD_LETTERED (that was the last attempt), RELEASED (the handler was never started; uncharged) '
+  'or DEFERRED (the row could not be settled, code has the SQLSTATE; tried again later).';

@@ -56,5 +56,4 @@ $$;
 
 comment on function runledger.redact_job(uuid, text) is
   'Erase payload, output, checkpoint, kept request, error messages and log lines of a finished '
-  'job; '
-  'its history stays. disposition REDACTED or UNCHANGED.';
+  'job; its history stays. disposition REDACTED or UNCHANGED.';

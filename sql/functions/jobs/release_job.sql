@@ -21,5 +21,4 @@ $$;
 
 comment on function runledger.release_job(uuid, bigint, text, interval) is
   'Give a lease back uncharged, for a reason, to run again after delay. After 100 releases in a '
-  'run '
-  'the attempt is charged.';
+  'run the attempt is charged.';

@@ -71,5 +71,4 @@ $$;
 
 comment on function runledger.replay_job(uuid, text, text, uuid) is
   'Run a succeeded job again as a new job with its payload and settings. The same request_key '
-  'gives the '
-  'same replay (EXISTING); with another reason it is job.replay_idempotency_conflict.';
+  'gives the same replay (EXISTING); with another reason it is job.replay_idempotency_conflict.';

@@ -54,8 +54,6 @@ $$;
 
 comment on function runledger.requeue_job(uuid, text, text, integer, boolean, uuid) is
   'Run a dead-lettered or canceled job again: run_number + 1, fresh attempts, due now. '
-  'expected_status '
-  'and expected_run_number make it refuse if the job is not as you saw it. reset_state => false '
-  'keeps '
-  'progress and checkpoint. A canceled job whose handler may still be at work is refused with '
-  'retry_after in the detail. For succeeded jobs there is replay_job.';
+  'expected_status and expected_run_number make it refuse if the job is not as you saw it. '
+  'reset_state => false keeps progress and checkpoint. A canceled job whose handler may still be '
+  'at work is refused with retry_after in the detail. For succeeded jobs there is replay_job.';

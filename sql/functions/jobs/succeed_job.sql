@@ -20,5 +20,5 @@ end
 $$;
 
 comment on function runledger.succeed_job(uuid, bigint, jsonb, jsonb, bigint, bigint) is
-  'End a lease with success. output: the result, any JSON of at most 256 KiB. Repeating it after a '
-  'lost reply returns the same with replayed = true.';
+  'End a lease with success. output: the result, any JSON of at most 256 KiB. Repeating it after '
+  'a lost reply returns the same with replayed = true.';

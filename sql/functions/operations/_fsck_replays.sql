@@ -37,5 +37,4 @@ begin
 end
 $$;
 
-comment on function runledger._fsck_replays(uuid, integer) is
-  'Invariants R1 and R2: replays.';
+comment on function runledger._fsck_replays(uuid, integer) is 'Invariants R1 and R2: replays.';

@@ -46,7 +46,7 @@ $$;
 comment on function runledger.fsck(text, uuid, integer) is
   'Check every invariant of the ledger; no rows on a sound one. scope fast: unfinished jobs, keys '
   'and schedule fires, on indexes; full: everything, which reads whole tables. workflow_run_id: '
-  'only what belongs to that run. At most max_rows rows per invariant; violations in detail is the '
-  'exact number. severity ERROR, or WARN for what a clock that stepped or a missing reaper '
+  'only what belongs to that run. At most max_rows rows per invariant; violations in detail is '
+  'the exact number. severity ERROR, or WARN for what a clock that stepped or a missing reaper '
   'explains. repair: the statement that repairs it, for the owner of the schema, or the one to '
   'look with.';

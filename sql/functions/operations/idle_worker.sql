@@ -33,7 +33,5 @@ $$;
 
 comment on function runledger.idle_worker(text, timestamptz) is
   'Ask for a notification on runledger_wake when a job of the types of this worker becomes '
-  'available, '
-  'until that instant (at most an hour ahead); NULL: no more. Returns when the next job that '
-  'waits now '
-  'becomes due.';
+  'available, until that instant (at most an hour ahead); NULL: no more. Returns when the next '
+  'job that waits now becomes due.';

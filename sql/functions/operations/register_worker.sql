@@ -38,5 +38,4 @@ $$;
 
 comment on function runledger.register_worker(text, text[], integer, jsonb) is
   'Say that a worker is here, what it handles and how many jobs at once; call it again every '
-  'minute or '
-  'so to stay seen. metadata: free JSON, say host and version.';
+  'minute or so to stay seen. metadata: free JSON, say host and version.';

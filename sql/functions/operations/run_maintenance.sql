@@ -29,6 +29,9 @@ begin
   select count(*) into v_affected from runledger.reap_expired_leases(1000);
   v_total := v_total + v_affected;
   return next row('reap', v_affected, v_affected >= 1000)::runledger.upkeep_report;
+  v_affected := runledger._time_out_gates(1000, v_now);
+  v_total := v_total + v_affected;
+  return next row('gate_timeouts', v_affected, v_affected >= 1000)::runledger.upkeep_report;
   delete from runledger.workers as w where w.last_seen_at < v_now - interval '1 day';
   get diagnostics v_affected = row_count;
   v_total := v_total + v_affected;
@@ -41,7 +44,5 @@ $$;
 
 comment on function runledger.run_maintenance() is
   'Upkeep, bounded and safe to call at any time by anybody: notices a fail-over, reaps expired '
-  'leases, '
-  'forgets workers that were silent for a day, prepares partitions. One row per task: affected, '
-  'and '
-  'more = call again. No rows: another session is at it.';
+  'leases, forgets workers that were silent for a day, prepares partitions. One row per task: '
+  'affected, and more = call again. No rows: another session is at it.';

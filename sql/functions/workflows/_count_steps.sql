@@ -1,0 +1,48 @@
+-- Move steps between the counters of their runs, and let the status of each run follow. from_active
+-- were BLOCKED, ENQUEUED or RUNNING, from_waiting were open gates; their status now says where they
+-- go. One update per run: no status in between is ever stored.
+create or replace function runledger._count_steps(
+  from_active runledger._finished_step[], from_waiting runledger._finished_step[],
+  now timestamptz)
+returns void
+language plpgsql volatile
+as $$
+begin
+  with moved as (
+    select m.workflow_run_id, m.status, 1 as active, 0 as waiting
+      from unnest(_count_steps.from_active) as m
+    union all
+    select m.workflow_run_id, m.status, 0, 1 from unnest(_count_steps.from_waiting) as m
+  ), delta as materialized (
+    select m.workflow_run_id as id, sum(m.active)::integer as left_active,
+           sum((m.status = 'WAITING_FOR_EXTERNAL')::integer - m.waiting)::integer as waiting,
+           sum((m.status in ('FAILED', 'CANCELED'))::integer)::integer as failed,
+           sum((m.status = 'SUCCEEDED')::integer)::integer as succeeded
+      from moved as m
+     group by m.workflow_run_id
+  )
+  update runledger.workflow_runs as r
+     set steps_active = c.active, steps_waiting = c.waiting, steps_failed = c.failed,
+         steps_succeeded = c.succeeded, updated_at = _count_steps.now,
+         status = case when r.status = 'CANCELED' then 'CANCELED'
+                       when c.active > 0 then 'RUNNING'
+                       when c.waiting > 0 then 'WAITING_FOR_EXTERNAL'
+                       when c.failed > 0 then 'COMPLETED_WITH_ERRORS'
+                       else 'SUCCEEDED' end::runledger.workflow_run_status,
+         finished_at = case when r.status = 'CANCELED' then r.finished_at
+                            when c.active + c.waiting = 0 then _count_steps.now end
+    from delta as d
+    join runledger.workflow_runs as o on o.id = d.id
+   cross join lateral (select o.steps_active - d.left_active, o.steps_waiting + d.waiting,
+                              o.steps_failed + d.failed, o.steps_succeeded + d.succeeded
+         ) as c(active, waiting, failed, succeeded)
+   where r.id = o.id;
+  perform runledger._close_runs(array(
+    select distinct m.workflow_run_id
+      from unnest(_count_steps.from_active || _count_steps.from_waiting) as m), _count_steps.now);
+end
+$$;
+
+comment on function runledger._count_steps(
+  runledger._finished_step[], runledger._finished_step[], timestamptz) is
+  'Adjust the counters and the status of the runs of these steps, and close finished runs.';

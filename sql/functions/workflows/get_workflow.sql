@@ -1,0 +1,25 @@
+-- Everything about one run but its steps.
+--
+-- Locks:  none.
+-- Writes: nothing.
+-- Raises: nothing; no row if there is none, or if it belongs to another tenant.
+create or replace function runledger.get_workflow(
+  workflow_run_id uuid, organization_id uuid default null)
+returns setof runledger.workflow_record
+language plpgsql stable
+security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
+as $$
+begin
+  return query
+  select r.id, r.workflow_type, r.organization_id, r.status::text, r.idempotency_key,
+         r.active_key, r.metadata, r.steps_total, r.steps_active, r.steps_waiting, r.steps_failed,
+         r.steps_succeeded, r.result_step_key, r.result, r.status_reason, r.started_at,
+         r.finished_at, r.created_at, r.updated_at
+    from runledger.workflow_runs as r
+   where r.id = get_workflow.workflow_run_id
+     and (get_workflow.organization_id is null
+          or r.organization_id = get_workflow.organization_id);
+end
+$$;
+
+comment on function runledger.get_workflow(uuid, uuid) is 'Everything about one run, or no row.';

@@ -1,0 +1,50 @@
+-- A run to read in psql: its steps in an order in which they could run, indented by level, each
+-- with its state, attempt, age and what it waits for.
+--
+-- Locks:  none.
+-- Writes: nothing.
+-- Raises: RL001 workflow.run_not_found.
+create or replace function runledger.workflow_tree(workflow_run_id uuid)
+returns setof text
+language plpgsql stable
+security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := runledger._now();
+  v_run runledger.workflow_runs;
+begin
+  select r.* into v_run
+    from runledger.workflow_runs as r where r.id = workflow_tree.workflow_run_id;
+  if not found then
+    perform runledger._raise('workflow.run_not_found',
+      jsonb_build_object('workflow_run_id', workflow_tree.workflow_run_id));
+  end if;
+  return next format('%s  %s  %s/%s done, %s failed  %s', v_run.workflow_type, v_run.status,
+    v_run.steps_succeeded, v_run.steps_total, v_run.steps_failed,
+    runledger._age(coalesce(v_run.finished_at, v_now) - v_run.started_at));
+  return query
+  select repeat('  ', least(t.level, 20) + 1) || rpad(t.step_key, greatest(1, 34 - 2 * t.level))
+         || ' ' || rpad(t.status::text, 20)
+         || case when q.id is not null then format(' attempt %s/%s', q.attempt, q.max_attempts)
+           else '' end
+         || ' ' || runledger._age(coalesce(t.finished_at, v_now)
+                                  - coalesce(t.started_at, t.released_at, t.created_at))
+         || case when t.status = 'BLOCKED' then ' waits for ' || w.keys
+                 when t.status_reason is not null then ' (' || left(t.status_reason, 60) || ')'
+                 else '' end
+    from runledger._step_levels(v_run.id) as t
+    left join runledger.job_queue as q on q.id = t.job_id
+    left join lateral (
+      select string_agg(p.step_key, ', ' order by p.ordinal) as keys
+        from (select o.step_key, o.ordinal
+                from runledger.workflow_step_dependencies as e
+                join runledger.workflow_steps as o on o.id = e.prerequisite_step_id
+               where e.dependent_step_id = t.id
+                 and o.status not in ('SUCCEEDED', 'FAILED', 'CANCELED')
+               order by o.ordinal limit 5) as p) as w on t.status = 'BLOCKED'
+   order by t.ordinal;
+end
+$$;
+
+comment on function runledger.workflow_tree(uuid) is
+  'A run as lines of text: state, attempt, age, and what each step waits for.';

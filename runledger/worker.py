@@ -90,7 +90,6 @@ class Worker:
         self._timer: asyncio.TimerHandle | None = None
         self._busy = 0  # handlers at work
         self._reserved = 0  # slots of claims under way
-        self._claims = 0  # claims under way
         self._tries = 0  # refused claims in a row
         self._alarm: asyncio.TimerHandle | None = None  # the earliest deadline of a handler
         self._alarm_at = math.inf
@@ -114,16 +113,17 @@ class Worker:
         link = self._lanes[number]
         while True:
             batch, want = self._take()
-            if batch or want:
+            if batch or want or (self._announced and self._hungry):
                 self._reserved += want
-                self._claims += want > 0
-                self._woken = self._woken and not want
+                if want:
+                    self._woken = False
+                    if not self._hungry:  # one of us is enough to look at an empty queue, unless it is held up
+                        self._claim_at = self.loop.time() + self._poll()
                 self._arm()
                 try:
                     await self._exchange(link, batch, want)
                 finally:
                     self._reserved -= want
-                    self._claims -= want > 0
                 # Handlers that end at once are in the next batch.
                 await asyncio.sleep(0)
             elif self._abandoned or (self.stopping and not self.live):
@@ -144,8 +144,6 @@ class Worker:
         want = min(self._config.max_global_concurrency - self._busy - self._reserved, self._config.claim_batch_size)
         if want <= 0 or self.stopping or self._abandoned:
             return batch, 0
-        if self._claims and not self._hungry:  # one of us is enough to look at an empty queue
-            return batch, 0
         due = self.loop.time() >= self._claim_at
         return batch, want if due or (batch and not self._tries) else 0
 
@@ -156,11 +154,11 @@ class Worker:
         await future
 
     def _arm(self) -> None:
-        """Have a waiting lane claim when it is time. While the other one looks at an empty queue, it says when."""
+        """Have a waiting lane claim when it is time."""
         if self._timer:
             self._timer.cancel()
         room = self._config.max_global_concurrency - self._busy - self._reserved
-        if self._waiting and room > 0 and not self.stopping and (self._hungry or not self._claims):
+        if self._waiting and room > 0 and not self.stopping:
             self._timer = self.loop.call_at(self._claim_at, self.stir)
 
     def stir(self, *, everybody: bool = False) -> None:
@@ -307,17 +305,20 @@ class Worker:
                 call = _calls.idle_worker(self._config.worker_id, until)
                 (rows,) = await link.run(call)
                 if due := call.read(rows).next_due_at:
-                    at = now + (due - self.server_time()).total_seconds()
-                    self._due_at = at if at > now else math.inf
+                    # A hair later, not earlier. Past: its type is at its limit, or it became due this instant.
+                    span = (due - self.server_time()).total_seconds() + 0.002
+                    self._due_at = self.loop.time() + (span if span > 0 else 1.0)
             except ERRORS as error:
                 logger.warning("cannot ask to be woken: %s", error)
             if first:  # a job may have come between the claim and this
                 self._claim_at = 0.0
                 return
         if not self._woken:
-            # Not in step with the rest of the fleet.
-            poll = self._config.poll_interval_ms / 1000 * random.uniform(1.0, 1.3)  # noqa: S311
-            self._claim_at = min(now + poll, self._due_at)
+            self._claim_at = min(now + self._poll(), self._due_at)
+
+    def _poll(self) -> float:
+        # Not in step with the rest of the fleet.
+        return self._config.poll_interval_ms / 1000 * random.uniform(1.0, 1.3)  # noqa: S311
 
     def server_time(self) -> datetime:
         """The clock of the database, as well as we know it; ours before the first claim."""

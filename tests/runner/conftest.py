@@ -1,5 +1,6 @@
 """`runner`: an app, a worker in a thread of the test, and ways to wait for what it should do."""
 
+# ruff: noqa: ASYNC110, ASYNC251 - they wait for the test in another thread or process
 from __future__ import annotations
 
 import asyncio

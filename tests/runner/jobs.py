@@ -1,5 +1,6 @@
 """Jobs for worker processes: each says in a file that it has started and goes on when another file appears."""
 
+# ruff: noqa: ASYNC110, ASYNC251 - they wait for the test in another thread or process
 from __future__ import annotations
 
 import asyncio

@@ -314,9 +314,11 @@ def deep(levels):
         (Continue(after="soon"), "job.invalid_continuation_delay"),
         (Continue(checkpoint="x" * 300_000), "json.too_large"),
     ],
-    ids="nan object nul surrogate digits number deep bottomless large enormous progress negative word past far"
-    " blur checkpoint".split(),
-)
+    ids=[
+        "nan", "object", "nul", "surrogate", "digits", "number", "deep", "bottomless", "large", "enormous", "progress",
+        "negative", "word", "past", "far", "blur", "checkpoint",
+    ],
+)  # fmt: skip
 def test_a_result_that_cannot_be_stored_ends_the_job_alone_and_for_good(runner, result, code):
     calls = []
 

@@ -1,0 +1,264 @@
+"""How a worker talks to the database: how often, how much at once, and how it waits."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+
+from tests.runner.conftest import Gate, backends, until
+
+
+def count_calls(db):
+    """Count calls of functions by every session that begins from now on."""
+    db.execute(f"alter database {db.database.name} set track_functions = 'pl'")
+
+
+def calls(db):
+    rows = db.all("select funcname, calls from pg_stat_user_functions where schemaname = 'runledger'")
+    return {row["funcname"]: row["calls"] for row in rows}
+
+
+def test_finish_and_claim_are_one_commit(runner):
+    """The attempt of the second job begins in the very transaction that ends the first."""
+    runner.app.register("a", lambda job: None)
+    runner.define()
+    ids = [runner.enqueue("a") for _ in range(5)]
+    runner.start(max_global_concurrency=1, claim_batch_size=1)
+    for job_id in ids:
+        runner.wait(job_id)
+    rows = runner.db.all(
+        "select e.xmin::text as xid, event_type::text as event, job_id from runledger.job_events e"
+        " where event_type in ('LEASED', 'SUCCEEDED') order by id"
+    )
+    assert [row["event"] for row in rows] == ["LEASED", "SUCCEEDED"] * 5
+    assert [row["job_id"] for row in rows[::2]] == ids
+    for ended, begun in zip(rows[1::2], rows[2::2], strict=False):
+        assert ended["xid"] == begun["xid"]
+
+
+def test_a_batch_is_finished_at_once(runner):
+    async def work(job):
+        return None
+
+    runner.app.register("a", work)
+    runner.define()
+    runner.client.enqueue_jobs([{"job_type": "a"}] * 400)
+    runner.start(max_global_concurrency=200, claim_batch_size=100)
+    until(lambda: runner.db.value("select count(*) from runledger.job_queue where status = 'SUCCEEDED'") == 400)
+    commits = runner.db.value(
+        "select count(distinct e.xmin::text) from runledger.job_events e where event_type = 'SUCCEEDED'"
+    )
+    assert commits <= 8, "handlers that end at once share an exchange"
+
+
+def test_two_exchanges_overlap(runner, sessions):
+    """While one waits for a row that somebody holds, the other goes on."""
+    gate = Gate()
+
+    async def work(job):
+        if job.payload:
+            await gate.pass_()
+
+    runner.app.register("a", work)
+    runner.define()
+    held = runner.enqueue("a", {"wait": True})
+    supervisor = runner.start()
+    gate.await_arrival()
+    (other,) = sessions("other")
+    other.begin().execute("select from runledger.job_queue where id = %s for update", [held])
+    gate.open()
+    pids = backends(runner.db, supervisor.config.worker_id)
+    blocked = "select count(*) from unnest(%s::int[]) p where %s = any(pg_blocking_pids(p))"
+    until(lambda: runner.db.value(blocked, [pids, other.pid]), "an exchange to wait")
+    assert runner.finish("a")["status"] == "SUCCEEDED"
+    assert runner.db.value(blocked, [pids, other.pid])
+    other.commit()
+    runner.wait(held, "SUCCEEDED")
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+@pytest.mark.parametrize("kind", ["async", "sync"])
+def test_no_more_handlers_at_once_than_allowed(runner, limit, kind):
+    lock = threading.Lock()
+    at_once = [0, 0]
+    gate = Gate()
+
+    def enter():
+        with lock:
+            at_once[0] += 1
+            at_once[1] = max(at_once)
+            if at_once[0] == limit:
+                gate.open()
+
+    def leave():
+        with lock:
+            at_once[0] -= 1
+
+    async def work(job):
+        enter()
+        await gate.pass_()
+        leave()
+
+    def sync_work(job):
+        enter()
+        gate.wait()
+        leave()
+
+    runner.app.register("a", work if kind == "async" else sync_work)
+    runner.define()
+    runner.client.enqueue_jobs([{"job_type": "a"}] * 30)
+    runner.start(max_global_concurrency=limit, claim_batch_size=10)
+    until(lambda: runner.db.value("select count(*) from runledger.job_queue where status = 'SUCCEEDED'") == 30)
+    assert at_once == [0, limit]
+
+
+def test_a_full_batch_is_followed_by_the_next_without_a_pause(runner):
+    runner.app.register("a", lambda job: None)
+    runner.define()
+    ids = [runner.enqueue("a") for _ in range(20)]
+    runner.start(poll_interval_ms=3_600_000, claim_batch_size=2, max_global_concurrency=2)
+    for job_id in ids:
+        runner.wait(job_id)
+
+
+def test_an_enqueued_job_wakes_an_idle_worker(runner):
+    async def work(job):
+        return None
+
+    runner.app.register("a", work)
+    runner.define()
+    runner.start(poll_interval_ms=3_600_000)
+    for _ in range(3):
+        until(lambda: runner.db.value("select count(*) from runledger.workers where idle_until > now()"), "idleness")
+        assert runner.finish("a")["status"] == "SUCCEEDED"
+
+
+def test_a_busy_worker_asks_not_to_be_woken(runner):
+    gate = Gate()
+
+    async def work(job):
+        if job.payload:
+            await gate.pass_()
+
+    runner.app.register("a", work)
+    runner.define()
+    runner.start(max_global_concurrency=2, claim_batch_size=1, poll_interval_ms=3_600_000)
+    until(lambda: runner.db.value("select count(*) from runledger.workers where idle_until > now()"), "idleness")
+    ids = [runner.enqueue("a", {"wait": True}) for _ in range(2)]
+    # The second claim, or the end of the first job, says so.
+    gate.await_arrival()
+    until(lambda: runner.db.value("select idle_until is null or idle_until < now() from runledger.workers"), "no wish")
+    gate.open()
+    for job_id in ids:
+        runner.wait(job_id)
+    until(lambda: runner.db.value("select count(*) from runledger.workers where idle_until > now()"), "idleness again")
+
+
+def test_the_next_due_job_wakes_an_idle_worker(runner):
+    async def work(job):
+        return None
+
+    runner.app.register("a", work)
+    runner.define()
+    due = datetime.now(UTC) + timedelta(seconds=1.5)
+    job_id = runner.enqueue("a", run_at=due)
+    runner.start(poll_interval_ms=3_600_000)
+    row = runner.wait(job_id)
+    assert row["started_at"] >= due
+
+
+def test_a_retry_wakes_the_worker_when_it_is_due(runner):
+    async def work(job):
+        if job.attempt == 1:
+            raise ValueError
+
+    runner.app.register("a", work, retry_base=1, retry_max=1)
+    runner.define()
+    runner.start(poll_interval_ms=3_600_000)
+    until(lambda: runner.db.value("select count(*) from runledger.workers where idle_until > now()"), "idleness")
+    assert runner.finish("a")["attempt"] == 2
+
+
+def test_polling_alone_is_enough(runner):
+    """Behind a pooler that swallows notifications."""
+    runner.app.register("a", lambda job: None)
+    runner.define()
+    runner.db.execute(
+        "create or replace function runledger._wake(job_types text[], now timestamptz) returns void"
+        " language sql as 'select'"
+    )
+    runner.start(poll_interval_ms=20)
+    for _ in range(3):
+        assert runner.finish("a")["status"] == "SUCCEEDED"
+
+
+def test_an_idle_worker_asks_at_most_once_a_second(runner):
+    async def work(job):
+        return None
+
+    runner.app.register("a", work)
+    count_calls(runner.db)
+    supervisor = runner.start(poll_interval_ms=1000, reaper_interval_seconds=15)
+    until(lambda: runner.db.value("select count(*) from runledger.workers where idle_until > now()"), "idleness")
+    pids = backends(runner.db, supervisor.config.worker_id)
+    assert len(pids) <= 5
+
+    def asked():
+        # Statistics are told at the latest when a session is asked something again.
+        return {name: n for name, n in calls(runner.db).items() if not name.startswith("_")}
+
+    until(lambda: asked().get("claim_jobs", 0) >= 2, "first polls")
+    before, begin = asked(), time.monotonic()
+    until(lambda: asked().get("claim_jobs", 0) >= before.get("claim_jobs", 0) + 4, "some polls")
+    seconds = time.monotonic() - begin
+    after = asked()
+    # Statistics of a session come in gusts of a second: two calls of slack.
+    assert sum(after.values()) - sum(before.values()) <= seconds + 2, (before, after, seconds)
+
+
+def test_a_refused_claim_does_not_stop_the_worker(runner):
+    runner.app.register("a", lambda job: None)
+    runner.define()
+    source = runner.db.value("select pg_get_functiondef('runledger._check_claim'::regproc)")
+    runner.db.execute(
+        "create or replace function runledger._check_claim(worker_id text, job_types text[], max_jobs integer,"
+        " lease_seconds integer) returns void language plpgsql stable as"
+        " $$ begin perform runledger._raise('job.invalid_limit'); end $$"
+    )
+    job_id = runner.enqueue("a")
+    runner.start()
+    until(lambda: "claim_jobs" in runner.db.value("select string_agg(query, ' ') from pg_stat_activity"), "a claim")
+    runner.db.execute(source)
+    assert runner.wait(job_id)["status"] == "SUCCEEDED"
+
+
+def test_work_goes_through_without_prepared_statements(runner):
+    runner.app.register("a", lambda job: job.payload)
+    supervisor = runner.start(prepare=0)
+    for n in range(8):
+        assert runner.finish("a", n)["output"] == n
+    assert len(backends(runner.db, supervisor.config.worker_id)) >= 3
+
+
+def test_a_role_that_may_never_claim_is_told_so_at_once(runner, stranger):
+    dsn = psycopg.conninfo.make_conninfo(runner.db.admin_dsn, user=stranger)
+    runner.app.register("a", lambda job: None)
+    supervisor = runner.start(dsn=dsn)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        runner.stop(supervisor)
+
+
+def test_another_isolation_level_is_told_of_at_once(runner):
+    from runledger.worker import WorkerStoppedError
+
+    runner.app.register("a", lambda job: None)
+    runner.define()
+    runner.db.execute(f"alter database {runner.db.database.name} set default_transaction_isolation = 'serializable'")
+    supervisor = runner.start()
+    supervisor._thread.join(30)
+    with pytest.raises(WorkerStoppedError, match="READ COMMITTED"):
+        runner.stop(supervisor)

@@ -21,13 +21,10 @@ def partitions(db: Db, parent: str) -> list[str]:
 
 
 def test_an_idle_system_has_nothing_to_do(q: Ledger):
-    assert maintain(q) == {
-        "timeline": (0, False),
-        "reap": (0, False),
-        "forget_workers": (0, False),
-        "partitions": (0, False),
-    }
-    assert maintain(q) == maintain(q)
+    for _ in range(2):
+        tasks = maintain(q)
+        assert set(tasks) >= {"timeline", "reap", "forget_workers", "partitions"}
+        assert set(tasks.values()) == {(0, False)}
 
 
 def test_maintenance_reaps(q: Ledger, clock: Clock):

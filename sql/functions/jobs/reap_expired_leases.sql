@@ -28,12 +28,20 @@ begin
   if cardinality(v_ids) = 0 then
     return;
   end if;
-  update runledger.job_queue as q
-     set lease_token = null, lease_expires_at = null, updated_at = v_now
-   where q.id = any (v_ids) and q.status = 'CANCELED';
-  perform runledger._release_active_keys(array(
-    select q.workflow_run_id from runledger.job_queue as q
-     where q.id = any (v_ids) and q.status = 'CANCELED' and q.workflow_run_id is not null), v_now);
+  begin
+    update runledger.job_queue as q
+       set lease_token = null, lease_expires_at = null, updated_at = v_now
+     where q.id = any (v_ids) and q.status = 'CANCELED';
+    perform runledger._release_active_keys(array(
+      select q.workflow_run_id from runledger.job_queue as q
+       where q.id = any (v_ids) and q.status = 'CANCELED' and q.workflow_run_id is not null),
+      v_now);
+  exception when others then
+    -- A token that ran out holds nothing; it must not keep the leases of others from being ended.
+    if left(sqlstate, 2) in ('53', '57', 'XX') then
+      raise;
+    end if;
+  end;
   select jsonb_object_agg(q.id, jsonb_build_array(q.job_type, q.worker_id)) into v_workers
     from runledger.job_queue as q
    where q.id = any (v_ids) and q.status = 'LEASED';

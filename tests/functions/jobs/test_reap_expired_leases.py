@@ -130,6 +130,21 @@ def test_locked_rows_are_left_for_the_next_sweep(q: Ledger, clock: Clock):
     assert [r["job_id"] for r in q.reap()] == [first["job_id"]]
 
 
+def test_a_hanging_batch_does_not_stop_the_reaper(q: Ledger, clock: Clock):
+    """A backend that hangs in a finish holds the oldest leases; those behind them must be ended all the same."""
+    q.enqueue_many(12)
+    stuck = [c["job_id"] for c in q.claim(12, lease_seconds=1)]
+    free = [q.leased(lease_seconds=5)["job_id"] for _ in range(3)]
+    clock.advance(10)
+    other = q.on(autocommit=False)
+    other.conn.execute("select from runledger.job_queue where id = any (%s) for update", [stuck])
+    q.conn.execute("set statement_timeout = '10s'")
+    assert [r["job_id"] for r in q.reap(max_jobs=2)] == free[:2]
+    assert [r["job_id"] for r in q.reap(max_jobs=2)] == free[2:]
+    other.conn.rollback()
+    assert [r["job_id"] for r in q.reap()] == stuck
+
+
 def poison(
     db: Db, sqlstate: str = "check_violation", on: str = "old.payload ? 'poison' and new.status <> 'LEASED'"
 ) -> None:
@@ -189,6 +204,18 @@ def test_a_row_that_cannot_even_be_put_off_is_reported(db: Db, q: Ledger, clock:
         (bad["job_id"], "DEFERRED"),
         (good["job_id"], "RETRY_SCHEDULED"),
     ]
+
+
+def test_a_canceled_row_that_cannot_be_cleared_keeps_nobody(db: Db, q: Ledger, clock: Clock):
+    canceled, good = q.leased(lease_seconds=1, payload={"poison": 1}), q.leased(lease_seconds=5)
+    q.row("cancel_job", job_id=canceled["job_id"])
+    poison(db, on="old.payload ? 'poison'")
+    clock.advance(10)
+    assert [(r["job_id"], r["disposition"]) for r in q.reap()] == [(good["job_id"], "RETRY_SCHEDULED")]
+    assert q.job(canceled["job_id"])["lease_token"] == canceled["lease_token"]
+    db.execute("drop trigger poison on runledger.job_queue")
+    q.reap()
+    assert q.job(canceled["job_id"])["lease_token"] is None
 
 
 def test_a_server_in_trouble_is_not_a_bad_row(db: Db, q: Ledger, clock: Clock):

@@ -102,6 +102,7 @@ class Worker:
         self._woken = False  # somebody said that there is work
         self._announced = False  # the database was told that we are idle
         self._asked_at = -math.inf  # when it was told so
+        self._telling = asyncio.Lock()  # idle and busy go over two connections: one at a time, or the older one wins
         self._clock: datetime | None = None  # the server's clock at zero of our monotonic one
         self.stopping = False
         self._abandoned = False
@@ -113,7 +114,7 @@ class Worker:
         link = self._lanes[number]
         while True:
             batch, want = self._take()
-            if batch or want or (self._announced and self._hungry):
+            if batch or want or self._must_tell():
                 self._reserved += want
                 if want:
                     self._woken = False
@@ -177,9 +178,29 @@ class Worker:
 
     async def _exchange(self, link: Link, batch: list[Lease], want: int) -> None:
         extra, self._logs = self._logs, []
-        if self._announced and self._hungry:
+        telling = self._must_tell()
+        if telling:
+            await self._telling.acquire()  # at once: nobody holds it
             self._announced = False
             extra.append(_calls.idle_worker(self._config.worker_id))
+        try:
+            lost_claim, empty = await self._converse(link, batch, want, extra)
+        finally:
+            if telling:
+                self._telling.release()
+        if lost_claim:
+            await self._recover(link)
+        if empty and not self.stopping:
+            await self._rest(link)
+
+    def _must_tell(self) -> bool:
+        return self._announced and self._hungry and not self._telling.locked()
+
+    async def _converse(
+        self, link: Link, batch: list[Lease], want: int, extra: list[_calls.Call[Any]]
+    ) -> tuple[bool, bool]:
+        """Send until there is an answer: was the reply of a claim lost on the way, did a claim find nothing?"""
+        empty = False
         lost_claim = False  # a claim was sent whose reply is missing
         for tries in range(1 << 62):
             calls = [*extra, *([_finish(batch)] if batch else []), *([self._claim(want)] if want else [])]
@@ -191,7 +212,7 @@ class Worker:
             except ERRORS as error:
                 what = fate(error)
                 if self._abandoned:
-                    return
+                    return False, False
                 if what is Fate.STOP:
                     raise WorkerStoppedError(f"this worker cannot work here: {error}") from error
                 if what is Fate.LATER and (getattr(error, "sqlstate", "") or "").startswith(("53", "54")):
@@ -213,11 +234,9 @@ class Worker:
                     self._record(batch, rows[len(extra)])
                 if want:
                     self._received(_CLAIM.read(rows[-1]), sent=sent)
-                    if not rows[-1] and not self.stopping:
-                        await self._rest(link)
+                    empty = not rows[-1]
                 break
-        if lost_claim:
-            await self._recover(link)
+        return lost_claim, empty
 
     async def _apart(
         self, link: Link, batch: list[Lease], want: int, *, extra: list[_calls.Call[Any]], error: Exception
@@ -299,22 +318,28 @@ class Worker:
         if missed and now < self._asked_at + 1.0:  # somebody else has it, or clocks differ: ask, but not at once
             self._due_at = self._asked_at + 1.0
         elif first or missed or now >= self._asked_at + IDLE_SECONDS / 2:
-            self._announced, self._asked_at, self._due_at = True, now, math.inf
-            until = self.server_time() + timedelta(seconds=IDLE_SECONDS)
-            try:
-                call = _calls.idle_worker(self._config.worker_id, until)
-                (rows,) = await link.run(call)
-                if due := call.read(rows).next_due_at:
-                    # A hair later, not earlier. Past: its type is at its limit, or it became due this instant.
-                    span = (due - self.server_time()).total_seconds() + 0.002
-                    self._due_at = self.loop.time() + (span if span > 0 else 1.0)
-            except ERRORS as error:
-                logger.warning("cannot ask to be woken: %s", error)
+            async with self._telling:
+                if self._hungry:  # the other exchange found work meanwhile
+                    return
+                await self._ask_to_be_woken(link, now)
             if first:  # a job may have come between the claim and this
                 self._claim_at = 0.0
                 return
         if not self._woken:
             self._claim_at = min(now + self._poll(), self._due_at)
+
+    async def _ask_to_be_woken(self, link: Link, now: float) -> None:
+        self._announced, self._asked_at, self._due_at = True, now, math.inf
+        until = self.server_time() + timedelta(seconds=IDLE_SECONDS)
+        try:
+            call = _calls.idle_worker(self._config.worker_id, until)
+            (rows,) = await link.run(call)
+            if due := call.read(rows).next_due_at:
+                # A hair later, not earlier. Past: its type is at its limit, or it became due this instant.
+                span = (due - self.server_time()).total_seconds() + 0.002
+                self._due_at = self.loop.time() + (span if span > 0 else 1.0)
+        except ERRORS as error:
+            logger.warning("cannot ask to be woken: %s", error)
 
     def _poll(self) -> float:
         # Not in step with the rest of the fleet.

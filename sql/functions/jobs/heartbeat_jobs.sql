@@ -58,5 +58,5 @@ $$;
 comment on function runledger.heartbeat_jobs(uuid[], bigint[], integer) is
   'Extend leases to lease_seconds from now. One row per job, in order: EXTENDED: the lease is '
   'yours until lease_expires_at (of a row that somebody is changing that is the expiry it had); '
-  'CANCELED: stop, then finish or release it to tell that you are quiet; LOST: stop, it is not '
-  'yours.';
+  'CANCELED: stop, then send any outcome through finish_jobs to tell that you are quiet; LOST: '
+  'stop, it is not yours.';

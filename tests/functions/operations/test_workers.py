@@ -132,6 +132,9 @@ def test_nobody_is_called_when_nobody_is_idle(db: Db, q: Ledger, clock: Clock, l
     q.row("idle_worker", worker_id="w1", until=None)
     q.enqueue()
     q.rows("enqueue_jobs", jobs=[{"job_type": "t"}])
+    # Busy with t, while another is idle for u.
+    idle(q, clock, "u", worker="w2")
+    q.enqueue()
     assert listener.heard() == []
 
 

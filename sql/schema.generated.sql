@@ -1996,7 +1996,7 @@ CREATE FUNCTION runledger.heartbeat_jobs(job_ids uuid[], lease_tokens bigint[], 
     SET jit TO 'off'
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger.heartbeat_jobs(job_ids uuid[], lease_tokens bigint[], lease_seconds integer) IS 'Extend leases to lease_seconds from now. One row per job, in order: EXTENDED: the lease is yours until lease_expires_at (of a row that somebody is changing that is the expiry it had); CANCELED: stop, then finish or release it to tell that you are quiet; LOST: stop, it is not yours.';
+COMMENT ON FUNCTION runledger.heartbeat_jobs(job_ids uuid[], lease_tokens bigint[], lease_seconds integer) IS 'Extend leases to lease_seconds from now. One row per job, in order: EXTENDED: the lease is yours until lease_expires_at (of a row that somebody is changing that is the expiry it had); CANCELED: stop, then send any outcome through finish_jobs to tell that you are quiet; LOST: stop, it is not yours.';
 
 CREATE FUNCTION runledger.idle_worker(worker_id text, until timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS runledger.idle_report
     LANGUAGE plpgsql SECURITY DEFINER

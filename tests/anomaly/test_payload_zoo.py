@@ -90,8 +90,14 @@ SINKS = {
     "continue_job.checkpoint": f"select disposition from runledger.continue_job({LEASE}, checkpoint => {{}})",
     "correct_payload.payload": "select disposition from runledger.correct_payload(%(pending)s, {}, 'because')",
     "log_job.payload": "select runledger.log_job(%(job_id)s, 'info', 'm', {})",
+    "enqueue_workflow.metadata":
+        "select disposition from runledger.enqueue_workflow('flow', '[{{\"key\": \"a\", \"job_type\": \"work\"}}]', {})",
+    "append_workflow_steps.metadata":
+        "select disposition from runledger.append_workflow_steps(%(run)s, 'm', 'gate',"
+        " '[{{\"key\": \"a\", \"job_type\": \"work\"}}]', {})",
+    "complete_external_step.output": "select status from runledger.complete_external_step(%(run)s, 'gate', output => {})",
     "register_worker.metadata": "select worker_id from runledger.register_worker('w2', '{{work}}', 1, {})",
-}
+}  # fmt: skip
 # The batches, by the field of an item that carries the value.
 FIELDS = {
     "enqueue_jobs.jobs": {"payload": "'job_type', 'work'"},
@@ -100,14 +106,21 @@ FIELDS = {
         "checkpoint": "'job_id', %(job_id)s::uuid, 'lease_token', %(lease_token)s::bigint, 'outcome', 'CONTINUE'",
     },
 }
-NAMES = list(BEASTS)
+# The calls that take the steps of a workflow.
+GRAPHS = {
+    "enqueue_workflow.steps": "select disposition from runledger.enqueue_workflow('flow', {})",
+    "append_workflow_steps.steps": "select disposition from runledger.append_workflow_steps(%(run)s, 'm', 'gate', {})",
+    "explain_workflow.steps": "select * from runledger.explain_workflow({})",
+    "validate_workflow.steps": "select code from runledger.validate_workflow({})",
+}
+EVERYWHERE = [*SINKS, *FIELDS, *GRAPHS]
 # With company, so that there is something to leak.
 WITH_MARKER = "jsonb_build_object('k', %(marker)s::text, 'v', {})"
 
 
 def arguments(world: World) -> dict[str, object]:
     lease = world.lease
-    return {"job_id": lease.job_id, "lease_token": lease.lease_token, "pending": world.pending, "marker": MARKER}
+    return {"job_id": lease.job_id, "lease_token": lease.lease_token, "pending": world.pending, "run": world.run_id, "marker": MARKER}
 
 
 def test_every_jsonb_parameter_is_fed_here(db: Db):
@@ -116,7 +129,7 @@ def test_every_jsonb_parameter_is_fed_here(db: Db):
         " unnest(p.proargtypes::oid[], p.proargnames[1:p.pronargs]) as a(type, name)"
         " where p.pronamespace = 'runledger'::regnamespace and p.proname not like '\\_%' and a.type = 'jsonb'::regtype"
     )
-    assert sorted(found) == sorted([*SINKS, *FIELDS])
+    assert sorted(found) == sorted(EVERYWHERE)
 
 
 @pytest.mark.parametrize("sink", SINKS)
@@ -134,17 +147,37 @@ def test_a_hostile_value_is_refused_by_code_and_writes_nothing(db: Db, sink: str
     assert MARKER not in log.text()
 
 
-@pytest.mark.parametrize("sink", [*SINKS, *FIELDS])
+@pytest.mark.parametrize("sink", EVERYWHERE)
 def test_what_the_server_cannot_read_never_reaches_a_function(db: Db, sink: str):
     """These errors are PostgreSQL's own; the client refuses such values before it sends them."""
     world = World(db)
-    call = SINKS.get(sink) or f"select * from runledger.{sink.split('.', maxsplit=1)[0]}({{}})"
+    call = {**SINKS, **GRAPHS}.get(sink) or f"select * from runledger.{sink.split('.', maxsplit=1)[0]}({{}})"
     before = contents(db)
     for name, (text, sqlstate) in UNREADABLE.items():
         with pytest.raises(psycopg.Error) as refused:
             world.run(call.format("%(text)s::text::jsonb"), {**arguments(world), "text": text})
         assert refused.value.sqlstate == sqlstate, name
     assert contents(db) == before
+
+
+@pytest.mark.parametrize("sink", GRAPHS)
+def test_a_hostile_payload_of_a_step_refuses_the_graph(db: Db, sink: str):
+    world = World(db)
+    before, log = contents(db), ServerLog(db)
+    for name, beast in BEASTS.items():
+        steps = (
+            "jsonb_build_array(jsonb_build_object('key', 'a', 'job_type', 'work'), jsonb_build_object("
+            f"'key', 'b', 'job_type', 'work', 'payload', {WITH_MARKER.format(beast.sql)}))"
+        )
+        if sink.startswith("validate"):
+            assert world.run(GRAPHS[sink].format(steps), arguments(world)) == [("workflow.invalid_dag_payload_refused",)], name
+            continue
+        with pytest.raises(psycopg.Error) as refused:
+            world.run(GRAPHS[sink].format(steps), arguments(world))
+        assert code_of(refused.value) == "workflow.invalid_dag_payload_refused", (name, told(refused.value))
+        assert MARKER not in told(refused.value), name
+    assert contents(db) == before
+    assert MARKER not in log.text()
 
 
 def test_a_hostile_item_of_enqueue_jobs_is_invalid_alone(db: Db):

@@ -38,6 +38,7 @@ def writes(*tables: str) -> tuple[str, ...]:
 
 JOB = row("job_queue", "id = %(job_id)s")
 DEFINITION = row("job_definitions", "job_type = 'work'")
+RUN = row("workflow_runs", "id = %(run)s")
 WORKER = row("workers", "worker_id = 'w'")
 VERBS = {
     "claim_jobs": Verb("claim_jobs('w', '{work}')", writes("job_queue", "job_attempts", "job_events")),
@@ -65,6 +66,23 @@ VERBS = {
     "redact_job": Verb("redact_job(%(dead)s, 'r')",
                        (row("job_queue", "id = %(dead)s"), *writes("job_queue", "job_dead_letters", "job_events"))),
     "log_job": Verb("log_job(%(job_id)s, 'info', 'm')", writes("job_logs")),
+    "enqueue_workflow": Verb(
+        "enqueue_workflow('flow', '[{\"key\": \"a\", \"job_type\": \"work\"}, {\"key\": \"b\", \"external\": true, \"after_success\": [\"a\"]}]',"
+        " idempotency_key => 'k', active_key => 'k')",
+        writes("workflow_runs", "workflow_steps", "workflow_step_dependencies", "job_queue", "job_events")),
+    "append_workflow_steps": Verb(
+        "append_workflow_steps(%(run)s, 'm', 'gate', '[{\"key\": \"a\", \"job_type\": \"work\"}]')",
+        (RUN, *writes("workflow_run_mutations", "workflow_steps", "workflow_runs", "job_queue", "job_events"))),
+    "complete_external_step": Verb("complete_external_step(%(run)s, 'gate', output => '1')",
+                                   (RUN, *writes("workflow_steps", "workflow_runs", "job_queue", "job_events"))),
+    "cancel_workflow": Verb("cancel_workflow(%(run)s, 'stop')", (RUN, *writes("workflow_steps", "workflow_runs"))),
+    "await_workflow": Verb("await_workflow(%(run)s, now() + interval '1 minute')", (RUN, *writes("workflow_runs"))),
+    "succeed_job of a step": Verb("succeed_job(%(step_job)s, %(step_token)s, '1')", (
+        row("workflow_runs", "id = %(step_run)s"), row("job_queue", "id = %(step_job)s"),
+        *writes("job_queue", "workflow_steps", "workflow_runs", "job_events"))),
+    "cancel_job of a step": Verb("cancel_job(%(step_job)s)", (
+        row("workflow_runs", "id = %(step_run)s"), row("job_queue", "id = %(step_job)s"),
+        *writes("job_queue", "workflow_steps", "workflow_runs", "job_events"))),
     "define_job": Verb("define_job('work', max_attempts => 5)", (DEFINITION, *writes("job_definitions"))),
     "define_job anew": Verb("define_job('new', is_enabled => false)", writes("job_definitions")),
     "pause_job_type": Verb("pause_job_type('work')", (DEFINITION,)),
@@ -79,7 +97,8 @@ VERBS = {
 # The reaper puts off what it cannot settle, whatever the reason but a shutdown: with a lock_timeout it reports DEFERRED.
 SETTLES_APART = {"reap_expired_leases", "run_maintenance"}
 READ_ONLY = {
-    "error_codes", "fsck", "get_job", "job_payload", "leased_jobs", "list_jobs", "runtime_config", "schema_info",
+    "error_codes", "explain_workflow", "fsck", "get_job", "get_workflow", "list_workflows", "step_inputs", "validate_workflow",
+    "workflow_mermaid", "workflow_result", "workflow_tree", "job_payload", "leased_jobs", "list_jobs", "runtime_config", "schema_info",
     # The same function underneath as their siblings.
     "enable_job_type", "resume_job_type",
 }  # fmt: skip
@@ -98,6 +117,7 @@ def test_every_verb_that_writes_is_stopped_here(db: Db):
 def prepared(db: Db, *, to_reap: bool) -> dict[str, object]:
     """A world with a job to claim, an unstarted claim and perhaps an expired lease; what the calls name of it."""
     world = World(db)
+    db.execute("select runledger.define_job('step')")
     db.execute("select runledger.enqueue_job('work')")
     unstarted = db.one("select job_id, lease_token from runledger.claim_jobs('w', '{work}', 1, 600, true)")
     if to_reap:
@@ -105,11 +125,17 @@ def prepared(db: Db, *, to_reap: bool) -> dict[str, object]:
             "update runledger.job_queue set lease_expires_at = lease_expires_at - interval '2 h' where id = %s",
             [world.leased().job_id],
         )
+    step_run = db.value(
+        "select workflow_run_id from runledger.enqueue_workflow('flow', '[{\"key\": \"a\", \"job_type\": \"step\"},"
+        " {\"key\": \"b\", \"job_type\": \"step\", \"after_success\": [\"a\"]}]')"
+    )
+    step = db.one("select job_id, lease_token from runledger.claim_jobs('w', '{step}')")
     db.execute("select runledger.enqueue_job('work')")
     return {
         "job_id": world.lease.job_id, "lease_token": world.lease.lease_token, "pending": world.pending,
         "dead": world.dead, "succeeded": world.succeeded, "unstarted": unstarted["job_id"],
-        "unstarted_token": unstarted["lease_token"],
+        "unstarted_token": unstarted["lease_token"], "run": world.run_id, "step_run": step_run,
+        "step_job": step["job_id"], "step_token": step["lease_token"],
     }  # fmt: skip
 
 

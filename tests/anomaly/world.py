@@ -75,6 +75,11 @@ class World:
             "select job_id from runledger.enqueue_job('work', '{\"kept\": 1}', run_at => now() + interval '1 day')"
         )
         self.lease = self.leased()
+        # A run that waits at a gate, before its only job.
+        self.run_id: UUID = db.value(
+            "select workflow_run_id from runledger.enqueue_workflow('flow', %s::jsonb)",
+            [json.dumps([{"key": "gate", "external": True}, {"key": "after", "job_type": "work", "after_success": ["gate"]}])],
+        )
         self.succeeded = self.leased().job_id
         self.dead = self.leased().job_id
         self.canceled = self.leased().job_id

@@ -57,6 +57,18 @@ REPEATED = {
     "requeue_job": Repeated("requeue_job(%(dead)s, 'r', 'DEAD_LETTERED', 1)", "job.requeue_expectation_mismatch"),
     "correct_payload": Repeated("correct_payload(%(pending)s, to_jsonb(%(key)s::text), 'r')", {"disposition": "UNCHANGED"}),
     "redact_job": Repeated("redact_job(%(dead)s, 'r')", {"disposition": "UNCHANGED"}),
+    "enqueue_workflow": Repeated(
+        "enqueue_workflow('flow', '[{\"key\": \"a\", \"job_type\": \"work\"}]', idempotency_key => %(key)s)",
+        {"disposition": "EXISTING"},
+    ),
+    "append_workflow_steps": Repeated(
+        "append_workflow_steps(%(run)s, %(key)s, 'gate', '[{\"key\": \"a\", \"job_type\": \"work\"}]')",
+        {"disposition": "ALREADY_APPLIED"},
+    ),
+    "complete_external_step": Repeated(
+        "complete_external_step(%(run)s, 'gate', output => '1')", {"replayed": True, "status": "SUCCEEDED"}
+    ),
+    "cancel_workflow": Repeated("cancel_workflow(%(run)s, 'stop')", {"disposition": "UNCHANGED", "status": "CANCELED"}),
     "deregister_worker": Repeated("deregister_worker('w')", {"deregister_worker": False}),
 }  # fmt: skip
 
@@ -92,11 +104,15 @@ def test_a_call_whose_reply_was_lost_can_be_sent_again(db: Db, proxy: AckDrop, n
         db.execute("select runledger.succeed_job(%s, %s)", [succeeded.job_id, succeeded.lease_token])
         db.execute("select runledger.enqueue_job('work')")
         unstarted = db.one("select job_id, lease_token from runledger.claim_jobs('w', '{work}', 1, 600, true)")
-        arguments = {
+        arguments: dict[str, Any] = {
             "job_id": lease.job_id, "lease_token": lease.lease_token, "dead": dead.job_id, "succeeded": succeeded.job_id,
             "key": f"key {nth}", "pending": world.pending, "unstarted": unstarted["job_id"],
             "unstarted_token": unstarted["lease_token"],
         }  # fmt: skip
+        arguments["run"] = db.value(
+            "select workflow_run_id from runledger.enqueue_workflow('flow', '[{\"key\": \"gate\", \"external\": true},"
+            " {\"key\": \"after\", \"job_type\": \"work\", \"after_success\": [\"gate\"]}]')"
+        )
         before = contents(db)
         lost(proxy, query, arguments)
         after = contents(db)

@@ -4,7 +4,8 @@ Each figure stands beside the least that any queue on this server must do: a bar
 bare LISTEN/NOTIFY. Rounds of both take turns and the median of each counts, so a busy machine hurts both alike.
 Absolute figures say more about the machine than about Runledger: compare ratios, and only within one run.
 
-Everything happens in a database of its own, made on the server and dropped at the end.
+Everything happens in a database of its own, made on the server and dropped at the end. Without a server given it
+starts an embedded one as a server is run in earnest: on disk, with fsync.
 """
 
 from __future__ import annotations
@@ -15,32 +16,35 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg
 
-from runledger import testing
+from runledger import embedded, testing
 from runledger.app import App
 from runledger.client import Client
 from runledger.job import Job
 
 BATCH = 100
+DURABLE = {"shared_buffers": "256MB", "max_wal_size": "4GB", "jit": "off", "track_functions": "all"}
 SETTINGS = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "wal_level")
 
 app = App()
 
 
 @app.job("bench.noop", max_attempts=2)
-async def noop(job: Job) -> None:  # noqa: ARG001
+async def noop(_: Job) -> None:
     """Do nothing: what is left is the cost of the queue."""
 
 
 @app.job("bench.pickup", max_attempts=2)
-async def pickup(job: Job) -> float:  # noqa: ARG001
+async def pickup(_: Job) -> float:
     """Tell when it began, by the clock of this machine."""
     return time.time()
 
@@ -72,10 +76,12 @@ class Figure:
     reached: bool | None
 
 
-def run(*, jobs: int = 20_000, ladder: Sequence[int] = (10_000, 100_000), rounds: int = 3) -> Iterator[Figure | str]:
+def run(
+    *, jobs: int = 20_000, ladder: Sequence[int] = (10_000, 100_000), rounds: int = 3, idle_seconds: float = 10
+) -> Iterator[Figure | str]:
     """Measure, and yield a line of text for the setting and a `Figure` for each result as it comes."""
-    with testing.ephemeral_database() as database, database.connect() as conn:
-        shown = (f"{name} {conn.execute(f'show {name}').fetchone()[0]}" for name in SETTINGS)  # type: ignore[index]
+    with _database() as database, database.connect() as conn:
+        shown = (f"{name} {_value(conn, f'show {name}')}" for name in SETTINGS)
         yield "PostgreSQL " + ", ".join(shown)
         conn.execute(RAW_TABLE)
         with Client(conn) as client:
@@ -85,8 +91,20 @@ def run(*, jobs: int = 20_000, ladder: Sequence[int] = (10_000, 100_000), rounds
         yield _bulk(conn, jobs, rounds)
         yield from _drain(conn, database.dsn, jobs, rounds)
         yield _pickup(conn, database.dsn)
-        yield _idle(conn, database.dsn)
+        yield _idle(conn, database.dsn, idle_seconds)
         yield from _ladder(conn, ladder)
+
+
+@contextlib.contextmanager
+def _database() -> Iterator[testing.Database]:
+    if os.environ.get("RUNLEDGER_DSN") or os.environ.get("DATABASE_URL"):
+        with testing.ephemeral_database() as database:
+            yield database
+        return
+    with tempfile.TemporaryDirectory(prefix="rlbench-") as directory:
+        server = embedded.Server(data=Path(directory) / "data", settings=DURABLE)
+        with testing.DatabaseServer(server.dsn(), server=server) as databases:
+            yield databases.take()
 
 
 def _timed(action: Callable[[], object]) -> float:
@@ -112,7 +130,8 @@ def _single(conn: psycopg.Connection[Any], rounds: int, count: int = 1000) -> Fi
 def _pair(
     what: str, raw: Callable[[], None], ours: Callable[[], None], count: int, rounds: int, *, goal: float
 ) -> Figure:
-    raw(), ours()
+    raw()
+    ours()
     times = [(_timed(raw), _timed(ours)) for _ in range(rounds)]
     bare, full = (statistics.median(t[i] for t in times) for i in (0, 1))
     ratio = bare / full
@@ -149,7 +168,9 @@ def _empty(conn: psycopg.Connection[Any]) -> None:
 
 
 def _drain(conn: psycopg.Connection[Any], dsn: str, jobs: int, rounds: int) -> Iterator[Figure]:
-    raw_times, our_times, wal, commits = [], [], [], []
+    raw_times, our_times = [], []
+    wal: list[float] = []
+    commits: list[float] = []
     client = Client(conn)
     for _ in range(rounds):
         _empty(conn)
@@ -258,29 +279,33 @@ def _notify_trips(conn: psycopg.Connection[Any], dsn: str, samples: int) -> list
     return trips
 
 
+def _value(conn: psycopg.Connection[Any], query: str, *params: object) -> Any:
+    row = conn.execute(query.encode(), params).fetchone()
+    assert row  # noqa: S101 - the queries here give one row
+    return row[0]
+
+
 def _until(conn: psycopg.Connection[Any], query: str, *params: object, seconds: float = 30) -> None:
     end = time.monotonic() + seconds
     while True:
-        row = conn.execute(query, params).fetchone()  # type: ignore[call-overload]
-        if row and row[0]:
+        if _value(conn, query, *params):
             return
         if time.monotonic() > end:
             raise TimeoutError(query)
         time.sleep(0.002)
 
 
-def _idle(conn: psycopg.Connection[Any], dsn: str, seconds: int = 10) -> Figure:
+def _idle(conn: psycopg.Connection[Any], dsn: str, seconds: float) -> Figure:
     # The functions a worker calls; statistics of a session reach the views within a second or so.
     calls = """select coalesce(sum(calls), 0) from pg_stat_user_functions
                 where schemaname = 'runledger' and funcname in
                   ('claim_jobs', 'finish_jobs', 'idle_worker', 'heartbeat_jobs', 'leased_jobs')"""
-    conn.execute("select set_config('track_functions', 'all', false)")
     with _worker(dsn):
         _until(conn, "select exists (select from runledger.workers where idle_until > clock_timestamp())")
         time.sleep(3)
-        before = conn.execute(calls).fetchone()[0]  # type: ignore[index]
+        before = _value(conn, calls)
         time.sleep(seconds)
-        after = conn.execute(calls).fetchone()[0]  # type: ignore[index]
+        after = _value(conn, calls)
     if not before:
         return Figure("calls of an idle worker", "not counted: track_functions is off", "", None, "<= 1/s", None)
     rate = float(after - before) / seconds
@@ -324,10 +349,10 @@ def _claim_buffers(conn: psycopg.Connection[Any]) -> int:
     """Shared buffers that one claim touches; two types, so that the common index is what counts. Rolled back."""
     claim = f"select * from runledger.claim_jobs('bench', '{{bench.noop,bench.pickup}}', {BATCH})"  # noqa: S608
     with conn.transaction(force_rollback=True):
-        conn.execute(claim)
+        conn.execute(claim.encode())
         conn.execute("select set_config('runledger.claim_mark', '', false)")
-        row = conn.execute(f"explain (analyze, buffers, timing off, format json) {claim}").fetchone()  # type: ignore[call-overload]
-    plan = row[0][0]["Plan"]
+        (explained,) = _value(conn, f"explain (analyze, buffers, timing off, format json) {claim}")
+    plan = explained["Plan"]
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
 
 

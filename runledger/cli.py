@@ -110,9 +110,10 @@ def worker(dsn: str, /, *, app: str, log_level: str, **settings: Any) -> None:
 @click.option("--jobs", default=20_000, show_default=True, help="Jobs of a drain and of a bulk enqueue.")
 @click.option("--ladder", default="10000,100000", show_default=True, help="Table sizes for the cost of a claim.")
 @click.option("--rounds", default=3, show_default=True, help="Rounds; the median counts.")
+@click.option("--idle-seconds", default=10.0, show_default=True, help="How long an idle worker is watched.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON at the end instead of a table as it comes.")
 @click.pass_obj
-def bench(dsn: str, /, *, jobs: int, ladder: str, rounds: int, as_json: bool) -> None:
+def bench(dsn: str, /, *, jobs: int, ladder: str, rounds: int, idle_seconds: float, as_json: bool) -> None:
     """Measure what Runledger costs beside a raw limit on the same server, as ratios.
 
     Works in a database of its own on the server of --dsn, or on an embedded one. Each figure stands beside the least
@@ -129,7 +130,8 @@ def bench(dsn: str, /, *, jobs: int, ladder: str, rounds: int, as_json: bool) ->
     lines: list[b.Figure | str] = []
     table = Table("measured", "Runledger", "raw limit", "ratio", "goal", "", box=None, header_style="bold")
     with console.status("measuring"):
-        for line in b.run(jobs=jobs, ladder=[int(x) for x in ladder.split(",")], rounds=rounds):
+        sizes = [int(x) for x in ladder.split(",")]
+        for line in b.run(jobs=jobs, ladder=sizes, rounds=rounds, idle_seconds=idle_seconds):
             lines.append(line)
             if isinstance(line, str):
                 console.print(line, style="dim")

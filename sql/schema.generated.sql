@@ -1014,6 +1014,12 @@ CREATE FUNCTION runledger._fsck_dead_letters(workflow_run_id uuid, max_rows inte
 
 COMMENT ON FUNCTION runledger._fsck_dead_letters(workflow_run_id uuid, max_rows integer) IS 'Invariants D1 to D3: dead letters.';
 
+CREATE FUNCTION runledger._fsck_edges(workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_edges(workflow_run_id uuid, max_rows integer) IS 'Invariant W9: the edges.';
+
 CREATE FUNCTION runledger._fsck_event_paths(workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
@@ -1068,11 +1074,35 @@ CREATE FUNCTION runledger._fsck_look(job_id uuid) RETURNS text
 
 COMMENT ON FUNCTION runledger._fsck_look(job_id uuid) IS 'Where no statement can repair, because what is missing is history: the statement to look with.';
 
+CREATE FUNCTION runledger._fsck_look_at_run(run_id uuid) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_look_at_run(run_id uuid) IS 'Where no single statement can repair a run: the statement to look with.';
+
 CREATE FUNCTION runledger._fsck_replays(workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._fsck_replays(workflow_run_id uuid, max_rows integer) IS 'Invariants R1 and R2: replays.';
+
+CREATE FUNCTION runledger._fsck_run_keys(workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_run_keys(workflow_run_id uuid, max_rows integer) IS 'Invariant W15: active keys.';
+
+CREATE FUNCTION runledger._fsck_run_repair(run_id uuid) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_run_repair(run_id uuid) IS 'The statement that counts the steps of a run anew and derives its status.';
+
+CREATE FUNCTION runledger._fsck_runs(workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_runs(workflow_run_id uuid, max_rows integer) IS 'Invariants W10 to W12: runs against their steps.';
 
 CREATE TABLE runledger.job_queue (
     id uuid NOT NULL,
@@ -1216,11 +1246,41 @@ CREATE FUNCTION runledger._fsck_scope(everything boolean, workflow_run_id uuid) 
 
 COMMENT ON FUNCTION runledger._fsck_scope(everything boolean, workflow_run_id uuid) IS 'All jobs or the unfinished ones, of one workflow run or of all.';
 
+CREATE FUNCTION runledger._fsck_step_counts(workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_step_counts(workflow_run_id uuid, max_rows integer) IS 'Invariant W1: the counters of a step.';
+
+CREATE FUNCTION runledger._fsck_step_jobs(workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_step_jobs(workflow_run_id uuid, max_rows integer) IS 'Invariants W7 and W14: a step and its job tell the same.';
+
+CREATE FUNCTION runledger._fsck_step_links(workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_step_links(workflow_run_id uuid, max_rows integer) IS 'Invariants W5, W6 and W8: the link between steps and jobs.';
+
+CREATE FUNCTION runledger._fsck_steps(workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_steps(workflow_run_id uuid, max_rows integer) IS 'Invariants W2 to W4 and W13: steps by themselves.';
+
 CREATE FUNCTION runledger._fsck_tokens(everything boolean, workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._fsck_tokens(everything boolean, workflow_run_id uuid, max_rows integer) IS 'Invariant J9: tokens and their sequence.';
+
+CREATE FUNCTION runledger._fsck_workflows(workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_workflows(workflow_run_id uuid, max_rows integer) IS 'Invariants W1 to W15: workflow runs, steps, edges and their jobs.';
 
 CREATE FUNCTION runledger._graph_problems(steps runledger._step_item[], existing text[]) RETURNS SETOF runledger.workflow_problem
     LANGUAGE plpgsql STABLE
@@ -1733,6 +1793,12 @@ CREATE FUNCTION runledger._sort_steps(steps runledger._step_item[]) RETURNS runl
 
 COMMENT ON FUNCTION runledger._sort_steps(steps runledger._step_item[]) IS 'Place in the topological order and level of each step, by its number in the list; or a cycle.';
 
+CREATE FUNCTION runledger._status_of_run(active bigint, waiting bigint, failed bigint) RETURNS runledger.workflow_run_status
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._status_of_run(active bigint, waiting bigint, failed bigint) IS 'The status of a run that was not canceled, by its counters.';
+
 CREATE FUNCTION runledger._step_inputs(step_id uuid) RETURNS TABLE(inputs jsonb, is_omitted boolean)
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
@@ -1870,7 +1936,7 @@ CREATE FUNCTION runledger.correct_payload(job_id uuid, payload jsonb, reason tex
     SET jit TO 'off'
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger.correct_payload(job_id uuid, payload jsonb, reason text) IS 'Replace the payload of a pending job, for a reason that stands in its events. disposition CORRECTED or UNCHANGED.';
+COMMENT ON FUNCTION runledger.correct_payload(job_id uuid, payload jsonb, reason text) IS 'Replace the payload of a pending job, and of its step if it has one, for a reason that stands in its events. disposition CORRECTED or UNCHANGED.';
 
 CREATE FUNCTION runledger.define_job(job_type text, version integer DEFAULT NULL::integer, max_attempts integer DEFAULT NULL::integer, timeout_seconds integer DEFAULT NULL::integer, priority integer DEFAULT NULL::integer, is_enabled boolean DEFAULT NULL::boolean, max_concurrency integer DEFAULT NULL::integer, retry_base_ms integer DEFAULT NULL::integer, retry_max_ms integer DEFAULT NULL::integer, retry_delays_ms jsonb DEFAULT NULL::jsonb) RETURNS runledger.job_definition
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3490,6 +3556,8 @@ REVOKE ALL ON FUNCTION runledger._fsck_concurrency(workflow_run_id uuid, max_row
 
 REVOKE ALL ON FUNCTION runledger._fsck_dead_letters(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._fsck_edges(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._fsck_event_paths(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._fsck_events(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
@@ -3508,11 +3576,29 @@ REVOKE ALL ON FUNCTION runledger._fsck_leases(everything boolean, workflow_run_i
 
 REVOKE ALL ON FUNCTION runledger._fsck_look(job_id uuid) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._fsck_look_at_run(run_id uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._fsck_replays(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_run_keys(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_run_repair(run_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_runs(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._fsck_scope(everything boolean, workflow_run_id uuid) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._fsck_step_counts(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_step_jobs(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_step_links(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_steps(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._fsck_tokens(everything boolean, workflow_run_id uuid, max_rows integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_workflows(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._graph_problems(steps runledger._step_item[], existing text[]) FROM PUBLIC;
 
@@ -3617,6 +3703,8 @@ REVOKE ALL ON FUNCTION runledger._settle_steps(settlements runledger._settlement
 REVOKE ALL ON FUNCTION runledger._settlement_events(settlement runledger._settlement) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._sort_steps(steps runledger._step_item[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._status_of_run(active bigint, waiting bigint, failed bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._step_inputs(step_id uuid) FROM PUBLIC;
 

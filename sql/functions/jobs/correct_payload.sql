@@ -1,8 +1,8 @@
--- Replace the payload of a job that has not been claimed and is not part of a workflow. The request
--- kept for idempotency stays: a retry of the enqueue still finds this job.
+-- Replace the payload of a job that nobody holds, and of the step of a workflow together with that
+-- of its job. The request kept for idempotency stays: a retry of the enqueue still finds this job.
 --
--- Locks:  the job row.
--- Writes: job_queue, job_events.
+-- Locks:  the job row, then the step of a workflow job.
+-- Writes: job_queue, job_events; the step of a workflow job.
 -- Raises: RL001 job.not_found, RL004 job.invalid_state_transition, RL010 job.invalid_reason, RL011.
 create or replace function runledger.correct_payload(job_id uuid, payload jsonb, reason text)
 returns runledger.changed_job
@@ -24,15 +24,20 @@ begin
   v_now := runledger._now();
   if not found then
     perform runledger._raise('job.not_found', jsonb_build_object('job_id', correct_payload.job_id));
-  elsif v_job.status <> 'PENDING' or v_job.workflow_run_id is not null then
-    perform runledger._raise('job.invalid_state_transition', jsonb_build_object(
-      'job_id', v_job.id, 'status', v_job.status, 'workflow_run_id', v_job.workflow_run_id));
+  elsif v_job.status <> 'PENDING' then
+    perform runledger._raise('job.invalid_state_transition',
+      jsonb_build_object('job_id', v_job.id, 'status', v_job.status));
   elsif v_job.is_same then
     return row(v_job.id, 'UNCHANGED', v_job.status)::runledger.changed_job;
   end if;
   update runledger.job_queue as q
      set payload = coalesce(correct_payload.payload, '{}'), updated_at = v_now
    where q.id = v_job.id;
+  if v_job.workflow_run_id is not null then
+    update runledger.workflow_steps as s
+       set payload = coalesce(correct_payload.payload, '{}'), updated_at = v_now
+     where s.job_id = v_job.id;
+  end if;
   insert into runledger.job_events (job_id, run_number, attempt, event_type, payload, occurred_at)
   values (v_job.id, v_job.run_number, nullif(v_job.attempt, 0), 'PAYLOAD_CORRECTED',
     jsonb_build_object('reason', correct_payload.reason, 'by', runledger._caller()), v_now);
@@ -41,5 +46,5 @@ end
 $$;
 
 comment on function runledger.correct_payload(uuid, jsonb, text) is
-  'Replace the payload of a pending job, for a reason that stands in its events. disposition '
-  'CORRECTED or UNCHANGED.';
+  'Replace the payload of a pending job, and of its step if it has one, for a reason that stands '
+  'in its events. disposition CORRECTED or UNCHANGED.';

@@ -39,6 +39,7 @@ begin
     return query select f.* from runledger._fsck_events(v_run, v_max) as f;
     return query select f.* from runledger._fsck_dead_letters(v_run, v_max) as f;
     return query select f.* from runledger._fsck_replays(v_run, v_max) as f;
+    return query select f.* from runledger._fsck_workflows(v_run, v_max) as f;
   end if;
 end
 $$;

@@ -24,11 +24,8 @@ begin
   update runledger.workflow_runs as r
      set steps_active = c.active, steps_waiting = c.waiting, steps_failed = c.failed,
          steps_succeeded = c.succeeded, updated_at = _count_steps.now,
-         status = case when r.status = 'CANCELED' then 'CANCELED'
-                       when c.active > 0 then 'RUNNING'
-                       when c.waiting > 0 then 'WAITING_FOR_EXTERNAL'
-                       when c.failed > 0 then 'COMPLETED_WITH_ERRORS'
-                       else 'SUCCEEDED' end::runledger.workflow_run_status,
+         status = case when r.status = 'CANCELED' then r.status
+                       else runledger._status_of_run(c.active, c.waiting, c.failed) end,
          finished_at = case when r.status = 'CANCELED' then r.finished_at
                             when c.active + c.waiting = 0 then _count_steps.now end
     from delta as d

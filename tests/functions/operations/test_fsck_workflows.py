@@ -1,0 +1,276 @@
+"""fsck of workflows: nothing on sound runs, and for each of W1 to W15 a corruption that it sees."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.support.database import Db
+from tests.support.flows import Flow, Flows, gate, step
+from tests.support.ledger import TENANT, Ledger
+from tests.support.plpgsql import functions
+
+SECRET = "sekrit"
+LOOKS = (
+    "select * from runledger.workflow_tree(", "select * from runledger.job_timeline ",
+    "select * from runledger.running_jobs ",
+)  # fmt: skip
+ORPHAN = "0190cf00-0000-7000-8000-000000000001"
+
+
+def tell_story(q: Ledger) -> dict[str, Flow]:
+    """Runs in which everything happened once, by name."""
+    q.define("t")
+    start = Flows(q)
+    runs = {
+        "done": start(step("a"), step("b", "a"), result_step="b"),
+        "errors": start(step("a"), step("b", "a"), step("c", always="b"), step("late", "a")),
+    }
+    runs["done"].succeed("a", "b")
+    runs["errors"].fail("a")
+    runs["errors"].succeed("c")
+
+    canceled = start(step("a"), step("b", "a"), gate("g"), active_key=SECRET + "2")
+    canceled.claim(lease_seconds=3600)
+    canceled.cancel(reason=SECRET)
+    single = start(step("a"), step("b", "a"), step("c", always="a"))
+    single.cancel_job("a")
+    live = start(
+        step("a", payload={"card": SECRET}), step("b", "a"), step("c", ["a", "b"]), gate("g"), step("after", "g"),
+        active_key=SECRET, metadata={"card": SECRET},
+    )  # fmt: skip
+    live.claim(lease_seconds=3600)
+    live.append(step("e"), step("f", "e"), key=SECRET)
+    waiting = start(gate("g"))
+    tenant = start(
+        step("a"), gate("g", "a", timeout_seconds=60, on_timeout="FAILED"), organization_id=TENANT, active_key=SECRET
+    )
+    stuck = start(step("a"), step("b", "a"))
+    return runs | {
+        "canceled": canceled,
+        "single": single,
+        "live": live,
+        "waiting": waiting,
+        "tenant": tenant,
+        "stuck": stuck,
+    }
+
+
+def names(runs: dict[str, Flow], q: Ledger) -> dict[str, str]:
+    """Ids: {live} a run, {live_a} a step, {live_a_job} its job."""
+    found = {name: str(flow.id) for name, flow in runs.items()}
+    for name, flow in runs.items():
+        for key in flow.states():
+            row = flow.step(key)
+            found |= {f"{name}_{key}": str(row["id"]), f"{name}_{key}_job": str(row["job_id"])}
+    return found | {"loose": str(q.enqueue())}
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """`sql` brings it about, {name} as in `names`."""
+
+    name: str
+    invariant: str
+    sql: str
+    repairable: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.invariant}-{self.name.replace(' ', '_')}"
+
+
+def of_step(change: str, name: str) -> str:
+    return f"update runledger.workflow_steps set {change} where id = '{{{name}}}'"
+
+
+def of_run(change: str, name: str) -> str:
+    return f"update runledger.workflow_runs set {change} where id = '{{{name}}}'"
+
+
+def of_job(change: str, name: str) -> str:
+    return f"update runledger.job_queue set {change} where id = '{{{name}_job}}'"
+
+
+CORRUPTIONS = [
+    Corruption("decrement lost", "W1", of_step("dependency_count_total = 2, dependency_count_pending = 2", "live_b")),
+    Corruption("decrement too many", "W1", of_step("dependency_count_pending = 1", "live_c")),
+    Corruption("failure not told", "W1", of_step("dependency_count_unsatisfied = 0", "errors_b")),
+    Corruption("end of any kind counted as failure", "W1", of_step("dependency_count_unsatisfied = 1", "single_c")),
+    Corruption("total of another graph", "W1", of_step("dependency_count_total = 2", "done_b")),
+    Corruption("edge lost", "W1", "delete from runledger.workflow_step_dependencies where dependent_step_id = '{done_b}'"),
+    Corruption("blocked for ever", "W2", of_step("dependency_count_pending = 0", "live_b")),
+    Corruption("release lost", "W2", of_step("status = 'BLOCKED', job_id = null, finished_at = null, output = null", "done_b"),
+               repairable=False),
+    Corruption("let go too early", "W3", of_step("dependency_count_total = 1, dependency_count_pending = 1", "live_e")),
+    Corruption("let go without success", "W3", of_step("dependency_count_total = 1, dependency_count_unsatisfied = 1", "live_e")),
+    Corruption("gate with a job", "W4", of_step("job_id = '{loose}'", "waiting_g"), repairable=False),
+    Corruption("queued gate", "W4", of_step("status = 'ENQUEUED'", "waiting_g"), repairable=False),
+    Corruption("waiting job", "W4", of_step("status = 'WAITING_FOR_EXTERNAL'", "live_e"), repairable=False),
+    Corruption("released without a job", "W4", of_step("job_id = null", "live_e"), repairable=False),
+    Corruption("blocked with a job", "W4", of_step("job_id = '{loose}'", "live_b"), repairable=False),
+    Corruption("finished without an end", "W4", of_step("finished_at = null", "errors_b"), repairable=False),
+    Corruption("open with an end", "W4", of_step("finished_at = now()", "live_e"), repairable=False),
+    Corruption("job of two steps", "W5", of_step("job_id = '{done_a_job}'", "done_b"), repairable=False),
+    Corruption("job gone", "W6", of_step(f"job_id = '{ORPHAN}'", "live_e"), repairable=False),
+    Corruption("job of another run", "W6", of_job("workflow_run_id = '{done}'", "live_e")),
+    Corruption("job of no run", "W6", of_job("workflow_run_id = null", "live_e")),
+    Corruption("running but pending", "W7", of_step("status = 'RUNNING'", "live_e")),
+    Corruption("queued but leased", "W7", of_step("status = 'ENQUEUED'", "live_a")),
+    Corruption("failed but succeeded", "W7", of_step("status = 'FAILED', output = null", "done_a"), repairable=False),
+    Corruption("running but over", "W7",
+               of_step("status = 'RUNNING', finished_at = null, output = null", "done_a"), repairable=False),
+    Corruption("job without a step", "W8",
+               "update runledger.job_queue set workflow_run_id = '{live}' where id = '{loose}'"),
+    Corruption("edge from nowhere", "W9", "insert into runledger.workflow_step_dependencies"
+               f" values ('{{live}}', '{ORPHAN}', '{{live_b}}', 'ON_SUCCESS', now())"),
+    Corruption("edge to nowhere", "W9", "insert into runledger.workflow_step_dependencies"
+               f" values ('{{live}}', '{{live_b}}', '{ORPHAN}', 'ON_SUCCESS', now())"),
+    Corruption("edge between runs", "W9", "update runledger.workflow_step_dependencies"
+               " set workflow_run_id = '{done}' where dependent_step_id = '{live_b}'", repairable=False),
+    Corruption("edge backwards", "W9", of_step("ordinal = 100", "live_a"), repairable=False),
+    Corruption("steps not counted", "W10", of_run("steps_active = steps_active - 1, steps_total = steps_total - 1", "live")),
+    Corruption("success not counted", "W10", of_run("steps_succeeded = 1, steps_active = 1, status = 'RUNNING', finished_at = null", "done")),
+    Corruption("failure counted as success", "W10", of_run("steps_succeeded = 4, steps_failed = 0, status = 'SUCCEEDED'", "errors")),
+    Corruption("gate not counted", "W10", of_run("steps_active = steps_active + 1, steps_waiting = 0", "live")),
+    Corruption("succeeded too early", "W11", of_run("status = 'SUCCEEDED', finished_at = now()", "live")),
+    Corruption("waiting though active", "W11", of_run("status = 'WAITING_FOR_EXTERNAL'", "live")),
+    Corruption("finished without an end", "W11", of_run("finished_at = null", "done")),
+    Corruption("going on with an end", "W11", of_run("finished_at = now()", "waiting")),
+    Corruption("canceled with open steps", "W11", of_run("steps_active = 1, steps_failed = 2", "canceled")),
+    Corruption("nothing can move", "W12", of_step("status = 'BLOCKED', job_id = null, dependency_count_total = 1,"
+               " dependency_count_pending = 1", "stuck_a"), repairable=False),
+    Corruption("key of two steps", "W13", of_step("step_key = 'a'", "live_b"), repairable=False),
+    Corruption("place of two steps", "W13", of_step(
+               "ordinal = (select ordinal from runledger.workflow_steps where id = '{live_e}')", "live_g"), repairable=False),
+    Corruption("job of another tenant", "W14", of_job(f"organization_id = '{TENANT}'", "live_e")),
+    Corruption("job of no tenant", "W14", of_job("organization_id = null", "tenant_a")),
+    Corruption("key of two runs", "W15", of_run("active_key = 'sekrit', active_key_held = true", "waiting")),
+    Corruption("key of two runs of a tenant", "W15",
+               of_run(f"organization_id = '{TENANT}', active_key = 'sekrit', active_key_held = true", "waiting")),
+    Corruption("live run without its key", "W15", of_run("active_key_held = false", "live")),
+    Corruption("two live runs without their key", "W15",
+               of_run("active_key_held = false", "live") + ";" + of_run("active_key = 'sekrit'", "stuck")),
+    Corruption("key without a run to give it back", "W15",
+               of_run("active_key = 'x', active_key_held = true", "done")),
+    Corruption("key held without a key", "W15", of_run("active_key = null", "live")),
+]  # fmt: skip
+
+
+def drop_guards(conn: psycopg.Connection[Any]) -> str:
+    """Drop the constraints and unique indexes that would refuse a corruption; returns how to put them back."""
+    guards = conn.execute("""
+        select format('alter table %s drop constraint %I', conrelid::regclass, conname),
+               format('alter table %s add constraint %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid)),
+               contype = 'f' as last
+          from pg_constraint where contype in ('c', 'f', 'u') and conrelid in (
+                 'runledger.workflow_runs'::regclass, 'runledger.workflow_steps'::regclass,
+                 'runledger.workflow_step_dependencies'::regclass)
+        union all
+        select format('drop index %s', i.indexrelid::regclass), pg_get_indexdef(i.indexrelid), false
+          from pg_index as i where i.indisunique and i.indrelid in (
+                 'runledger.workflow_runs'::regclass, 'runledger.workflow_steps'::regclass)
+           and not exists (select from pg_constraint as k where k.conindid = i.indexrelid)
+         order by last desc""").fetchall()
+    assert len(guards) > 30
+    conn.execute("; ".join(drop for drop, _, _ in guards))
+    return "; ".join(back for _, back, _ in reversed(guards))
+
+
+@pytest.fixture(scope="module")
+def told(pg) -> Iterator[tuple[Ledger, dict[str, str]]]:
+    """A story told once; each test takes back what it did to it."""
+    db = Db(pg.take(), pg)
+    q = Ledger(db)
+    ids = names(tell_story(q), q)
+    yield q, ids
+    assert q.rows("fsck") == []
+    db.close()
+
+
+@pytest.mark.parametrize("corruption", CORRUPTIONS, ids=str)
+def test_corruption_is_seen_and_repaired(told: tuple[Ledger, dict[str, str]], corruption: Corruption):
+    q, ids = told
+    assert q.rows("fsck") == []
+    with q.conn.transaction(force_rollback=True):
+        guards = drop_guards(q.conn)
+        q.conn.execute(corruption.sql.format(**ids))
+        found = q.rows("fsck")
+        mine = [f for f in found if f["invariant"] == corruption.invariant]
+        assert mine, [f["invariant"] for f in found]
+        assert {f["severity"] for f in mine} == {"ERROR"}
+        assert {f["detail"]["violations"] for f in mine} == {len(mine)}
+        assert SECRET not in str(found)
+        assert not [f for f in q.rows("fsck", scope="fast") if f["invariant"].startswith("W")]
+        left = repair(q)
+        if corruption.repairable:
+            assert left == []
+            q.conn.execute(guards)
+        else:
+            assert left
+
+
+def repair(q: Ledger) -> list[dict[str, Any]]:
+    """As the owner would do it: the first thing that can be repaired, then look again. Returns what is left."""
+    for _ in range(12):
+        found = q.rows("fsck")
+        repairs = [f["repair"] for f in found if not f["repair"].startswith(LOOKS)]
+        if not repairs:
+            for finding in found:
+                assert q.conn.execute(finding["repair"]).description
+            return found
+        q.conn.execute(repairs[0])
+    raise AssertionError(f"not repaired: {found}")
+
+
+def test_every_invariant_has_its_corruption():
+    checked = {i for f in functions() if f.name.startswith("_fsck_") for i in re.findall(r"'(W\d+)'", f.text)}
+    assert checked == {c.invariant for c in CORRUPTIONS} == {f"W{n}" for n in range(1, 16)}
+
+
+def test_finished_steps_outlive_their_jobs(told: tuple[Ledger, dict[str, str]]):
+    q, ids = told
+    with q.conn.transaction(force_rollback=True):
+        for table, column in (("job_events", "job_id"), ("job_attempts", "job_id"), ("job_queue", "id")):
+            q.conn.execute(f"delete from runledger.{table} where {column} = %s", [ids["done_a_job"]])
+        assert q.rows("fsck") == []
+
+
+def test_a_run_is_checked_alone(told: tuple[Ledger, dict[str, str]]):
+    q, ids = told
+    with q.conn.transaction(force_rollback=True):
+        drop_guards(q.conn)
+        for name in ("live", "done", "tenant"):
+            q.conn.execute(
+                "update runledger.workflow_runs set steps_total = 77, status = 'CANCELED' where id = %s", [ids[name]]
+            )
+            q.conn.execute(
+                "update runledger.workflow_steps set dependency_count_total = 9 where workflow_run_id = %s", [ids[name]]
+            )
+        for name in ("live", "done", "tenant"):
+            found = q.rows("fsck", workflow_run_id=ids[name])
+            assert {f["invariant"] for f in found} >= {"W1", "W10"}
+            assert {f["object"] for f in found if f["invariant"] in ("W10", "W11")} == {f"workflow run {ids[name]}"}
+            assert {f["detail"]["workflow_run_id"] for f in found if f["invariant"] == "W1"} == {ids[name]}
+        assert q.rows("fsck", workflow_run_id=ids["errors"]) == []
+
+
+def test_rows_are_bounded_and_counted(told: tuple[Ledger, dict[str, str]]):
+    q, _ = told
+    with q.conn.transaction(force_rollback=True):
+        steps = q.db.value("select count(*) from runledger.workflow_steps")
+        runs = q.db.value("select count(*) from runledger.workflow_runs")
+        drop_guards(q.conn)
+        q.conn.execute(
+            "update runledger.workflow_steps set dependency_count_total = 9, dependency_count_pending = 4, status = 'BLOCKED'"
+        )
+        q.conn.execute("update runledger.workflow_runs set steps_total = 9, finished_at = null")
+        found = q.rows("fsck", max_rows=3)
+        for invariant, violations in (("W1", steps), ("W10", runs), ("W12", runs)):
+            mine = [f for f in found if f["invariant"] == invariant]
+            assert len(mine) == 3
+            assert {f["detail"]["violations"] for f in mine} == {violations}

@@ -177,6 +177,19 @@ def test_a_rolled_back_claim_never_happened(q: Ledger):
     assert other.ids(3) == job_ids
 
 
+def test_many_locked_jobs_hide_none_behind_them(db: Db, q: Ledger):
+    """Also when a backlog of another type makes the claim read each type's own lane."""
+    for name in ("huge", "a", "b"):
+        q.define(name)
+    spread(db, 300, ["huge"], [100], ["-1 hour"])
+    jobs = q.enqueue_many(60, "a")
+    other = q.on(autocommit=False)
+    other.conn.execute("select from runledger.job_queue where id = any (%s) for update", [jobs[:55]])
+    assert q.ids(5, "a", "b") == jobs[55:]
+    other.conn.rollback()
+    assert q.ids(5, "a", "b") == jobs[:5]
+
+
 def test_locked_jobs_are_skipped_not_waited_for(q: Ledger):
     first, second = q.enqueue_many(2)
     other = q.on(autocommit=False)
@@ -278,17 +291,13 @@ def test_a_limited_type_gives_its_free_slots(q: Ledger):
 def test_limited_and_open_types_are_merged_in_order(q: Ledger):
     q.define("a", max_concurrency=1)
     q.define("b", max_concurrency=2)
-    want = [
-        q.enqueue("b", priority=9),
-        q.enqueue("t", priority=8),
-        q.enqueue("a", priority=7),
-        q.enqueue("b", priority=6),
-        q.enqueue("t", priority=5),
-    ]
-    left = [q.enqueue("a", priority=4), q.enqueue("b", priority=3)]
-    assert q.ids(2, "t", "a", "b") == want[:2]
-    assert q.ids(9, "t", "a", "b") == want[2:]
-    assert sorted(q.db.column("select id from runledger.job_queue where status = 'PENDING'")) == sorted(left)
+    # Enqueued from the last to the first, so that the order of ids is no help.
+    made = {
+        p: q.enqueue(t, priority=p) for p, t in ((3, "b"), (4, "a"), (5, "t"), (6, "b"), (7, "a"), (8, "t"), (9, "b"))
+    }
+    assert q.ids(2, "t", "a", "b") == [made[9], made[8]]
+    assert q.ids(9, "t", "a", "b") == [made[7], made[6], made[5]]
+    assert set(q.db.column("select id from runledger.job_queue where status = 'PENDING'")) == {made[4], made[3]}
 
 
 def test_an_expired_lease_gives_its_slot_back(q: Ledger, clock: Clock):

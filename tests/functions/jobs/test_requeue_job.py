@@ -83,6 +83,9 @@ def test_a_canceled_job_waits_until_its_handler_is_quiet(q: Ledger, clock: Clock
     clock.advance(11)
     assert q.row("requeue_job", job_id=lease["job_id"])["run_number"] == 2
     assert q.beat(lease) == ["LOST"]
+    # Nor does a cancel of the new run speak to the handler of the old one.
+    q.row("cancel_job", job_id=lease["job_id"])
+    assert q.beat(lease) == ["LOST"]
 
 
 def test_jobs_in_other_states_are_not_requeued(q: Ledger):

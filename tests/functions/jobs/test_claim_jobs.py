@@ -117,6 +117,18 @@ def test_claims_agree_with_the_plain_rule(db: Db, q: Ledger, types: list[str]):
     assert q.claim(1, *types) == []
 
 
+@pytest.mark.parametrize("types", [["a"], ["a", "b"]], ids=len)
+def test_many_priorities_of_others_hide_none_of_ours(db: Db, q: Ledger, types: list[str]):
+    """A hundred priorities, most of them without a job of these types, or with delayed ones only."""
+    for name in ("a", "b", "huge"):
+        q.define(name)
+    spread(db, 1200, ["a", "b"] + ["huge"] * 40, list(range(-50, 50)), ["-1 hour", "-1 minute", "1 hour", "0"], seed=7)
+    assert expected(db, types, 100)
+    while want := expected(db, types, 3):
+        assert q.ids(3, *types) == want
+    assert q.claim(1, *types) == []
+
+
 def test_a_claim_respects_its_limit(q: Ledger):
     q.enqueue_many(5)
     assert [len(q.claim(n)) for n in (2, 1, 10, 10)] == [2, 1, 2, 0]

@@ -24,7 +24,7 @@ from runledger.supervisor import Supervisor
 from tests.support.database import Db
 from tests.support.servers import ROOT
 
-PATIENCE = 30.0
+PATIENCE = 20.0
 
 
 def until(check: Callable[[], Any], what: str = "") -> Any:

@@ -1,0 +1,494 @@
+"""Faults: processes, connections and servers that die, stop or lose replies. No job is lost, none ends twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from runledger import Client
+from runledger._link import Fate, fate
+from runledger.testing import DatabaseServer
+from tests.runner.conftest import Gate, Runner, backends, expire, until
+from tests.runner.proxy import Proxy
+from tests.support import servers
+from tests.support.database import Db
+
+pytestmark = pytest.mark.chaos
+
+
+@pytest.fixture
+def proxy(db) -> Iterator[Proxy]:
+    proxy = Proxy(db.dsn)
+    yield proxy
+    proxy.close()
+
+
+def ended_once(db, job_ids, status="SUCCEEDED"):
+    rows = db.all("select id, status::text from runledger.job_queue where id = any(%s)", [job_ids])
+    assert [row["status"] for row in rows] == [status] * len(job_ids)
+    assert db.value(
+        "select count(*) from runledger.job_events where event_type = %s::runledger.job_event_type"
+        " and job_id = any(%s)", [status, job_ids],
+    ) == len(job_ids)  # fmt: skip
+
+
+# --- lost replies ---
+
+
+@pytest.mark.parametrize("hold", [False, True], ids=["reset", "silence"])
+def test_a_lost_reply_to_a_finish_is_sent_again(proxy, runner, hold):
+    ran = []
+
+    async def work(job):
+        ran.append((job.job_id, job.attempt))
+        return "once"
+
+    runner.app.register("a", work)
+    runner.start(dsn=proxy.dsn, prepare=0, call_timeout_seconds=1)
+    assert runner.finish("a")["output"] == "once"
+    proxy.lose("finish_jobs", hold=hold)
+    job_id = runner.enqueue("a")
+    assert proxy.lost.wait(30)
+    ended_once(runner.db, [job_id])
+    # The worker knows it, too, and goes on.
+    assert runner.finish("a")["output"] == "once"
+    assert len(ran) == 3
+    assert {attempt for _, attempt in ran} == {1}
+
+
+def test_observers_are_told_once_of_a_finish_whose_reply_was_lost(proxy, runner):
+    told = []
+
+    class Observer:
+        async def on_job_succeeded(self, job, finished):
+            told.append(finished.replayed)
+
+    runner.app.register("a", lambda job: None)
+    runner.start(dsn=proxy.dsn, prepare=0, observers=(Observer(),))
+    proxy.lose("finish_jobs")
+    runner.finish("a")
+    assert proxy.lost.wait(30)
+    until(lambda: told, "the notice")
+    assert told == [True]
+
+
+def test_leases_of_a_lost_claim_are_found_and_run(proxy, runner):
+    """Not left to expire: the lease is a minute, the test is not."""
+    ran = []
+
+    async def work(job):
+        ran.append(job.lease_token)
+        return job.attempt
+
+    runner.app.register("a", work)
+    runner.define()
+    runner.start(dsn=proxy.dsn, prepare=0, lease_ttl_seconds=60, poll_interval_ms=20)
+    runner.client.pause_job_type("a")
+    ids = [runner.enqueue("a") for _ in range(10)]
+    runner.client.resume_job_type("a")
+    for _ in range(5):
+        proxy.lose("claim_jobs")
+        assert proxy.lost.wait(30)
+        ids += [runner.enqueue("a") for _ in range(5)]
+    rows = [runner.wait(job_id) for job_id in ids]
+    assert {(row["status"], row["attempt"], row["output"]) for row in rows} == {("SUCCEEDED", 1, 1)}
+    ended_once(runner.db, ids)
+    assert len(ran) == len(set(ran)) == len(ids)
+
+
+def test_a_claim_that_certainly_leased_something_is_recovered(proxy, runner):
+    gate = Gate()
+
+    async def work(job):
+        if job.payload:
+            await gate.pass_()
+        return job.attempt
+
+    runner.app.register("a", work)
+    runner.define()
+    first = runner.enqueue("a", {"wait": True}, priority=900)
+    second = runner.enqueue("a")
+    runner.start(dsn=proxy.dsn, prepare=0, max_global_concurrency=1, lease_ttl_seconds=60)
+    gate.await_arrival()
+    proxy.lose("finish_jobs")  # the claim of the second job travels with the end of the first
+    gate.open()
+    assert proxy.lost.wait(30)
+    assert (runner.db.job(first)["status"], runner.db.job(second)["status"]) == ("SUCCEEDED", "LEASED")
+    row = runner.wait(second)
+    assert (row["attempt"], row["output"]) == (1, 1)
+    assert runner.db.events(second) == ["ENQUEUED", "LEASED", "SUCCEEDED"]
+
+
+def test_progress_survives_a_lost_reply(proxy, runner):
+    async def work(job):
+        await job.progress(1, 2)
+        proxy.lose("report_progress")
+        return (await job.progress(2)).progress_done
+
+    runner.app.register("a", work)
+    runner.start(dsn=proxy.dsn, prepare=0)
+    assert runner.finish("a")["output"] == 2
+    assert proxy.lost.is_set()
+
+
+# --- connections and servers ---
+
+
+def test_every_connection_may_be_killed_at_any_time(runner):
+    async def work(job):
+        await asyncio.sleep(0.01)
+        await job.progress(1, 2)
+        return job.attempt
+
+    runner.app.register("a", work)
+    runner.define()
+    supervisor = runner.start(lease_ttl_seconds=5, poll_interval_ms=20)
+    name = f"runledger:{supervisor.config.worker_id}"[:63]
+    ids = []
+    for _ in range(15):
+        ids += [item.job_id for item in runner.client.enqueue_jobs([{"job_type": "a"}] * 20)]
+        runner.db.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where application_name = %s and random() < 0.7",
+            [name],
+        )
+    rows = [runner.wait(job_id) for job_id in ids]
+    assert {row["status"] for row in rows} == {"SUCCEEDED"}
+    ended_once(runner.db, ids)
+
+
+def test_a_stopped_server_process_is_given_up(runner):
+    """It keeps its connection, its kernel answers: only a deadline of our own sees it."""
+    gate = Gate()
+
+    async def work(job):
+        if job.payload:
+            await gate.pass_()
+
+    runner.app.register("a", work)
+    runner.define()
+    job_id = runner.enqueue("a", {"wait": True})
+    supervisor = runner.start(call_timeout_seconds=1, max_global_concurrency=1)
+    gate.await_arrival()
+    name = f"runledger:{supervisor.config.worker_id}"[:63]
+    pids = runner.db.column(
+        "select pid from pg_stat_activity where application_name = %s and query ~ 'claim_jobs|finish_jobs'", [name]
+    )
+    assert pids
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        gate.open()
+        assert runner.wait(job_id)["status"] == "SUCCEEDED"
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+@pytest.fixture
+def own(request) -> Iterator[tuple[Runner, DatabaseServer]]:
+    """A runner on a server of its own, that may be restarted."""
+    with DatabaseServer.start(servers.bindir("18")) as server:
+        db = Db(server.take(), server)
+        runner = Runner(db)
+        yield runner, server
+        runner.close()
+        assert db.findings() == []
+        db.close()
+
+
+def reconnect(runner):
+    runner.client.close()
+    runner.client = Client.connect(runner.db.dsn)
+    runner.db.conn = runner.db.connect(admin=True)
+
+
+def test_a_restarted_server_is_ridden_out(own):
+    runner, server = own
+    ran = []
+    gate = Gate()
+
+    async def work(job):
+        ran.append(job.job_id)
+        if job.payload:
+            await gate.pass_()
+        return job.attempt
+
+    runner.app.register("a", work)
+    runner.define()
+    held = runner.enqueue("a", {"wait": True})
+    runner.start(lease_ttl_seconds=60, poll_interval_ms=50)
+    gate.await_arrival()
+    for round_ in range(3):
+        server.server.restart("immediate")
+        reconnect(runner)
+        if round_ == 1:
+            gate.open()
+        assert runner.finish("a")["status"] == "SUCCEEDED"
+    row = runner.wait(held)
+    assert (row["status"], row["output"]) == ("SUCCEEDED", 1)
+    assert ran.count(held) == 1, "a handler that was at work is not run again"
+
+
+def test_outcomes_outlast_an_outage(own):
+    """Handlers that end while the server is away are finished when it is back, without being run again."""
+    runner, server = own
+    ran = []
+    gate = Gate()
+
+    async def work(job):
+        ran.append(job.job_id)
+        await gate.pass_()
+
+    runner.app.register("a", work)
+    runner.define()
+    ids = [runner.enqueue("a") for _ in range(5)]
+    runner.start(lease_ttl_seconds=60)
+    until(lambda: len(ran) == 5, "five handlers")
+    server.server.halt("immediate")
+    gate.open()
+    server.server.restart("immediate")
+    reconnect(runner)
+    for job_id in ids:
+        assert runner.wait(job_id)["attempt"] == 1
+    ended_once(runner.db, ids)
+    assert sorted(ran) == sorted(ids)
+
+
+# --- workers ---
+
+
+def started(files):
+    return sorted(p.name for p in files.glob("started-*"))
+
+
+def claimed(db, files, job_type):
+    with Client.connect(db.dsn) as client:
+        until(lambda: db.value("select count(*) from runledger.workers"), "a worker")
+        return client.enqueue_job(job_type, {"files": str(files)}).job_id
+
+
+def run_again(db, job_id):
+    """What the reaper of any other worker does, without waiting for the lease."""
+    expire(db, job_id)
+    with Client.connect(db.dsn) as client:
+        (reaped,) = client.reap_expired_leases(retry_delay=0)
+    assert (reaped.job_id, reaped.disposition) == (job_id, "RETRY_SCHEDULED")
+
+
+@pytest.mark.parametrize("job_type", ["wait", "wait.sync", "block"])
+def test_a_worker_killed_while_its_handler_runs(db, worker_process, tmp_path, job_type):
+    first = worker_process()
+    job_id = claimed(db, tmp_path, job_type)
+    until(lambda: started(tmp_path), "the handler")
+    first.kill()
+    assert db.job(job_id)["status"] == "LEASED"
+    run_again(db, job_id)
+    (tmp_path / "go").touch()
+    worker_process()
+    until(lambda: db.job(job_id)["status"] == "SUCCEEDED", "the second attempt")
+    ended_once(db, [job_id])
+    first_try, second_try = db.attempts(job_id)
+    assert (first_try["outcome"], first_try["error_code"]) == ("LEASE_EXPIRED", "job.lease_expired")
+    assert second_try["outcome"] is None
+    assert len(started(tmp_path)) == 2
+
+
+def test_a_worker_killed_after_its_handler_ended_and_before_it_said_so(db, worker_process, tmp_path):
+    first = worker_process()
+    job_id = claimed(db, tmp_path, "die")
+    assert first.end() == -signal.SIGKILL
+    assert db.job(job_id)["status"] == "LEASED"
+    run_again(db, job_id)
+    worker_process()
+    until(lambda: db.job(job_id)["status"] == "SUCCEEDED", "the second attempt")
+    assert db.job(job_id)["output"] == "attempt 2"
+    ended_once(db, [job_id])
+
+
+def test_a_worker_killed_while_its_finish_is_under_way(db, worker_process, tmp_path, sessions):
+    """The server may well commit it: then that is the end of the job."""
+    first = worker_process(JOBS_WORKER_ID="first")
+    job_id = claimed(db, tmp_path, "wait")
+    until(lambda: started(tmp_path), "the handler")
+    (other,) = sessions("other")
+    other.begin().execute("select from runledger.job_queue where id = %s for update", [job_id])
+    (tmp_path / "go").touch()
+    until(
+        lambda: db.value(
+            "select count(*) from pg_stat_activity a where application_name = 'runledger:first'"
+            " and %s = any(pg_blocking_pids(a.pid))", [other.pid],
+        ),
+        "the finish to wait",
+    )  # fmt: skip
+    first.kill()
+    other.commit()
+    until(lambda: not backends(db, "first"), "its server processes to end")
+    if db.job(job_id)["status"] == "LEASED":
+        run_again(db, job_id)
+        worker_process()
+    until(lambda: db.job(job_id)["status"] == "SUCCEEDED", "its end")
+    ended_once(db, [job_id])
+
+
+def test_a_worker_killed_right_after_its_claim(db, proxy, worker_process, tmp_path):
+    """The reply never reaches it. The claim is the start: the attempt is charged."""
+    first = worker_process(proxy.dsn, JOBS_PREPARE="0", JOBS_POLL_INTERVAL_MS="3600000")
+    until(
+        lambda: db.value(
+            "select count(*) from pg_stat_activity c, pg_stat_activity l, runledger.workers w"
+            " where c.query ~ 'claim_jobs' and c.state = 'idle' and l.query ~ '^listen' and l.state = 'idle'"
+            " and c.datname = current_database() and l.datname = c.datname and w.idle_until > now()"
+            " and c.query_start > greatest(l.query_start, w.last_seen_at)"
+        ),
+        "the last claim before the wait",
+    )
+    proxy.lose("claim_jobs", hold=True)
+    with Client.connect(db.dsn) as client:
+        job_id = client.enqueue_job("wait", {"files": str(tmp_path)}).job_id
+    assert proxy.lost.wait(30)
+    first.kill()
+    row = db.job(job_id)
+    assert (row["status"], row["attempt"], started(tmp_path)) == ("LEASED", 1, [])
+    run_again(db, job_id)
+    (tmp_path / "go").touch()
+    worker_process()
+    until(lambda: db.job(job_id)["status"] == "SUCCEEDED", "the second attempt")
+    assert [a["outcome"] for a in db.attempts(job_id)] == ["LEASE_EXPIRED", None]
+    ended_once(db, [job_id])
+
+
+@pytest.mark.parametrize("job_type", ["wait", "wait.sync"])
+def test_a_worker_that_was_frozen_changes_nothing(db, worker_process, tmp_path, job_type):
+    zombie = worker_process()
+    job_id = claimed(db, tmp_path, job_type)
+    until(lambda: started(tmp_path), "the handler")
+    zombie.signal(signal.SIGSTOP)
+    run_again(db, job_id)
+    with Client.connect(db.dsn) as client:
+        (claim,) = client.claim_jobs("other", [job_type])
+        (tmp_path / "go").touch()
+        zombie.signal(signal.SIGCONT)
+        until(lambda: "lost" in zombie.log.read_text(), "the zombie to learn it")
+        row = db.job(job_id)
+        assert (row["status"], row["worker_id"], row["attempt"]) == ("LEASED", "other", 2)
+        assert client.succeed_job(job_id, claim.lease_token, output="mine").disposition == "SUCCEEDED"
+    assert db.job(job_id)["output"] == "mine"
+    ended_once(db, [job_id])
+    zombie.signal(signal.SIGTERM)
+    assert zombie.end() == 0
+
+
+# --- refusals ---
+
+
+def test_one_poisoned_outcome_does_not_keep_the_others(runner):
+    """A row that no statement can finish: a trigger refuses it, in whatever batch it is."""
+    runner.app.register("a", lambda job: None, max_attempts=1)
+    runner.define()
+    ids = [runner.enqueue("a") for _ in range(9)]
+    runner.db.execute(
+        "create function public.poison() returns trigger language plpgsql as $$ begin"
+        f" if new.id = '{ids[4]}' and old.status = 'LEASED' then raise 'poison' using errcode = '23514'; end if;"
+        " return new; end $$"
+    )
+    runner.db.execute(
+        "create trigger poison before update on runledger.job_queue for each row execute function public.poison()"
+    )
+    told = []
+
+    class Observer:
+        def on_job_completion_persist_failed(self, job, error):
+            told.append((job.job_id, error))
+
+    runner.start(observers=(Observer(),))
+    for job_id in ids[:4] + ids[5:]:
+        assert runner.wait(job_id)["status"] == "SUCCEEDED"
+    until(lambda: told, "the report")
+    assert told == [(ids[4], "job.outcome_refused.23514")]
+    assert runner.db.job(ids[4])["status"] == "LEASED"
+    runner.db.execute("drop trigger poison on runledger.job_queue")
+    assert runner.finish("a")["status"] == "SUCCEEDED"
+
+
+def prepend(runner, statement):
+    """Put a statement at the beginning of finish_jobs."""
+    source = runner.db.value("select pg_get_functiondef('runledger.finish_jobs'::regproc)")
+    assert source.count("\nbegin\n") == 1
+    runner.db.execute(source.replace("\nbegin\n", f"\nbegin\n{statement}\n"))
+
+
+@pytest.mark.parametrize("state", ["40001", "40P01", "53200", "55P03", "57014", "57P01", "25P04", "08006"])
+def test_a_call_that_fails_for_a_while_is_sent_again(runner, state):
+    ran = []
+
+    async def work(job):
+        ran.append(job.attempt)
+        return "once"
+
+    runner.app.register("a", work)
+    runner.define()
+    # What failed has written nothing; but a sequence counts.
+    runner.db.execute("create sequence public.failures")
+    runner.db.execute("grant all on sequence public.failures to public")
+    prepend(runner, f"if nextval('public.failures') <= 3 then raise sqlstate '{state}'; end if;")
+    ids = [runner.enqueue("a") for _ in range(4)]
+    runner.start()
+    for job_id in ids:
+        row = runner.wait(job_id)
+        assert (row["status"], row["output"]) == ("SUCCEEDED", "once")
+    assert ran == [1] * 4
+
+
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (psycopg.errors.SerializationFailure(), Fate.AGAIN),
+        (psycopg.errors.DeadlockDetected(), Fate.AGAIN),
+        (psycopg.errors.DiskFull(), Fate.LATER),
+        (psycopg.errors.TooManyConnections(), Fate.LATER),
+        (psycopg.errors.LockNotAvailable(), Fate.LATER),
+        (psycopg.errors.QueryCanceled(), Fate.LATER),
+        (psycopg.errors.AdminShutdown(), Fate.UNKNOWN),
+        (psycopg.errors.CrashShutdown(), Fate.UNKNOWN),
+        (psycopg.errors.IdleSessionTimeout(), Fate.UNKNOWN),
+        (psycopg.errors.IdleInTransactionSessionTimeout(), Fate.UNKNOWN),
+        (psycopg.errors.ConnectionFailure(), Fate.UNKNOWN),
+        (psycopg.errors.ReadOnlySqlTransaction(), Fate.UNKNOWN),
+        (psycopg.OperationalError("server closed the connection unexpectedly"), Fate.UNKNOWN),
+        (psycopg.InterfaceError("the connection is closed"), Fate.UNKNOWN),
+        (ConnectionResetError(), Fate.UNKNOWN),
+        (TimeoutError(), Fate.UNKNOWN),
+        (psycopg.errors.InvalidPassword(), Fate.STOP),
+        (psycopg.errors.InvalidCatalogName(), Fate.STOP),
+        (psycopg.errors.InvalidSchemaName(), Fate.STOP),
+        (psycopg.errors.InsufficientPrivilege(), Fate.STOP),
+        (psycopg.errors.UndefinedFunction(), Fate.STOP),
+        (psycopg.errors.CheckViolation(), Fate.REFUSED),
+        (psycopg.DataError("cannot be sent"), Fate.REFUSED),
+    ],
+    ids=lambda v: v.name if isinstance(v, Fate) else type(v).__name__,
+)
+def test_what_an_error_means(error, what):
+    assert fate(error) is what
+
+
+def test_a_commit_in_doubt_is_sent_again_once(runner):
+    """The warning of a canceled wait for a standby, of the code that any RAISE WARNING has: it comes every time here."""
+    ran = []
+
+    async def work(job):
+        ran.append(job.attempt)
+        return "once"
+
+    runner.app.register("a", work)
+    runner.define()
+    prepend(runner, "raise warning sqlstate '01000';")
+    runner.start()
+    for _ in range(3):
+        assert runner.finish("a")["output"] == "once"
+    assert ran == [1] * 3

@@ -23,9 +23,13 @@ from runledger.errors import (
     PayloadRefused,
     RunledgerError,
     UnsupportedIsolation,
+    WorkflowFailed,
+    WorkflowResultNotDeclared,
+    WorkflowResultTimeout,
 )
 from runledger.job import Continue, Failure, Job, SyncJob
 from runledger.types import Undecodable
+from runledger.workflow import Workflow
 
 try:
     __version__ = metadata.version("runledger")
@@ -53,4 +57,8 @@ __all__ = [
     "SyncJob",
     "Undecodable",
     "UnsupportedIsolation",
+    "Workflow",
+    "WorkflowFailed",
+    "WorkflowResultNotDeclared",
+    "WorkflowResultTimeout",
 ]

@@ -20,21 +20,39 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime, timedelta
 from functools import cache, lru_cache
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
 from psycopg.types.numeric import Int4, Int8
 
 from runledger import types as t
 from runledger.errors import InvalidArgument
-from runledger.types import FailureKind, JobStatus, Json, Seconds, Undecodable
+from runledger.types import FailureKind, JobStatus, Json, Seconds, StepOutcome, Undecodable, WorkflowStatus
 
 LISTEN = b"listen runledger_wake"
 """Hear wake-ups; their payload is the start of a job type's MD5, as `runledger._wake_key` makes it."""
 
+LISTEN_RUNS = b"set lock_timeout = '1s'; listen runledger_run"
+"""Hear of finished runs, by their ids. Asking (`await_workflow`) locks the run: no row is worth a long wait."""
+SERVER_TIME = b"select clock_timestamp()"
+
 T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
 Id = UUID | str
+
+
+@runtime_checkable
+class Graph(Protocol):
+    """A `runledger.Workflow`: the document `steps`, and all `arguments` of `enqueue_workflow`."""
+
+    @property
+    def steps(self) -> Sequence[Mapping[str, Json]]: ...
+
+    @property
+    def arguments(self) -> Mapping[str, Any]: ...
+
+
+Steps = Sequence[Mapping[str, Json]] | Graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +257,11 @@ def batch(items: Sequence[object]) -> str:
         raise
 
 
+def steps(value: Steps) -> str:
+    """The steps of a workflow as one JSON array."""
+    return batch(value.steps if isinstance(value, Graph) else value)
+
+
 def text(value: object) -> str:
     if not isinstance(value, str):
         raise _RefusalError("Give a str.")
@@ -317,6 +340,14 @@ def interval(value: object) -> timedelta:
         raise _RefusalError("It is too long.") from None
 
 
+def patience(argument: str, value: Seconds) -> float:
+    """Seconds to wait on this side, however many."""
+    seconds: object = value / timedelta(seconds=1) if isinstance(value, timedelta) else value
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds >= 0:
+        raise _refused(argument, _RefusalError("Give seconds, or a timedelta, not less than 0."))
+    return min(seconds, 1e9)
+
+
 def whole_seconds(value: object) -> Int4:
     span = interval(value)
     if span % timedelta(seconds=1):
@@ -327,11 +358,12 @@ def whole_seconds(value: object) -> Int4:
 # A parameter name means one SQL type, in every function; a contract test compares them with pg_proc.
 _BY_TYPE: dict[Callable[[Any], object], str] = {
     text: "job_type worker_id reason kind error_code error_message idempotency_key stage request_key status"
-    " expected_status level message scope",
+    " expected_status level message scope workflow_type active_key result_step step_key outcome mutation_key"
+    " append_window after_key",
     texts: "job_types",
     int4: "version max_attempts priority max_concurrency retry_base_ms retry_max_ms schema_version max_jobs"
     " max_rows expected_run_number",
-    int8: "lease_token done total",
+    int8: "lease_token done total max_bytes",
     int8s: "lease_tokens known_tokens",
     whole_seconds: "timeout_seconds lease_seconds",
     boolean: "is_enabled strict prestart reset_state",
@@ -341,6 +373,7 @@ _BY_TYPE: dict[Callable[[Any], object], str] = {
     interval: "delay retry_delay",
     encode: "payload checkpoint output config metadata retry_delays_ms",
     batch: "jobs outcomes",
+    steps: "steps",
 }
 ADAPTERS: Mapping[str, Callable[[Any], object]] = {
     name: adapt for adapt, names in _BY_TYPE.items() for name in names.split()
@@ -615,6 +648,135 @@ def log_job(
 ) -> Value[int]:
     """Write a line to the log of a job; returns its id. Calls `runledger.log_job`."""
     return _value(int, "log_job", locals())
+
+
+# --- workflows ------------------------------------------------------------------------------------
+
+
+def enqueue_workflow(
+    workflow_type: str | Graph,
+    steps: Steps | None = None,
+    *,
+    metadata: Mapping[str, Json] | None = None,
+    organization_id: Id | None = None,
+    idempotency_key: str | None = None,
+    active_key: str | None = None,
+    result_step: str | None = None,
+) -> One[t.EnqueuedWorkflow]:
+    """Start a workflow: a `Workflow`, or a type and its steps. Calls `runledger.enqueue_workflow`.
+
+    What is given here goes before what the `Workflow` says. A refused graph is an `InvalidWorkflow`.
+    """
+    given = {name: value for name, value in locals().items() if value is not None}
+    for graph in (steps, workflow_type):
+        if isinstance(graph, Graph):
+            given = {**graph.arguments, **{name: value for name, value in given.items() if value is not graph}}
+    return _one(t.EnqueuedWorkflow, "enqueue_workflow", {"workflow_type": None, "steps": (), **given})
+
+
+def validate_workflow(steps: Steps) -> Many[t.WorkflowProblem]:
+    """Everything that is wrong with these steps; nothing if they are sound. Calls `runledger.validate_workflow`."""
+    return _many(t.WorkflowProblem, "validate_workflow", locals())
+
+
+def explain_workflow(steps: Steps) -> Many[t.WorkflowPlanStep]:
+    """What would run when, and who could run it; starts nothing. Calls `runledger.explain_workflow`."""
+    return _many(t.WorkflowPlanStep, "explain_workflow", locals())
+
+
+def complete_external_step(
+    workflow_run_id: Id,
+    step_key: str,
+    *,
+    outcome: StepOutcome | None = None,
+    output: Json = None,
+    reason: str | None = None,
+    error_code: str | None = None,
+    error_message: str | None = None,
+    organization_id: Id | None = None,
+) -> One[t.CompletedStep]:
+    """Complete a gate, SUCCEEDED by default; safe to repeat. Calls `runledger.complete_external_step`."""
+    return _one(t.CompletedStep, "complete_external_step", locals())
+
+
+def append_workflow_steps(
+    workflow_run_id: Id,
+    mutation_key: str,
+    *,
+    append_window: str,
+    steps: Steps,
+    metadata: Mapping[str, Json] | None = None,
+    organization_id: Id | None = None,
+) -> Many[t.AppendedStep]:
+    """Add steps while the gate `append_window` waits. Calls `runledger.append_workflow_steps`.
+
+    Once per `mutation_key`: the same steps again are ALREADY_APPLIED.
+    """
+    return _many(t.AppendedStep, "append_workflow_steps", locals())
+
+
+def cancel_workflow(
+    workflow_run_id: Id, reason: str | None = None, *, organization_id: Id | None = None
+) -> One[t.CanceledWorkflow]:
+    """Cancel a run and all that is not finished in it. Calls `runledger.cancel_workflow`."""
+    return _one(t.CanceledWorkflow, "cancel_workflow", locals())
+
+
+def workflow_result(workflow_run_id: Id, organization_id: Id | None = None) -> One[t.WorkflowOutcome]:
+    """How a run stands and, when it has succeeded, its result. Calls `runledger.workflow_result`."""
+    return _one(t.WorkflowOutcome, "workflow_result", locals())
+
+
+def await_workflow(
+    workflow_run_id: Id, until: datetime, *, organization_id: Id | None = None
+) -> One[t.WorkflowOutcome]:
+    """Ask to be notified of the end of a run, on `runledger_run`. Calls `runledger.await_workflow`.
+
+    `until` is at most an hour ahead. `Client.workflow(…).result()` does all of it.
+    """
+    return _one(t.WorkflowOutcome, "await_workflow", locals())
+
+
+def get_workflow(workflow_run_id: Id, organization_id: Id | None = None) -> Maybe[t.WorkflowRecord]:
+    """Everything about a run but its steps; None if there is none. Calls `runledger.get_workflow`."""
+    return _maybe(t.WorkflowRecord, "get_workflow", locals())
+
+
+def list_workflows(
+    workflow_type: str | None = None,
+    status: WorkflowStatus | None = None,
+    *,
+    organization_id: Id | None = None,
+    created_after: datetime | None = None,
+    created_before: datetime | None = None,
+    before_id: Id | None = None,
+    max_rows: int | None = None,
+) -> Many[t.WorkflowSummary]:
+    """Up to `max_rows` (100) runs, newest first. Calls `runledger.list_workflows`.
+
+    The next page starts at `before_id`, the last run of this one.
+    """
+    return _many(t.WorkflowSummary, "list_workflows", locals())
+
+
+def workflow_tree(workflow_run_id: Id) -> Many[str]:
+    """Draw a run as lines to read. Calls `runledger.workflow_tree`."""
+    return _many(str, "workflow_tree", locals())
+
+
+def workflow_mermaid(workflow_run_id: Id) -> Value[str]:
+    """Draw a run as a Mermaid flowchart. Calls `runledger.workflow_mermaid`."""
+    return _value(str, "workflow_mermaid", locals())
+
+
+def step_inputs(
+    job_id: Id, lease_token: int, *, after_key: str | None = None, max_bytes: int | None = None
+) -> Many[t.StepInput]:
+    """Read the outputs a leased step waited for, in pages of `max_bytes` (1 MiB). Calls `runledger.step_inputs`.
+
+    The next page starts at `after_key`, the last step of this one.
+    """
+    return _many(t.StepInput, "step_inputs", locals())
 
 
 # --- operations -----------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from psycopg.rows import tuple_row
 
 from runledger import _calls
 from runledger.errors import translated
+from runledger.workflow import AsyncWorkflowHandle, Ear, address
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -40,6 +41,7 @@ class AsyncClient:
         """Use the caller's connection, in its transaction if there is one and never committing; or a pool."""
         self._source = source
         self._owned = False
+        self._ear = Ear()
 
     @classmethod
     async def connect(cls, dsn: str = "", *, prepare_threshold: int | None = 5, **options: Any) -> Self:
@@ -61,11 +63,11 @@ class AsyncClient:
             await self._source.close()
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    async def _connection(self, patience: float | None = None) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
         if isinstance(self._source, psycopg.AsyncConnection):
             yield self._source
         else:
-            async with self._source.connection() as connection:
+            async with self._source.connection(patience) as connection:
                 yield connection
 
     async def run(self, call: _calls.Call[R]) -> R:
@@ -78,6 +80,15 @@ class AsyncClient:
             ):
                 await cursor.execute(*call.statement)
                 return call.read(await cursor.fetchall())
+
+    def workflow(self, workflow_run_id: _calls.Id, organization_id: _calls.Id | None = None) -> AsyncWorkflowHandle:
+        """Return the handle of a run, whose `result` waits for its result; asks nothing yet."""
+        return AsyncWorkflowHandle(self._look, self._ear, call=_calls.workflow_result(workflow_run_id, organization_id))
+
+    async def _look(self, call: _calls.Call[R], patience: float | None) -> tuple[R, str]:
+        # A transaction of its own, or a savepoint: a long wait leaves none open between its looks.
+        async with self._connection(patience) as connection, connection.transaction():
+            return await AsyncClient(connection).run(call), address(connection)
 
     # definitions
     define_job = _verb(_calls.define_job)
@@ -112,6 +123,21 @@ class AsyncClient:
     correct_payload = _verb(_calls.correct_payload)
     redact_job = _verb(_calls.redact_job)
     log_job = _verb(_calls.log_job)
+
+    # workflows
+    enqueue_workflow = _verb(_calls.enqueue_workflow)
+    validate_workflow = _verb(_calls.validate_workflow)
+    explain_workflow = _verb(_calls.explain_workflow)
+    complete_external_step = _verb(_calls.complete_external_step)
+    append_workflow_steps = _verb(_calls.append_workflow_steps)
+    cancel_workflow = _verb(_calls.cancel_workflow)
+    workflow_result = _verb(_calls.workflow_result)
+    await_workflow = _verb(_calls.await_workflow)
+    get_workflow = _verb(_calls.get_workflow)
+    list_workflows = _verb(_calls.list_workflows)
+    workflow_tree = _verb(_calls.workflow_tree)
+    workflow_mermaid = _verb(_calls.workflow_mermaid)
+    step_inputs = _verb(_calls.step_inputs)
 
     # operations
     register_worker = _verb(_calls.register_worker)

@@ -20,6 +20,7 @@ from psycopg.rows import tuple_row
 
 from runledger import _calls
 from runledger.errors import translated
+from runledger.workflow import Ear, WorkflowHandle, address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,6 +45,7 @@ class Client:
         """Use the caller's connection, in its transaction if there is one and never committing; or a pool."""
         self._source = source
         self._owned = False
+        self._ear = Ear()
 
     @classmethod
     def connect(cls, dsn: str = "", *, prepare_threshold: int | None = 5, **options: Any) -> Self:
@@ -65,11 +67,11 @@ class Client:
             self._source.close()
 
     @contextmanager
-    def _connection(self) -> Iterator[psycopg.Connection[Any]]:
+    def _connection(self, patience: float | None = None) -> Iterator[psycopg.Connection[Any]]:
         if isinstance(self._source, psycopg.Connection):
             yield self._source
         else:
-            with self._source.connection() as connection:
+            with self._source.connection(patience) as connection:
                 yield connection
 
     def run(self, call: _calls.Call[R]) -> R:
@@ -82,6 +84,15 @@ class Client:
         ):
             cursor.execute(*call.statement)
             return call.read(cursor.fetchall())
+
+    def workflow(self, workflow_run_id: _calls.Id, organization_id: _calls.Id | None = None) -> WorkflowHandle:
+        """Return the handle of a run, whose `result` waits for its result; asks nothing yet."""
+        return WorkflowHandle(self._look, self._ear, call=_calls.workflow_result(workflow_run_id, organization_id))
+
+    def _look(self, call: _calls.Call[R], patience: float | None) -> tuple[R, str]:
+        # A transaction of its own, or a savepoint: a long wait leaves none open between its looks.
+        with self._connection(patience) as connection, connection.transaction():
+            return Client(connection).run(call), address(connection)
 
     # definitions
     define_job = _verb(_calls.define_job)
@@ -116,6 +127,21 @@ class Client:
     correct_payload = _verb(_calls.correct_payload)
     redact_job = _verb(_calls.redact_job)
     log_job = _verb(_calls.log_job)
+
+    # workflows
+    enqueue_workflow = _verb(_calls.enqueue_workflow)
+    validate_workflow = _verb(_calls.validate_workflow)
+    explain_workflow = _verb(_calls.explain_workflow)
+    complete_external_step = _verb(_calls.complete_external_step)
+    append_workflow_steps = _verb(_calls.append_workflow_steps)
+    cancel_workflow = _verb(_calls.cancel_workflow)
+    workflow_result = _verb(_calls.workflow_result)
+    await_workflow = _verb(_calls.await_workflow)
+    get_workflow = _verb(_calls.get_workflow)
+    list_workflows = _verb(_calls.list_workflows)
+    workflow_tree = _verb(_calls.workflow_tree)
+    workflow_mermaid = _verb(_calls.workflow_mermaid)
+    step_inputs = _verb(_calls.step_inputs)
 
     # operations
     register_worker = _verb(_calls.register_worker)

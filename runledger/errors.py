@@ -11,7 +11,10 @@
     ├── IdempotencyConflict    RL020  the key was used for another request
     ├── Conflict               RL021  somebody else changed it meanwhile
     ├── InvalidWorkflow        RL030  the graph is refused
-    └── InternalError          RL090  a broken invariant: a bug in Runledger
+    ├── InternalError          RL090  a broken invariant: a bug in Runledger
+    ├── WorkflowResultNotDeclared  -  the run has no result step       } raised by the handle
+    ├── WorkflowFailed             -  it has finished without success  } of a run, never by
+    └── WorkflowResultTimeout      -  it is still going on             } the database
 
 `code` is the stable dotted name (`error_codes()` lists all of them). The SQLSTATE alone decides the
 class, never a message; every other database error passes through as psycopg raised it.
@@ -34,8 +37,9 @@ class RunledgerError(Exception):
 
     by_sqlstate: ClassVar[dict[str, type[RunledgerError]]] = {}
 
-    def __init_subclass__(cls, *, sqlstate: str) -> None:
-        cls.by_sqlstate[sqlstate] = cls
+    def __init_subclass__(cls, *, sqlstate: str | None = None) -> None:
+        if sqlstate is not None:
+            cls.by_sqlstate[sqlstate] = cls
 
     def __init__(
         self,
@@ -94,11 +98,36 @@ class Conflict(RunledgerError, sqlstate="RL021"):
 
 
 class InvalidWorkflow(RunledgerError, sqlstate="RL030"):
-    """The workflow graph is refused; `detail` lists every problem."""
+    """The workflow graph is refused."""
+
+    @property
+    def problems(self) -> list[dict[str, Any]]:
+        """Mappings of ordinal, step, code and message: the first 100 of `detail["count"]`.
+
+        Empty if the list of steps was refused as a whole.
+        """
+        return list(self.detail.get("problems") or ())
 
 
 class InternalError(RunledgerError, sqlstate="RL090"):
     """A broken invariant: please report it."""
+
+
+class WorkflowResultNotDeclared(RunledgerError):
+    """The run was enqueued without `result_step`: there will never be a result."""
+
+
+class WorkflowFailed(RunledgerError):
+    """The run has finished, and not with SUCCEEDED."""
+
+    @property
+    def status(self) -> str:
+        """How it ended: COMPLETED_WITH_ERRORS or CANCELED."""
+        return str(self.detail.get("status"))
+
+
+class WorkflowResultTimeout(RunledgerError):
+    """The run is still going on; nothing keeps you from waiting again."""
 
 
 def from_database(error: psycopg.Error) -> RunledgerError | None:

@@ -20,6 +20,9 @@ Seconds: TypeAlias = float | timedelta
 
 JobStatus = Literal["PENDING", "LEASED", "SUCCEEDED", "DEAD_LETTERED", "CANCELED"]
 FailureKind = Literal["RETRYABLE", "TERMINAL", "PANICKED", "TIMEOUT", "LEASE_EXPIRED"]
+WorkflowStatus = Literal["RUNNING", "WAITING_FOR_EXTERNAL", "SUCCEEDED", "COMPLETED_WITH_ERRORS", "CANCELED"]
+StepStatus = Literal["BLOCKED", "WAITING_FOR_EXTERNAL", "ENQUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELED"]
+StepOutcome = Literal["SUCCEEDED", "FAILED", "CANCELED"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +240,118 @@ class JobBody:
     job_id: UUID
     payload: Json
     checkpoint: Json
+    output: Json
+
+
+@dataclass(frozen=True, slots=True)
+class EnqueuedWorkflow:
+    """EXISTING_ACTIVE: a live run holds the active key, and this is that run."""
+
+    workflow_run_id: UUID
+    disposition: Literal["INSERTED", "EXISTING", "EXISTING_ACTIVE"]
+    status: WorkflowStatus
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowProblem:
+    """`ordinal`: place of the step in the list, from 1."""
+
+    ordinal: int
+    step_key: str | None
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowPlanStep:
+    level: int
+    step_key: str
+    job_type: str | None
+    waits_for: list[str]
+    handler: Literal["DEFINED", "DISABLED", "PAUSED", "UNKNOWN", "EXTERNAL"]
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedStep:
+    workflow_run_id: UUID
+    step_key: str
+    status: StepOutcome
+    replayed: bool
+    run_status: WorkflowStatus
+
+
+@dataclass(frozen=True, slots=True)
+class AppendedStep:
+    workflow_run_id: UUID
+    step_key: str
+    status: StepStatus
+    disposition: Literal["APPENDED", "ALREADY_APPLIED"]
+
+
+@dataclass(frozen=True, slots=True)
+class CanceledWorkflow:
+    workflow_run_id: UUID
+    disposition: Literal["CANCELED", "UNCHANGED"]
+    status: WorkflowStatus
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowOutcome:
+    """`result`: the output of the result step; None unless the run has succeeded."""
+
+    workflow_run_id: UUID
+    status: WorkflowStatus
+    is_finished: bool
+    result_step_key: str | None
+    result: Json
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowRecord:
+    workflow_run_id: UUID
+    workflow_type: str
+    organization_id: UUID | None
+    status: WorkflowStatus
+    idempotency_key: str | None
+    active_key: str | None
+    metadata: Json
+    steps_total: int
+    steps_active: int
+    steps_waiting: int
+    steps_failed: int
+    steps_succeeded: int
+    result_step_key: str | None
+    result: Json
+    status_reason: str | None
+    started_at: datetime
+    finished_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowSummary:
+    workflow_run_id: UUID
+    workflow_type: str
+    organization_id: UUID | None
+    status: WorkflowStatus
+    steps_total: int
+    steps_active: int
+    steps_waiting: int
+    steps_failed: int
+    steps_succeeded: int
+    status_reason: str | None
+    started_at: datetime
+    finished_at: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StepInput:
+    step_key: str
+    status: StepStatus
     output: Json
 
 

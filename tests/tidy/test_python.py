@@ -18,9 +18,9 @@ SQL_HOMES = {"_calls", "migrate", "embedded", "testing", "demo", "bench"}
 RANK = {
     "types": 0, "errors": 0, "embedded": 0, "migrate": 0,
     "_calls": 1, "testing": 1,
-    "client": 2, "aclient": 2,
-    "config": 2, "job": 2, "_hooks": 2, "_link": 3, "registry": 3,
-    "heartbeat": 4, "worker": 5, "supervisor": 6, "app": 7,
+    "workflow": 2, "client": 3, "aclient": 3,
+    "config": 2, "job": 2, "_hooks": 2, "_link": 3,
+    "registry": 4, "heartbeat": 4, "worker": 5, "supervisor": 6, "app": 7,
     "__init__": 8, "demo": 9, "bench": 9, "doctor": 9, "cli": 10, "__main__": 11,
 }  # fmt: skip
 SQL = re.compile(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -42,9 +43,9 @@ class Driver:
         self._closers.append(connection.close)
         return connection
 
-    def pool(self) -> Any:
+    def pool(self, max_size: int = 2) -> Any:
         kind = AsyncConnectionPool if self._runner else ConnectionPool
-        pool = kind(self.db.dsn, min_size=1, max_size=2, open=False)
+        pool = kind(self.db.dsn, min_size=1, max_size=max_size, open=False)
         self.wait(pool.open())
         self._closers.append(pool.close)
         return pool
@@ -57,6 +58,20 @@ class Driver:
         self._closers.append(client.close)
         return Face(self, client)
 
+    def together(self, *works: Callable[[], Any]) -> list[Any]:
+        """The results of blocking works side by side: in threads, or as tasks of one event loop.
+
+        The async kind blocks where it awaits; a work that would block the loop itself belongs into `meanwhile`.
+        """
+        if self._runner is None:
+            with ThreadPoolExecutor(len(works)) as threads:
+                return [future.result() for future in [threads.submit(work) for work in works]]
+
+        async def gathered() -> list[Any]:
+            return await asyncio.gather(*(work() for work in works))
+
+        return self._runner.run(gathered())
+
     def close(self) -> None:
         for close in reversed(self._closers):
             self.wait(close())
@@ -65,14 +80,16 @@ class Driver:
 
 
 class Face:
-    """A client whose methods block."""
+    """A client, or a handle, whose methods block."""
 
     def __init__(self, driver: Driver, client: Any) -> None:
         self.driver = driver
         self.client = client
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
+    def __getattr__(self, name: str) -> Any:
         method = getattr(self.client, name)
+        if not callable(method):
+            return method
         return lambda *args, **kwargs: self.driver.wait(method(*args, **kwargs))
 
 

@@ -317,15 +317,14 @@ class Worker:
         first, missed = not self._announced, self._due_at <= now
         if missed and now < self._asked_at + 1.0:  # somebody else has it, or clocks differ: ask, but not at once
             self._due_at = self._asked_at + 1.0
-        elif first or missed or now >= self._asked_at + IDLE_SECONDS / 2:
+        # While the other exchange tells that we are busy it may be held up: it will come here itself.
+        elif (first or missed or now >= self._asked_at + IDLE_SECONDS / 2) and not self._telling.locked():
             async with self._telling:
-                if self._hungry:  # the other exchange found work meanwhile
-                    return
                 await self._ask_to_be_woken(link, now)
             if first:  # a job may have come between the claim and this
                 self._claim_at = 0.0
                 return
-        if not self._woken:
+        if not (self._woken or self._hungry):  # or the other exchange found work meanwhile
             self._claim_at = min(now + self._poll(), self._due_at)
 
     async def _ask_to_be_woken(self, link: Link, now: float) -> None:
@@ -412,15 +411,23 @@ class Worker:
         self._busy -= 1
         if not lease.settled:
             lease.settled = True
-            if lease.verdict and error is not None:
-                self._release(lease, lease.verdict)
-            elif self.loop.time() >= lease.job.deadline:
-                self._timed_out(lease)
-            elif error is None:
-                self._succeed(lease, result)
-            else:
-                self._failed(lease, error)
+            try:
+                self._conclude(lease, result, error)
+            except Exception as problem:
+                logger.exception("%r: what came of it cannot be told", lease.job)
+                words = f"what came of it cannot be stored: {type(problem).__name__}"
+                self._fail(lease, "TERMINAL", "job.invalid_output", words)
         self.stir()
+
+    def _conclude(self, lease: Lease, result: Any, error: BaseException | None) -> None:
+        if lease.verdict and error is not None:
+            self._send(lease, f'"outcome":"RELEASE","reason":"{lease.verdict}"')
+        elif self.loop.time() >= lease.job.deadline:
+            self._timed_out(lease)
+        elif error is None:
+            self._succeed(lease, result)
+        else:
+            self._failed(lease, error)
 
     def _set_alarm(self, at: float) -> None:
         # One timer for all handlers: a timer of its own would cost a short job more than its wrapper.
@@ -454,13 +461,13 @@ class Worker:
         """End a handler whose lease was canceled, is lost or must have run out."""
         assert isinstance(lease, Lease)  # noqa: S101 - ours, from held()
         token = lease.job.lease_token
-        if lease.ended or self.live.get(token) is not lease:
+        if lease.settled or self.live.get(token) is not lease:
             return
         if verdict == "LOST":  # somebody else's: nothing more to say about it
             del self.live[token]
-            if not lease.settled and self._hooks.watched:
-                self._hooks.tell("on_job_lease_lost", lease.job, None, token=token)
             lease.settled = True
+            if self._hooks.watched:
+                self._hooks.tell("on_job_lease_lost", lease.job, None, token=token)
         if not lease.verdict:
             logger.warning("%r: %s", lease.job, verdict.lower())
             lease.verdict = verdict
@@ -473,18 +480,17 @@ class Worker:
         self._fail(lease, "TIMEOUT", "job.timeout_exceeded", f"no result within {lease.job.timeout_seconds} s")
 
     def _succeed(self, lease: Lease, result: Any) -> None:
+        code = "job.invalid_output"
         try:
             if isinstance(result, Continue):
-                delay = _calls.interval(result.after) / timedelta(seconds=1)
-                body = f'"outcome":"CONTINUE","delay":{delay!r}' + _progress(result)
+                body = '"outcome":"CONTINUE"' + _progress(result)
+                code = "job.invalid_continuation_delay"
+                body += f',"delay":{_calls.interval(result.after) / timedelta(seconds=1)!r}'
             elif isinstance(result, Success):
                 body = '"outcome":"SUCCEEDED"' + _field("output", result.output) + _progress(result)
-            elif result is None:
-                body = '"outcome":"SUCCEEDED"'
             else:
                 body = '"outcome":"SUCCEEDED"' + _field("output", result)
         except (TypeError, ValueError, RecursionError) as error:
-            code = "job.invalid_continuation_delay" if isinstance(result, Continue) else "job.invalid_output"
             self._fail(lease, "TERMINAL", code, f"what the handler returned cannot be stored: {error}")
             return
         if len(body) > BATCH_BYTES:
@@ -506,13 +512,11 @@ class Worker:
             self._fail(lease, error.kind, error.code, error.message, more=not_before)
             return
         words = f"{type(error).__name__}: {_text(error)}"
-        trace = "".join(traceback.format_exception(error))[-_MESSAGE:]
+        trace = _calls.storable("".join(traceback.format_exception(error))).encode()[-_MESSAGE:].decode(errors="ignore")
         facts = {"exception": type(error).__qualname__, "run_number": job.run_number, "attempt": job.attempt}
         logger.warning("%r raised %s", job, type(error).__name__)
         try:
-            self._logs.append(
-                _calls.log_job(job.job_id, "error", message=_calls.storable(trace) or words, payload=facts)
-            )
+            self._logs.append(_calls.log_job(job.job_id, "error", message=trace, payload=facts))
         except RunledgerError as refusal:
             logger.warning("a traceback cannot be stored: %s", refusal)
         if lease.type and lease.type.on_exception == "panic":
@@ -525,9 +529,6 @@ class Worker:
         lease.failure = (kind, code, message)
         words = json.dumps({"kind": kind, "error_code": code[:1000], "error_message": message})
         self._send(lease, f'"outcome":"FAILED",{words[1:-1]}{more}')
-
-    def _release(self, lease: Lease, reason: str) -> None:
-        self._send(lease, f'"outcome":"RELEASE","reason":"{reason}"')
 
     def _send(self, lease: Lease, body: str) -> None:
         job = lease.job
@@ -590,17 +591,14 @@ class Worker:
             if not lease.settled:
                 lease.verdict = lease.verdict or SHUTDOWN
                 self._interrupt(lease)
-                if not lease.task:
-                    lease.settled = True
-                    self._release(lease, SHUTDOWN)
-        self.stir()
+        self.release_all(keep_tasks=True)
 
-    def release_all(self) -> None:
+    def release_all(self, *, keep_tasks: bool = False) -> None:
         """Give back what is still not settled, whatever its handlers do."""
         for lease in self.held():
-            if not lease.settled:
+            if not lease.settled and not (lease.task and keep_tasks):
                 lease.settled = True
-                self._release(lease, SHUTDOWN)
+                self._send(lease, f'"outcome":"RELEASE","reason":"{SHUTDOWN}"')
         self.stir()
 
     def abandon(self) -> None:

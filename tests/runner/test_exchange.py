@@ -254,3 +254,30 @@ def test_another_isolation_level_is_told_of_at_once(runner):
     supervisor._thread.join(30)
     with pytest.raises(WorkerStoppedError, match="READ COMMITTED"):
         runner.stop(supervisor)
+
+
+def test_a_worker_is_woken_while_its_other_exchange_is_held_up(runner, sessions):
+    """It tells that it is busy in an exchange that waits for a row: it must find work all the same, and rest."""
+    gate = Gate()
+
+    async def work(job):
+        if job.payload:
+            await gate.pass_()
+
+    runner.app.register("a", work)
+    runner.define()
+    supervisor = runner.start(poll_interval_ms=200)
+    until(lambda: runner.db.value("select count(*) from runledger.workers where idle_until > now()"), "idleness")
+    held = runner.enqueue("a", {"wait": True})
+    gate.await_arrival()
+    (other,) = sessions("other")
+    other.begin().execute("select from runledger.job_queue where id = %s for update", [held])
+    gate.open()
+    pids = backends(runner.db, supervisor.config.worker_id)
+    blocked = "select count(*) from unnest(%s::int[]) p where %s = any(pg_blocking_pids(p))"
+    until(lambda: runner.db.value(blocked, [pids, other.pid]), "an exchange to wait")
+    for _ in range(3):
+        assert runner.finish("a")["status"] == "SUCCEEDED"
+    assert runner.db.value(blocked, [pids, other.pid])
+    other.commit()
+    runner.wait(held, "SUCCEEDED")

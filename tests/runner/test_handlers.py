@@ -557,3 +557,28 @@ def test_a_lease_that_was_lost_is_told_by_progress(runner):
     row = runner.wait(job_id)
     assert (row["status"], row["attempt"], row["output"]) == ("SUCCEEDED", 2, "second")
     assert [a["outcome"] for a in runner.db.attempts(job_id)] == ["LEASE_EXPIRED", None]
+
+
+def test_a_traceback_in_any_alphabet_is_kept(runner):
+    async def work(job):
+        raise ValueError("ж" * 5000 + "\N{GRINNING FACE}" * 5000)
+
+    runner.app.register("a", work, max_attempts=1)
+    runner.start()
+    row = runner.finish("a")
+    log = runner.db.one("select octet_length(message) as size from runledger.job_logs where job_id = %s", [row["id"]])
+    assert 5000 < log["size"] <= 8192
+
+
+class Odd(dict):
+    def items(self):
+        raise AttributeError("odd")
+
+
+def test_a_result_that_raises_when_it_is_encoded_ends_its_job_alone(runner, handler):
+    handler(runner, "a", lambda job: Odd(a=1))
+    handler(runner, "b", lambda job: "fine")
+    runner.start(max_global_concurrency=1)
+    row = runner.finish("a")
+    assert (row["status"], row["last_error_code"]) == ("DEAD_LETTERED", "job.invalid_output")
+    assert runner.finish("b")["output"] == "fine"

@@ -1439,6 +1439,12 @@ CREATE FUNCTION runledger._is_same_completion(gate runledger.workflow_steps, out
 
 COMMENT ON FUNCTION runledger._is_same_completion(gate runledger.workflow_steps, outcome text, output jsonb, reason text, error_code text, error_message text) IS 'Whether the gate was completed like this before; raises if it cannot be completed.';
 
+CREATE FUNCTION runledger._json_bytes(value jsonb) RETURNS bigint
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._json_bytes(value jsonb) IS 'The size of a JSON value in bytes, however it is stored.';
+
 CREATE FUNCTION runledger._json_problem(value jsonb, max_bytes bigint) RETURNS text
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
@@ -3615,6 +3621,8 @@ REVOKE ALL ON FUNCTION runledger._is_name(value text, max_bytes bigint) FROM PUB
 REVOKE ALL ON FUNCTION runledger._is_redacted(payload jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._is_same_completion(gate runledger.workflow_steps, outcome text, output jsonb, reason text, error_code text, error_message text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._json_bytes(value jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._json_problem(value jsonb, max_bytes bigint) FROM PUBLIC;
 

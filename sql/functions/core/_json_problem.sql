@@ -7,7 +7,7 @@ returns text
 language plpgsql immutable parallel safe
 as $$
 declare
-  v_size bigint := pg_column_size(_json_problem.value);
+  v_size bigint := runledger._json_bytes(_json_problem.value);
 begin
   if v_size is null or v_size <= 12 then
     return null;

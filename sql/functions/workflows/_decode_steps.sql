@@ -9,7 +9,7 @@ begin
     or jsonb_array_length(_decode_steps.steps) = 0 then
     perform runledger._raise('workflow.invalid_dag_empty');
   elsif jsonb_array_length(_decode_steps.steps) > runledger._limit('workflow_steps')
-    or pg_column_size(_decode_steps.steps) > runledger._limit('batch_bytes') then
+    or runledger._json_bytes(_decode_steps.steps) > runledger._limit('batch_bytes') then
     perform runledger._raise('workflow.invalid_dag_dependency_count_overflow', jsonb_build_object(
       'max_steps', runledger._limit('workflow_steps'),
       'max_bytes', runledger._limit('batch_bytes')));

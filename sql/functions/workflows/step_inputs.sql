@@ -12,6 +12,9 @@ as $$
 declare
   v_now timestamptz := runledger._now();
   v_job record;
+  v_input record;
+  v_bytes bigint := 0;
+  v_rows bigint := 0;
 begin
   if coalesce(step_inputs.max_bytes, 0) not between 1 and runledger._limit('batch_bytes') then
     perform runledger._raise('job.invalid_limit',
@@ -26,21 +29,21 @@ begin
     perform runledger._raise('job.lease_owner_mismatch',
       jsonb_build_object('job_id', step_inputs.job_id, 'status', v_job.status));
   end if;
-  return query
-  with input as (
-    select p.step_key, p.status::text as status, p.output,
-           sum(coalesce(pg_column_size(p.output), 0)) over (order by p.step_key) as bytes,
-           row_number() over (order by p.step_key) as nth
+  -- One by one, so that no more outputs are unpacked than a page holds.
+  for v_input in
+    select p.step_key, p.status::text as status, p.output
       from runledger.workflow_steps as s
       join runledger.workflow_step_dependencies as e on e.dependent_step_id = s.id
       join runledger.workflow_steps as p on p.id = e.prerequisite_step_id
      where s.job_id = step_inputs.job_id
        and (step_inputs.after_key is null or p.step_key > step_inputs.after_key)
-  )
-  select i.step_key, i.status, i.output
-    from input as i
-   where i.nth = 1 or i.bytes <= step_inputs.max_bytes
-   order by i.step_key;
+     order by p.step_key
+  loop
+    v_bytes := v_bytes + coalesce(octet_length(v_input.output::text), 0);
+    exit when v_rows > 0 and v_bytes > step_inputs.max_bytes;
+    v_rows := v_rows + 1;
+    return next row(v_input.step_key, v_input.status, v_input.output)::runledger.step_input;
+  end loop;
 end
 $$;
 

@@ -98,7 +98,7 @@ def keeps_its_lease_and_loses_it_when_killed(fleet: Fleet, hold: Path) -> None:
     """Beats while it works; killed, its job runs again elsewhere, charged, and its late word is refused."""
     hold.touch()
     job_id = fleet.enqueue('{"text": "to be or not"}')
-    with fleet.running("w1", LEASE="3", HOLD=str(hold)) as process:
+    with fleet.running("w1", LEASE="5", HOLD=str(hold)) as process:
         until(lambda: fleet.status(job_id) == "LEASED", "the job was never claimed")
         first = fleet.db.job(job_id)
         beaten = until(

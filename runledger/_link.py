@@ -62,6 +62,14 @@ def fate(error: BaseException) -> Fate:
     return Fate.REFUSED if state or is_ours else Fate.UNKNOWN
 
 
+def brief(error: BaseException) -> str:
+    """What may be logged of an error: not its DETAIL and CONTEXT, where the server quotes rows."""
+    primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    words = primary or next(iter(str(error).splitlines()), "")
+    state = getattr(error, "sqlstate", None)
+    return f"{words} [{state}]" if state else words or type(error).__name__
+
+
 async def pause(tries: int, *, longest: float = 5.0) -> None:
     """Back off: twice as long each time, within bounds, and not in step with others."""
     await asyncio.sleep(min(longest, 0.05 * 2 ** min(tries, 10)) * random.uniform(0.5, 1.0))  # noqa: S311

@@ -83,6 +83,7 @@ def worker(dsn: str, /, *, app: str, log_level: str, **settings: Any) -> None:
 
     import psycopg
 
+    from runledger._link import brief
     from runledger.errors import RunledgerError
     from runledger.registry import Registry
     from runledger.supervisor import Supervisor, WorkerStoppedError, run
@@ -97,7 +98,7 @@ def worker(dsn: str, /, *, app: str, log_level: str, **settings: Any) -> None:
         supervisor = Supervisor(found, dsn, config=Config.from_env(**settings))
         run(supervisor.run(signals=True))
     except (WorkerStoppedError, RunledgerError, psycopg.Error, ValueError) as error:
-        click.echo(f"runledger: {error}", err=True)
+        click.echo(f"runledger: {brief(error)}", err=True)
         if isinstance(error, WorkerStoppedError | psycopg.Error):
             click.echo(
                 "hint: check the DSN and the grants of its role; `runledger migrate --check` tells of the schema.",

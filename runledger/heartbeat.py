@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from runledger import _calls
 from runledger._hooks import tell
-from runledger._link import ERRORS, Link
+from runledger._link import ERRORS, Link, brief
 from runledger.config import Config
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Heartbeat:
             for start in range(0, len(leases), CHUNK):
                 await self._extend(link, leases[start : start + CHUNK])
         except ERRORS as error:
-            logger.warning("heartbeat failed: %s", error)
+            logger.warning("heartbeat failed: %s", brief(error))
             now = time.monotonic()
             for lease in leases:
                 if lease.until <= now and not lease.ended:

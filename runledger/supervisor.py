@@ -18,7 +18,7 @@ import psycopg
 
 from runledger import _calls
 from runledger._hooks import Hooks, tell
-from runledger._link import ERRORS, Fate, Link, fate, pause
+from runledger._link import ERRORS, Fate, Link, brief, fate, pause
 from runledger.config import Config
 from runledger.heartbeat import Heartbeat
 from runledger.job import DeadLetter
@@ -195,7 +195,7 @@ class Supervisor:
                     if notice.payload in keys:
                         worker.wake()
             except ERRORS as error:
-                logger.warning("wake-ups are not heard for now: %s", error)
+                logger.warning("wake-ups are not heard for now: %s", brief(error))
             finally:
                 await link.close()
             tries += 1
@@ -207,9 +207,9 @@ class Supervisor:
             return call.read(rows)
         except ERRORS as error:
             if fate(error) is Fate.STOP:
-                logger.critical("%s is not for this role or schema: %s", call.function, error)
+                logger.critical("%s is not for this role or schema: %s", call.function, brief(error))
             else:
-                logger.warning("%s failed: %s", call.function, error)
+                logger.warning("%s failed: %s", call.function, brief(error))
             await asyncio.sleep(1.0)
             return None
 

@@ -26,7 +26,7 @@ from uuid import UUID
 
 from runledger import _calls
 from runledger._hooks import Hooks, Threads, tell
-from runledger._link import ERRORS, Fate, Link, Links, Rows, fate, pause
+from runledger._link import ERRORS, Fate, Link, Links, Rows, brief, fate, pause
 from runledger.config import Config
 from runledger.errors import LeaseLost, RunledgerError
 from runledger.heartbeat import Held
@@ -214,7 +214,7 @@ class Worker:
                 if self._abandoned:
                     return False, False
                 if what is Fate.STOP:
-                    raise WorkerStoppedError(f"this worker cannot work here: {error}") from error
+                    raise WorkerStoppedError(f"this worker cannot work here: {brief(error)}") from error
                 if what is Fate.LATER and (getattr(error, "sqlstate", "") or "").startswith(("53", "54")):
                     if len(batch) == 1 and not (want or extra):
                         what = Fate.REFUSED
@@ -225,7 +225,7 @@ class Worker:
                     await self._apart(link, batch, want, extra=extra, error=error)
                     break
                 log = logger.debug if what is Fate.AGAIN else logger.warning
-                log("an exchange failed, it is tried again: %s", error)
+                log("an exchange failed, it is tried again: %s", brief(error))
                 if what is Fate.UNKNOWN and want:
                     lost_claim, want = True, 0
                 await pause(tries)
@@ -249,7 +249,7 @@ class Worker:
                 try:
                     await link.run(call)
                 except ERRORS as refusal:
-                    logger.warning("%s failed: %s", call.function, refusal)
+                    logger.warning("%s failed: %s", call.function, brief(refusal))
             if want:
                 await self._exchange(link, [], want)
         elif len(batch) > 1:
@@ -262,7 +262,7 @@ class Worker:
             self._tries += 1
             self._hungry = False
             self._claim_at = self.loop.time() + min(30.0, 0.5 * 2 ** min(self._tries, 10))
-            logger.error("a claim is refused, it is tried again: %s", error)
+            logger.error("a claim is refused, it is tried again: %s", brief(error))
 
     def _claim(self, want: int) -> _calls.Many[ClaimedJob]:
         return _calls.claim_jobs(
@@ -338,7 +338,7 @@ class Worker:
                 span = (due - self.server_time()).total_seconds() + 0.002
                 self._due_at = self.loop.time() + (span if span > 0 else 1.0)
         except ERRORS as error:
-            logger.warning("cannot ask to be woken: %s", error)
+            logger.warning("cannot ask to be woken: %s", brief(error))
 
     def _poll(self) -> float:
         # Not in step with the rest of the fleet.
@@ -573,7 +573,7 @@ class Worker:
             try:
                 record = await self._calls.run(_calls.get_job(job_id))
             except ERRORS as error:
-                logger.warning("dead-letter hook of %s: the job cannot be read: %s", type_.name, error)
+                logger.warning("dead-letter hook of %s: the job cannot be read: %s", type_.name, brief(error))
                 return
             if record is not None and type_.on_dead_letter:
                 await self._hooks.call(type_.on_dead_letter, record, info)

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from runledger import Client
-from runledger._link import Fate, fate
+from runledger._link import Fate, brief, fate
 from runledger.testing import DatabaseServer
 from tests.runner.conftest import Gate, Runner, backends, expire, until
 from tests.runner.proxy import Proxy
@@ -386,14 +386,14 @@ def test_a_worker_that_was_frozen_changes_nothing(db, worker_process, tmp_path, 
 # --- refusals ---
 
 
-def test_one_poisoned_outcome_does_not_keep_the_others(runner):
+def test_one_poisoned_outcome_does_not_keep_the_others(runner, caplog):
     """A row that no statement can finish: a trigger refuses it, in whatever batch it is."""
     runner.app.register("a", lambda job: None, max_attempts=1)
     runner.define()
     ids = [runner.enqueue("a") for _ in range(9)]
     runner.db.execute(
         "create function public.poison() returns trigger language plpgsql as $$ begin"
-        f" if new.id = '{ids[4]}' and old.status = 'LEASED' then raise 'poison' using errcode = '23514'; end if;"
+        f" if new.id = '{ids[4]}' and old.status = 'LEASED' then raise 'poison' using errcode = '23514', detail = 'secret'; end if;"
         " return new; end $$"
     )
     runner.db.execute(
@@ -410,6 +410,8 @@ def test_one_poisoned_outcome_does_not_keep_the_others(runner):
         assert runner.wait(job_id)["status"] == "SUCCEEDED"
     until(lambda: told, "the report")
     assert told == [(ids[4], "job.outcome_refused.23514")]
+    assert "job.outcome_refused.23514" in caplog.text
+    assert "secret" not in caplog.text
     assert runner.db.job(ids[4])["status"] == "LEASED"
     runner.db.execute("drop trigger poison on runledger.job_queue")
     assert runner.finish("a")["status"] == "SUCCEEDED"
@@ -475,6 +477,26 @@ def test_a_call_that_fails_for_a_while_is_sent_again(runner, state):
 )
 def test_what_an_error_means(error, what):
     assert fate(error) is what
+
+
+def test_what_is_logged_of_an_error_quotes_no_row(runner):
+    runner.client.define_job("a")
+    job_id = runner.enqueue("a", {"secret": 1})
+    with pytest.raises(psycopg.errors.CheckViolation) as caught:
+        runner.db.execute("update runledger.job_queue set priority = 1, max_attempts = -1 where id = %s", [job_id])
+    assert "secret" in str(caught.value)
+    assert "secret" not in brief(caught.value)
+    assert brief(caught.value).endswith("[23514]")
+    assert brief(psycopg.OperationalError("first\nsecond")) == "first"
+    assert brief(TimeoutError()) == "TimeoutError"
+
+
+def test_the_next_host_is_tried(runner):
+    runner.app.register("a", lambda job: "fine")
+    parts = psycopg.conninfo.conninfo_to_dict(runner.db.dsn)
+    dsn = psycopg.conninfo.make_conninfo(runner.db.dsn, host=f"/nowhere,{parts['host']}", port="5432,5432")
+    runner.start(dsn=dsn)
+    assert runner.finish("a")["output"] == "fine"
 
 
 def test_a_commit_in_doubt_is_sent_again_once(runner):

@@ -38,7 +38,8 @@ def some_steps(rand: random.Random, n: int, known: list[str], prefix: str) -> li
     keys = list(known)
     steps = []
     for i in range(n):
-        chosen = rand.sample(keys, min(len(keys), rand.choice((0, 1, 1, 2, 2, 3, 6))))
+        near = keys[-6:] if rand.random() < 0.5 else keys
+        chosen = rand.sample(near, min(len(near), rand.choice((0, 1, 1, 2, 2, 3, 6))))
         step = Step(f"{prefix}{i}", external=rand.random() < 0.2, needs={k: rand.random() < 0.6 for k in chosen})
         if step.external:
             step.on_timeout = rand.choice((None, None, "SUCCEEDED", "FAILED", "CANCELED"))

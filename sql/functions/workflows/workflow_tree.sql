@@ -1,5 +1,5 @@
 -- A run to read in psql: its steps in an order in which they could run, indented by level, each
--- with its state, attempt, age and what it waits for.
+-- with its state, attempt, age and what it waits for. One line per step, whatever its key holds.
 --
 -- Locks:  none.
 -- Writes: nothing.
@@ -19,19 +19,22 @@ begin
     perform runledger._raise('workflow.run_not_found',
       jsonb_build_object('workflow_run_id', workflow_tree.workflow_run_id));
   end if;
-  return next format('%s  %s  %s/%s done, %s failed  %s', v_run.workflow_type, v_run.status,
-    v_run.steps_succeeded, v_run.steps_total, v_run.steps_failed,
+  return next format('%s  %s  %s/%s done, %s failed  %s',
+    translate(v_run.workflow_type, E'\n\r\t', '   '), v_run.status, v_run.steps_succeeded,
+    v_run.steps_total, v_run.steps_failed,
     runledger._age(coalesce(v_run.finished_at, v_now) - v_run.started_at));
   return query
-  select repeat('  ', least(t.level, 20) + 1) || rpad(t.step_key, greatest(1, 34 - 2 * t.level))
+  select translate(repeat('  ', least(t.level, 20) + 1)
+         -- rpad cuts what is longer.
+         || rpad(t.step_key, greatest(length(t.step_key), 34 - 2 * t.level))
          || ' ' || rpad(t.status::text, 20)
          || case when q.id is not null then format(' attempt %s/%s', q.attempt, q.max_attempts)
            else '' end
          || ' ' || runledger._age(coalesce(t.finished_at, v_now)
                                   - coalesce(t.started_at, t.released_at, t.created_at))
-         || case when t.status = 'BLOCKED' then ' waits for ' || w.keys
+         || case when t.status = 'BLOCKED' then ' waits for ' || coalesce(w.keys, 'nothing')
                  when t.status_reason is not null then ' (' || left(t.status_reason, 60) || ')'
-                 else '' end
+                 else '' end, E'\n\r\t', '   ')
     from runledger._step_levels(v_run.id) as t
     left join runledger.job_queue as q on q.id = t.job_id
     left join lateral (

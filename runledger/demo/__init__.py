@@ -15,10 +15,8 @@ import io
 import platform
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType
 
 import psycopg
@@ -45,12 +43,8 @@ def main(dsn: str = "", *, keep: bool = False, limit: int | None = None, live: b
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that has no ✔
     console = Console() if sys.stdout.isatty() else Console(width=120)
-    with (
-        _ended_by_signals(),
-        tempfile.TemporaryDirectory(prefix="runledger-demo-") as scratch,
-        contextlib.closing(Stage(dsn)) as stage,
-    ):
-        good = _perform(stage, Path(scratch), console, limit=limit, live=live and console.is_terminal)
+    with _ended_by_signals(), contextlib.closing(Stage(dsn)) as stage:
+        good = _perform(stage, console, limit=limit, live=live and console.is_terminal)
         if keep:
             psql, end = stage.psql, stage.keep()
             console.print(Text.assemble("\nIt is left up. To look further:\n  ", (psql, "bold")), soft_wrap=True)
@@ -61,13 +55,13 @@ def main(dsn: str = "", *, keep: bool = False, limit: int | None = None, live: b
     return 0 if good else 1
 
 
-def _perform(stage: Stage, scratch: Path, console: Console, *, limit: int | None, live: bool) -> bool:
+def _perform(stage: Stage, console: Console, *, limit: int | None, live: bool) -> bool:
     migrate(stage.dsn)
     title = f"{stage.title}, Python {platform.python_version()}"
     console.print(f"Runledger on {title}: migrated.", highlight=False)
     with psycopg.connect(stage.dsn, autocommit=True) as connection:
-        story = Story(connection, scratch)
-        with Workers(stage.dsn, scratch=scratch) as workers, Screen(console, title, live=live) as screen:
+        story = Story(connection, stage.scratch)
+        with Workers(stage.dsn, scratch=stage.scratch) as workers, Screen(console, title, live=live) as screen:
             for words in story.begin(limit):
                 screen.say(words)
             _play(story, screen, workers)

@@ -8,11 +8,11 @@ from uuid import UUID
 
 import psycopg
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from runledger.client import Client
 from runledger.demo.jobs import LOCKED_RETRY_SECONDS
+from runledger.demo.screen import tell
 from runledger.demo.story import DELAY_SECONDS, SHOWN_WAITING_SECONDS, Story
 
 _MANY = 6
@@ -97,11 +97,9 @@ def check(connection: psycopg.Connection[Any], story: Story, *, console: Console
         verdicts.append((claim, bool(is_so), evidence))
     findings = Client(connection).fsck()
     verdicts.append(("fsck() finds nothing wrong with the ledger", not findings, f"{len(findings)} findings"))
-    table = Table.grid(padding=(0, 1))
     for claim, is_so, evidence in verdicts:
-        mark = Text("✔ as told", "green") if is_so else Text("✘ NOT SO", "bold red")
-        table.add_row(mark, Text.assemble(claim, (f" ({evidence or 'not found'})", "bright_black")))
-    console.print(table)
+        mark = Text("✔ as told  ", "green") if is_so else Text("✘ NOT SO   ", "bold red")
+        tell(console, mark, words=Text.assemble(claim, (f" ({evidence or 'not found'})", "bright_black")))
     for finding in findings:
         console.print(Text(f"{finding.invariant} {finding.severity} {finding.object} {finding.detail}"))
     return all(is_so for _, is_so, _ in verdicts)
@@ -170,7 +168,5 @@ def report(connection: psycopg.Connection[Any], story: Story, *, console: Consol
         *([f"unreadable: {', '.join(found['unreadable'])}"] if found["unreadable"] else []),
         f"approved by {found['approved_by']}",
     ]
-    table = Table.grid(padding=(0, 1))
     for line in lines:
-        table.add_row(Text("·"), Text(line))
-    console.print(table)
+        tell(console, Text("· "), words=Text(line))

@@ -103,6 +103,14 @@ def draw(now: Picture, title: str, *, seconds: float, width: int) -> RenderableT
     return Group("", Text(f"Runledger on {title}", "bold"), "", body)
 
 
+def tell(console: Console, label: Text, *, words: Text) -> None:
+    """Print words behind a label; their second line stands below the first, not below the label."""
+    for line in words.wrap(console, max(20, console.width - label.cell_len)):
+        line.rstrip()
+        console.print(label + line)
+        label = Text(" " * label.cell_len)
+
+
 class Screen:
     """Tells and draws: in place on a terminal, line by line elsewhere."""
 
@@ -117,9 +125,7 @@ class Screen:
 
     def say(self, words: str) -> None:
         """Tell something, once."""
-        line = Table.grid(padding=(0, 2))
-        line.add_row(Text(f"{time.monotonic() - self._started:5.1f} s"), Text(words))
-        self.console.print(line)
+        tell(self.console, Text(f"{time.monotonic() - self._started:5.1f} s  "), words=Text(words))
 
     def show(self, now: Picture) -> None:
         """Draw how things stand."""

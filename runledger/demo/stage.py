@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -33,33 +35,43 @@ class DemoError(Exception):
 
 
 class Stage:
-    """A database of our own: in an embedded server, or on that of `address`, whose other databases stay untouched."""
+    """A database of our own: in an embedded server, or on that of `address`, whose other databases stay untouched.
+
+    `dsn` is its address, `scratch` a directory where the jobs may write, `title` what kind of server it is.
+    """
 
     def __init__(self, address: str) -> None:
         self._server: embedded.Server | None = None
-        self._name = "demo"
         self._is_kept = False
         if address:
             self._name = f"runledger_demo_{os.getpid()}_{os.urandom(3).hex()}"
-            self._admin = address
-            self.dsn = make_conninfo(address, dbname=self._name)
-            statements: list[sql.Composable] = [sql.SQL("create database {}").format(sql.Identifier(self._name))]
+            self._admin, self.dsn = address, make_conninfo(address, dbname=self._name)
+            self.scratch = Path(tempfile.mkdtemp(prefix="runledger-demo-"))
         else:
             self._server = embedded.Server()
-            self._admin = self._server.dsn()
-            # No superuser: Runledger needs none.
-            self.dsn = self._server.dsn("demo", user="demo")
-            statements = [sql.SQL("create role demo login"), sql.SQL("create database demo owner demo")]
+            self._name = "demo"
+            self._admin, self.dsn = self._server.dsn(), self._server.dsn(self._name, user="demo")
+            # In the server's directory, which goes even when we are killed.
+            self.scratch = self._server.directory / "scratch"
+            self.scratch.mkdir(0o700)
         try:
-            with psycopg.connect(self._admin, autocommit=True) as connection:
-                for statement in statements:
-                    connection.execute(sql.Composed([statement]))
-                version = connection.info.parameter_status("server_version")
-        except psycopg.Error as error:
-            self._drop_server()
-            raise DemoError(f"no database can be made for the demo: {error}") from error
-        kind = "embedded PostgreSQL" if self._server else "PostgreSQL"
-        self.title = f"{kind} {version}"
+            version = self._create()
+        except BaseException as error:
+            with contextlib.suppress(psycopg.Error):
+                self.close()
+            if isinstance(error, psycopg.Error):
+                raise DemoError(f"no database can be made for the demo: {error}") from error
+            raise
+        self.title = f"{'embedded ' if self._server else ''}PostgreSQL {version}"
+
+    def _create(self) -> str | None:
+        database = sql.SQL("create database {}").format(sql.Identifier(self._name))
+        with psycopg.connect(self._admin, autocommit=True) as connection:
+            if self._server:  # no superuser: Runledger needs none
+                connection.execute(sql.SQL("create role demo login"))
+                database += sql.SQL(" owner demo")
+            connection.execute(database)
+            return connection.info.parameter_status("server_version")
 
     @property
     def psql(self) -> str:
@@ -74,24 +86,21 @@ class Stage:
         """Leave everything up; return the command that removes it."""
         self._is_kept = True
         if self._server:
-            directory, pid = self._server.directory, self._server.detach()
+            directory, pid = shlex.quote(str(self._server.directory)), self._server.detach()
             self._server = None
-            return f"kill -INT {pid}; while kill -0 {pid} 2>&-; do sleep .1; done; rm -r {shlex.quote(str(directory))}"
+            return f"kill -INT {pid}; while kill -0 {pid} 2>/dev/null; do sleep .1; done; rm -r {directory}"
         return f"psql {shlex.quote(_without_password(self._admin))} -c 'drop database {self._name} with (force)'"
 
     def close(self) -> None:
-        """Drop the database, or throw the server away, unless it is kept."""
+        """Drop the database, or throw the server away, unless it is kept; what the jobs wrote goes in any case."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
         if self._server:
-            self._drop_server()
+            self._server.stop("immediate")
+            self._server = None
         elif not self._is_kept:
             with psycopg.connect(self._admin, autocommit=True) as connection:
                 statement = sql.SQL("drop database if exists {} with (force)")
                 connection.execute(statement.format(sql.Identifier(self._name)))
-
-    def _drop_server(self) -> None:
-        if self._server:
-            self._server.stop("immediate")
-            self._server = None
 
 
 def _without_password(dsn: str) -> str:

@@ -21,7 +21,8 @@ begin
       select 1 as part, s.ordinal as a, 0 as b, format(
                case s.execution_kind when 'EXTERNAL' then '  s%s{{"%s"}}:::%s'
                  else '  s%s["%s"]:::%s' end,
-               s.ordinal, translate(s.step_key, E'"\n\r\t<>&', E'\'   '), lower(s.status::text)) as line
+               s.ordinal, translate(s.step_key, E'"\n\r\t<>&', E'\'   '),
+               lower(s.status::text)) as line
         from runledger.workflow_steps as s
        where s.workflow_run_id = workflow_mermaid.workflow_run_id
       union all

@@ -85,6 +85,16 @@ def test_errors_survive_pickle_and_copy():
         assert str(twin) == "the job was canceled (job.canceled): Stop."
 
 
+def test_errors_of_workflows_keep_what_they_tell():
+    problem = {"ordinal": 1, "step": "a", "code": "workflow.invalid_dag_self_dependency", "message": "m"}
+    refused = runledger.InvalidWorkflow(problem["code"], "m", {"count": 1, "problems": [problem]}, "h", "RL030")
+    failed = runledger.WorkflowFailed("workflow.result_unsuccessful_terminal", "m", {"status": "CANCELED"})
+    assert pickle.loads(pickle.dumps(refused)).problems == [problem]
+    assert pickle.loads(pickle.dumps(failed)).status == "CANCELED"
+    assert failed.sqlstate is None
+    assert runledger.InvalidWorkflow("workflow.invalid_dag_empty", "m").problems == []
+
+
 def secret_in_a_ring() -> list[object]:
     ring: list[object] = ["hunter2"]
     ring.append(ring)

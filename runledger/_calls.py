@@ -359,7 +359,7 @@ def whole_seconds(value: object) -> Int4:
 _BY_TYPE: dict[Callable[[Any], object], str] = {
     text: "job_type worker_id reason kind error_code error_message idempotency_key stage request_key status"
     " expected_status level message scope workflow_type active_key result_step step_key outcome mutation_key"
-    " append_window after_key",
+    " append_window after_key cron timezone",
     texts: "job_types",
     int4: "version max_attempts priority max_concurrency retry_base_ms retry_max_ms schema_version max_jobs"
     " max_rows expected_run_number",
@@ -369,7 +369,7 @@ _BY_TYPE: dict[Callable[[Any], object], str] = {
     boolean: "is_enabled strict prestart reset_state",
     uuid: "job_id organization_id before_id workflow_run_id",
     uuids: "job_ids",
-    timestamptz: "run_at not_before failed_after failed_before created_after created_before until",
+    timestamptz: "run_at not_before failed_after failed_before created_after created_before until after",
     interval: "delay retry_delay",
     encode: "payload checkpoint output config metadata retry_delays_ms",
     batch: "jobs outcomes",
@@ -777,6 +777,14 @@ def step_inputs(
     The next page starts at `after_key`, the last step of this one.
     """
     return _many(t.StepInput, "step_inputs", locals())
+
+
+# --- schedules ------------------------------------------------------------------------------------
+
+
+def next_fire_at(cron: str, timezone: str | None = None, *, after: datetime | None = None) -> Value[datetime]:
+    """When a cron expression fires next after an instant (now), in a zone (UTC). Calls `runledger.next_fire_at`."""
+    return _value(datetime, "next_fire_at", locals())
 
 
 # --- operations -----------------------------------------------------------------------------------

@@ -143,6 +143,9 @@ class Client:
     workflow_mermaid = _verb(_calls.workflow_mermaid)
     step_inputs = _verb(_calls.step_inputs)
 
+    # schedules
+    next_fire_at = _verb(_calls.next_fire_at)
+
     # operations
     register_worker = _verb(_calls.register_worker)
     idle_worker = _verb(_calls.idle_worker)

@@ -4,6 +4,20 @@ CREATE SCHEMA runledger;
 
 COMMENT ON SCHEMA runledger IS 'Runledger: a durable job queue and workflow engine. Read the views, call the functions, write to no table by hand. \df runledger.[a-z]* lists what may be called.';
 
+CREATE TYPE runledger._cron AS (
+	seconds bigint,
+	minutes bigint,
+	hours integer,
+	days bigint,
+	months integer,
+	weekdays integer,
+	any_day boolean,
+	any_weekday boolean,
+	follows_real_time boolean
+);
+
+COMMENT ON TYPE runledger._cron IS 'A parsed cron expression: bit n of a field is set if n matches. any_day, any_weekday: the field is a star, so that the other one alone decides. follows_real_time: minute or hour have a star, so that a change of the clocks neither skips nor moves a fire. Internal.';
+
 CREATE TYPE runledger._enqueue_item AS (
 	ordinal integer,
 	id uuid,
@@ -750,6 +764,12 @@ CREATE FUNCTION runledger._check_requeue(job_id uuid, expected_status text, expe
 
 COMMENT ON FUNCTION runledger._check_requeue(job_id uuid, expected_status text, expected_run_number integer, organization_id uuid, now timestamp with time zone) IS 'Raise what stands against a requeue; locks nothing.';
 
+CREATE FUNCTION runledger._check_timezone(timezone text) RETURNS void
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._check_timezone(timezone text) IS 'Raise job_schedule.invalid_timezone unless it is UTC or the name of an IANA zone.';
+
 CREATE FUNCTION runledger._check_workflow(workflow_type text, metadata jsonb, idempotency_key text, active_key text) RETURNS void
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
@@ -761,6 +781,12 @@ CREATE FUNCTION runledger._checked_json(value jsonb, max_bytes bigint, what text
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._checked_json(value jsonb, max_bytes bigint, what text) IS 'The value itself, or the error that says why it is refused.';
+
+CREATE FUNCTION runledger._clock_change(since timestamp without time zone, until timestamp without time zone, timezone text) RETURNS timestamp without time zone
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._clock_change(since timestamp without time zone, until timestamp without time zone, timezone text) IS 'The first second after since with another offset, given that until has another one.';
 
 CREATE FUNCTION runledger._close_attempts(settlements runledger._settlement[], now timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
@@ -785,6 +811,18 @@ CREATE FUNCTION runledger._count_steps(from_active runledger._finished_step[], f
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._count_steps(from_active runledger._finished_step[], from_waiting runledger._finished_step[], now timestamp with time zone) IS 'Adjust the counters and the status of the runs of these steps, and close finished runs.';
+
+CREATE FUNCTION runledger._cron_field(field text, lowest integer, highest integer, names text[]) RETURNS bigint
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._cron_field(field text, lowest integer, highest integer, names text[]) IS 'One field of a cron expression as a bit mask, or NULL.';
+
+CREATE FUNCTION runledger._cron_number(word text, lowest integer, names text[]) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._cron_number(word text, lowest integer, names text[]) IS 'A number or a name of a cron field as a number, NULL for an unknown name.';
 
 CREATE FUNCTION runledger._cut(value text, max_bytes bigint) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -1487,6 +1525,12 @@ CREATE FUNCTION runledger._load_mark(scope text, now timestamp with time zone) R
 
 COMMENT ON FUNCTION runledger._load_mark(scope text, now timestamp with time zone) IS 'The mark of this session for these types, or NULL: then look from the start.';
 
+CREATE FUNCTION runledger._local_time(utc timestamp without time zone, timezone text) RETURNS timestamp without time zone
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._local_time(utc timestamp without time zone, timezone text) IS 'What the clocks of a zone show at an instant.';
+
 CREATE FUNCTION runledger._lock_expired(max_jobs integer, now timestamp with time zone) RETURNS uuid[]
     LANGUAGE plpgsql
     AS 'see sql/functions';
@@ -1625,11 +1669,35 @@ CREATE FUNCTION runledger._move_mark(mark runledger._mark, priority integer, due
 
 COMMENT ON FUNCTION runledger._move_mark(mark runledger._mark, priority integer, due_at timestamp with time zone, id uuid) IS 'The mark with one more priority, as long as there is room.';
 
+CREATE FUNCTION runledger._next_bit(mask bigint, at integer) RETURNS integer
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._next_bit(mask bigint, at integer) IS 'The lowest bit that is set at or above a place, or NULL.';
+
+CREATE FUNCTION runledger._next_cron_day(cron runledger._cron, at date) RETURNS date
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._next_cron_day(cron runledger._cron, at date) IS 'The first day, at or after one, on which a cron expression fires.';
+
+CREATE FUNCTION runledger._next_cron_local(cron runledger._cron, at timestamp without time zone) RETURNS timestamp without time zone
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._next_cron_local(cron runledger._cron, at timestamp without time zone) IS 'The first time of a wall clock, at or after one, that matches; NULL if none does in 9 years.';
+
 CREATE FUNCTION runledger._next_due_at(job_types text[]) RETURNS timestamp with time zone
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._next_due_at(job_types text[]) IS 'When the next pending job of these types becomes due; paused types do not count.';
+
+CREATE FUNCTION runledger._next_fire(cron runledger._cron, timezone text, after timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._next_fire(cron runledger._cron, timezone text, after timestamp with time zone) IS 'The first instant after one at which a parsed cron expression fires in a zone.';
 
 CREATE FUNCTION runledger._next_lane(job_types text[], below bigint, above bigint) RETURNS integer
     LANGUAGE sql STABLE
@@ -1666,6 +1734,12 @@ CREATE FUNCTION runledger._outcome_problem(decoded runledger._outcome, given jso
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._outcome_problem(decoded runledger._outcome, given jsonb) IS 'Why an outcome is refused, or NULL.';
+
+CREATE FUNCTION runledger._parse_cron(cron text) RETURNS runledger._cron
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._parse_cron(cron text) IS 'A cron expression, parsed; raises job_schedule.invalid_cron or job_schedule.cron_never_fires.';
 
 CREATE FUNCTION runledger._past_append(run_id uuid, mutation_key text, request jsonb) RETURNS text[]
     LANGUAGE plpgsql STABLE
@@ -2119,6 +2193,13 @@ CREATE FUNCTION runledger.log_job(job_id uuid, level text, message text, payload
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.log_job(job_id uuid, level text, message text, payload jsonb, lease_token bigint) IS 'Write a log line for a job: level is a free word, message at most 8 KiB, payload at most 16 KiB. Returns the id of the line.';
+
+CREATE FUNCTION runledger.next_fire_at(cron text, timezone text DEFAULT 'UTC'::text, after timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.next_fire_at(cron text, timezone text, after timestamp with time zone) IS 'The first fire of a cron expression after an instant (NULL: now). Fields: minute hour day month weekday, or 6 with seconds first; lists, ranges, steps (*/5, 10-40/10, 5/15), names, 7 is Sunday; @hourly, @daily, @weekly, @monthly, @yearly. Day and weekday: either, when both are given (*/2 counts as given). When the clocks change: fixed minute and hour fire once per local time (skipped: at the end of the gap; repeated: first pass); with a star in minute or hour real time is followed.';
 
 CREATE FUNCTION runledger.pause_job_type(job_type text, reason text DEFAULT NULL::text) RETURNS runledger.job_definition
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3354,6 +3435,8 @@ ALTER TABLE ONLY runledger.workflow_steps
 ALTER TABLE ONLY runledger.workflow_steps
     ADD CONSTRAINT workflow_steps_workflow_run_id_fkey FOREIGN KEY (workflow_run_id) REFERENCES runledger.workflow_runs(id) ON DELETE CASCADE;
 
+REVOKE ALL ON TYPE runledger._cron FROM PUBLIC;
+
 REVOKE ALL ON TYPE runledger._enqueue_item FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.step_status FROM PUBLIC;
@@ -3498,9 +3581,13 @@ REVOKE ALL ON FUNCTION runledger._check_replay(request_key text, reason text) FR
 
 REVOKE ALL ON FUNCTION runledger._check_requeue(job_id uuid, expected_status text, expected_run_number integer, organization_id uuid, now timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._check_timezone(timezone text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._check_workflow(workflow_type text, metadata jsonb, idempotency_key text, active_key text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._checked_json(value jsonb, max_bytes bigint, what text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._clock_change(since timestamp without time zone, until timestamp without time zone, timezone text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._close_attempts(settlements runledger._settlement[], now timestamp with time zone) FROM PUBLIC;
 
@@ -3509,6 +3596,10 @@ REVOKE ALL ON FUNCTION runledger._close_gates(step_ids uuid[], outcome text, out
 REVOKE ALL ON FUNCTION runledger._close_runs(run_ids uuid[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._count_steps(from_active runledger._finished_step[], from_waiting runledger._finished_step[], now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._cron_field(field text, lowest integer, highest integer, names text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._cron_number(word text, lowest integer, names text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._cut(value text, max_bytes bigint) FROM PUBLIC;
 
@@ -3638,6 +3729,8 @@ REVOKE ALL ON FUNCTION runledger._limits() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._load_mark(scope text, now timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._local_time(utc timestamp without time zone, timezone text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._lock_expired(max_jobs integer, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._lock_lane(job_type text, priority integer, from_at timestamp with time zone, from_id uuid, max_jobs integer, now timestamp with time zone) FROM PUBLIC;
@@ -3654,7 +3747,15 @@ REVOKE ALL ON FUNCTION runledger._lock_window(job_types text[], priority integer
 
 REVOKE ALL ON FUNCTION runledger._move_mark(mark runledger._mark, priority integer, due_at timestamp with time zone, id uuid) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._next_bit(mask bigint, at integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._next_cron_day(cron runledger._cron, at date) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._next_cron_local(cron runledger._cron, at timestamp without time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._next_due_at(job_types text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._next_fire(cron runledger._cron, timezone text, after timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._next_lane(job_types text[], below bigint, above bigint) FROM PUBLIC;
 
@@ -3667,6 +3768,8 @@ REVOKE ALL ON FUNCTION runledger._now() FROM PUBLIC;
 REVOKE ALL ON FUNCTION runledger._offsets(sorted integer[], n integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._outcome_problem(decoded runledger._outcome, given jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._parse_cron(cron text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._past_append(run_id uuid, mutation_key text, request jsonb) FROM PUBLIC;
 
@@ -3793,6 +3896,8 @@ REVOKE ALL ON FUNCTION runledger.list_jobs(job_type text, status text, organizat
 REVOKE ALL ON FUNCTION runledger.list_workflows(workflow_type text, status text, organization_id uuid, created_after timestamp with time zone, created_before timestamp with time zone, before_id uuid, max_rows integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.log_job(job_id uuid, level text, message text, payload jsonb, lease_token bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.next_fire_at(cron text, timezone text, after timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.pause_job_type(job_type text, reason text) FROM PUBLIC;
 

@@ -257,3 +257,11 @@ comment on type runledger._step_order is
 create type runledger._finished_step as (
   step_id uuid, workflow_run_id uuid, status runledger.step_status);
 comment on type runledger._finished_step is 'A step that has just finished. Internal.';
+
+create type runledger._cron as (
+  seconds bigint, minutes bigint, hours integer, days bigint, months integer, weekdays integer,
+  any_day boolean, any_weekday boolean, follows_real_time boolean);
+comment on type runledger._cron is
+  'A parsed cron expression: bit n of a field is set if n matches. any_day, any_weekday: the '
+  'field is a star, so that the other one alone decides. follows_real_time: minute or hour have a '
+  'star, so that a change of the clocks neither skips nor moves a fire. Internal.';

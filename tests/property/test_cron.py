@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 import random
 from bisect import bisect_right
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-import psycopg
 import pytest
 from croniter import croniter
 
@@ -17,8 +14,8 @@ from tests.support.database import Db
 
 SEED = 20
 FIELDS = ((0, 59, ()), (0, 23, ()), (1, 31, ()),
-          (1, 12, "jan feb mar apr may jun jul aug sep oct nov dec".split()),
-          (0, 6, "sun mon tue wed thu fri sat".split()))  # fmt: skip
+          (1, 12, ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]),
+          (0, 6, ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]))  # fmt: skip
 # Zones whose clocks do odd things: half hours, midnight, Ramadan, two hours, the south, a whole day left out.
 ZONES = {
     "Europe/Berlin": 2026, "America/New_York": 2026, "Australia/Lord_Howe": 2026, "Africa/Casablanca": 2026,
@@ -55,7 +52,11 @@ def field(rng: random.Random, place: int) -> str:
             if (a, b) == (low, high):
                 return str(a)
             step = f"/{rng.randint(1, high)}" if rng.random() < 0.4 else ""
-            return f"{names[a - low]}-{names[b - low]}{step}" if names and not step and rng.random() < 0.3 else f"{a}-{b}{step}"
+            return (
+                f"{names[a - low]}-{names[b - low]}{step}"
+                if names and not step and rng.random() < 0.3
+                else f"{a}-{b}{step}"
+            )
         if kind < 0.85:
             a = rng.randint(low + 1, high - 1)
             return f"{a}/{rng.randint(1, high)}"
@@ -129,3 +130,147 @@ def test_croniter_agrees_on_a_sample(db: Db):
 def test_croniter_agrees_on_twenty_thousand(db: Db):
     for round_ in range(5):
         compare_with_croniter(db, 4_000, SEED + 1 + round_)
+
+
+# --- daylight saving -------------------------------------------------------------------------------
+
+
+class Wall:
+    """What the clocks of a zone show in each minute around the changes of a year, as the server tells it."""
+
+    def __init__(self, db: Db, zone: str, year: int) -> None:
+        self.zone = zone
+        hours = db.all(
+            "select h at time zone 'UTC' as utc, h at time zone %(z)s as local from generate_series("
+            " make_timestamptz(%(y)s, 1, 1, 0, 0, 0, 'UTC'), make_timestamptz(%(y)s, 12, 31, 0, 0, 0, 'UTC'), '1 hour') h",
+            {"z": zone, "y": year},
+        )
+        changes = [
+            b["utc"] for a, b in zip(hours, hours[1:], strict=False) if b["local"] - b["utc"] != a["local"] - a["utc"]
+        ]
+        self.windows: list[list[tuple[datetime, datetime]]] = []
+        for change in changes:
+            minutes = db.all(
+                "select m as utc, m at time zone 'UTC' at time zone %s as local"
+                " from generate_series(%s::timestamp, %s::timestamp, '1 minute') m",
+                [zone, change - timedelta(days=2), change + timedelta(days=2)],
+            )
+            self.windows.append([(m["utc"], m["local"]) for m in minutes])
+
+
+def numbers(text: str, place: int) -> set[int]:
+    low, high, _ = FIELDS[place]
+    found: set[int] = set()
+    for part in text.split(","):
+        span, _, step = part.partition("/")
+        a, _, b = span.partition("-")
+        start = low if a == "*" else int(a)
+        end = high if a == "*" or (step and not b) else int(b or a)
+        found |= set(range(start, end + 1, int(step or 1)))
+    return found
+
+
+def fires(text: str, window: list[tuple[datetime, datetime]]) -> list[datetime]:
+    """By the rules as they are documented, minute after minute."""
+    fields = text.split()
+    minute, hour, day, month, weekday = (numbers(t, place) for place, t in enumerate(fields))
+    either = fields[2] != "*" and fields[4] != "*"
+
+    def matches(at: datetime) -> bool:
+        if at.minute not in minute or at.hour not in hour or at.month not in month:
+            return False
+        is_day, is_weekday = at.day in day, at.isoweekday() % 7 in weekday
+        return is_day or is_weekday if either else is_day and is_weekday
+
+    if "*" in fields[0] + fields[1]:
+        return [utc for utc, local in window if matches(local)]
+    found = []
+    reached = window[0][1]
+    for utc, local in window[1:]:
+        while reached < local:
+            reached += MINUTE
+            if matches(reached) and (not found or found[-1] != utc):
+                found.append(utc)
+    return found
+
+
+def near_expression(rng: random.Random, window: list[tuple[datetime, datetime]]) -> str:
+    """An expression that has something to say about the hours around the change."""
+    middle = len(window) // 2
+    moments = [window[i][1] for i in (middle - 90, middle - 30, middle - 1, middle, middle + 15, middle + 90)]
+    # What is left out or comes twice, as well.
+    moments += [window[middle - 1][1] + timedelta(minutes=rng.randrange(1, 60)) for _ in range(2)]
+
+    def around(value: int, low: int, high: int) -> str:
+        kind = rng.random()
+        if kind < 0.5:
+            return str(value)
+        if kind < 0.7:
+            return f"{max(low, value - 2)}-{min(high, value + 1)}"
+        if kind < 0.8:
+            return f"{value},{rng.randint(low, high)}"
+        return f"*/{rng.randint(2, 7)}" if kind < 0.9 else "*"
+
+    at = rng.choice(moments)
+    days = rng.choice(["*", "*", "*", str(at.day), f"{at.day}-31" if at.day < 31 else "31"])
+    weekday = rng.choice(["*", "*", "*", str(at.isoweekday() % 7), "1-5"])
+    month = rng.choice(["*", "*", str(at.month)])
+    return f"{around(at.minute, 0, 59)} {around(at.hour, 0, 23)} {days} {month} {weekday}"
+
+
+def walk(db: Db, zone: str, year: int, expressions: int, instants: int) -> int:
+    """Compare around each change of the clocks; the number of comparisons."""
+    rng = random.Random(f"{SEED}/{zone}")
+    cases: list[tuple[str, str, datetime]] = []
+    expected: list[tuple[datetime | None, datetime]] = []
+    for window in Wall(db, zone, year).windows:
+        first, last = window[0][0], window[-1][0]
+        for _ in range(expressions):
+            text = near_expression(rng, window)
+            found = fires(text, window)
+            middle = first + (last - first) / 2
+            afters = [middle + timedelta(seconds=rng.randint(-3 * 3600, 3 * 3600)) for _ in range(instants // 2)]
+            afters += [first + timedelta(minutes=rng.randint(1441, 5000)) for _ in range(instants - len(afters))]
+            afters += [f for f in found if f >= first + timedelta(days=1)][:instants]
+            for after in afters:
+                place = bisect_right(found, after)
+                expected.append((found[place] if place < len(found) else None, last))
+                cases.append((text, zone, after.replace(tzinfo=UTC)))
+    wrong = []
+    for (text, _, after), at, (right, last) in zip(cases, evaluate(db, cases), expected, strict=True):
+        naive = at.replace(tzinfo=None) if at else None
+        if naive != right and not (right is None and (naive is None or naive > last)):
+            wrong.append((zone, text, after, naive, right))
+    assert wrong == []
+    return len(cases)
+
+
+def test_around_changes_of_the_clocks_every_minute_is_as_documented(db: Db):
+    compared = {zone: walk(db, zone, year, expressions=12, instants=24) for zone, year in ZONES.items()}
+    assert len(compared) >= 12
+    assert min(compared.values()) > 200, compared
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_in_every_zone_that_changes_its_clocks(db: Db):
+    zones = db.column("""
+        select n.name from pg_timezone_names as n
+        where n.name ~ '/' and (timestamp '2025-01-01' at time zone n.name) - timestamp '2025-01-01' at time zone 'UTC'
+          <> (timestamp '2025-07-01' at time zone n.name) - timestamp '2025-07-01' at time zone 'UTC' order by 1""")
+    assert len(zones) > 100
+    assert sum(walk(db, zone, 2025, expressions=20, instants=20) for zone in zones) > 100_000
+
+
+def test_a_daily_fire_comes_once_a_day_in_every_zone(db: Db):
+    """Walked fire by fire: whatever the clocks do, no day without one and none with two."""
+    for zone, year in ZONES.items():
+        for text in ("30 2 * * *", "0 0 * * *"):
+            found = db.column(
+                "with recursive f (at) as (select runledger._next_fire(runledger._parse_cron(%(c)s), %(z)s, %(a)s)"
+                " union all select runledger._next_fire(runledger._parse_cron(%(c)s), %(z)s, at) from f"
+                " where at < %(a)s + interval '300 days') select at from f",
+                {"c": text, "z": zone, "a": datetime(year, 2, 1, tzinfo=UTC)},
+            )
+            gaps = {b - a for a, b in zip(found, found[1:], strict=False)}
+            assert all(timedelta(hours=21) <= gap <= timedelta(hours=27) for gap in gaps), (zone, gaps)

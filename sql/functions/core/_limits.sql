@@ -34,7 +34,8 @@ as $$
   ('workflow_steps',         10000, 'steps',   'steps of one enqueue_workflow or append'),
   ('run_steps',             100000, 'steps',   'steps of one run, appended ones included'),
   ('run_edges',             200000, 'edges',   'edges of one enqueue_workflow or append'),
-  ('worker_types',            1000, 'types',   'job types of one claim or of one worker')
+  ('worker_types',            1000, 'types',   'job types of one claim or of one worker'),
+  ('cron_bytes',              1000, 'bytes',   'a cron expression')
 $$;
 
 comment on function runledger._limits() is 'The limits, once; the view limits shows them.';

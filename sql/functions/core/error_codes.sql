@@ -130,6 +130,15 @@ as $$
   ('worker.invalid_idle_time', 'RL010', 'a worker may be idle for at most an hour at a time',
    'Call idle_worker again before then.'),
   ('operations.invalid_scope', 'RL010', 'unknown fsck scope', 'Use fast or full.'),
+  ('job_schedule.invalid_cron', 'RL010', 'a cron expression cannot be read',
+   'Give 5 fields (minute hour day month weekday), 6 with seconds first, or an alias like @daily, '
+   'without blanks around; the detail names the field.'),
+  ('job_schedule.cron_never_fires', 'RL010', 'a cron expression never fires',
+   'None of its months has such a day.'),
+  ('job_schedule.invalid_timezone', 'RL010', 'no such time zone',
+   'Use UTC or an IANA name like Europe/Berlin, no abbreviation; see pg_timezone_names.'),
+  ('job_schedule.invalid_instant', 'RL010', 'an instant is out of range',
+   'Give a timestamp with time zone from 1970 to ten years ahead.'),
   -- RL011 JSON refused
   ('json.too_large', 'RL011', 'a JSON value is too large',
    'Store it elsewhere and pass a reference; see the view limits.'),

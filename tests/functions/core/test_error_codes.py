@@ -60,6 +60,10 @@ RAISED: dict[str, Callable[[Ledger, dict[str, Any]], object]] = {
     "worker.invalid_registration": lambda q, s: q.row("register_worker", worker_id="w", job_types=None),
     "worker.invalid_idle_time": lambda q, s: q.row("idle_worker", worker_id="w", until="infinity"),
     "operations.invalid_scope": lambda q, s: q.rows("fsck", scope="some"),
+    "job_schedule.invalid_cron": lambda q, s: q.row("next_fire_at", cron="x"),
+    "job_schedule.cron_never_fires": lambda q, s: q.row("next_fire_at", cron="0 0 30 2 *"),
+    "job_schedule.invalid_timezone": lambda q, s: q.row("next_fire_at", cron="@daily", timezone="x"),
+    "job_schedule.invalid_instant": lambda q, s: q.row("next_fire_at", cron="@daily", after="infinity"),
     "json.too_large": lambda q, s: q.enqueue(payload="x" * 262_144),
     "json.too_deep": lambda q, s: q.enqueue(payload=Raw("[" * 300 + "]" * 300)),
     "json.number_out_of_range": lambda q, s: q.enqueue(payload=Raw("1e999")),
@@ -133,7 +137,7 @@ def test_only_listed_codes_stand_in_the_functions(db: Db):
     for path in (ROOT / "sql/functions").rglob("*.sql"):
         if path.name != "error_codes.sql":
             used |= set(
-                re.findall(r"'((?:job|job_definition|worker|operations|json|internal)\.[a-z_]+)'", path.read_text())
+                re.findall(r"'((?:job|job_definition|job_schedule|worker|operations|json|internal)\.[a-z_]+)'", path.read_text())
             )
     # Codes of failures, which a job carries and nobody raises.
     carried = {"job.lease_expired", "job.released_too_often"}

@@ -499,9 +499,33 @@ def test_the_next_host_is_tried(runner):
     assert runner.finish("a")["output"] == "fine"
 
 
+def test_a_server_that_is_short_of_something_gets_smaller_batches(runner):
+    ran = []
+
+    async def work(job):
+        ran.append(job.job_id)
+
+    runner.app.register("a", work)
+    runner.define()
+    prepend(
+        runner,
+        "if jsonb_array_length(finish_jobs.outcomes) > 2 then raise sqlstate '53200'; end if;",
+    )
+    ids = [runner.enqueue("a") for _ in range(16)]
+    runner.start()
+    for job_id in ids:
+        runner.wait(job_id, "SUCCEEDED")
+    ended_once(runner.db, ids)
+    assert sorted(ran) == sorted(ids)
+
+
 def test_a_commit_in_doubt_is_sent_again_once(runner):
     """The warning of a canceled wait for a standby, of the code that any RAISE WARNING has: it comes every time here."""
-    ran = []
+    ran, told = [], []
+
+    class Observer:
+        async def on_job_succeeded(self, job, finished):
+            told.append(finished.replayed)
 
     async def work(job):
         ran.append(job.attempt)
@@ -510,7 +534,9 @@ def test_a_commit_in_doubt_is_sent_again_once(runner):
     runner.app.register("a", work)
     runner.define()
     prepend(runner, "raise warning sqlstate '01000';")
-    runner.start()
+    runner.start(observers=(Observer(),))
     for _ in range(3):
         assert runner.finish("a")["output"] == "once"
+    until(lambda: len(told) == 3, "three notices")
     assert ran == [1] * 3
+    assert told == [True] * 3

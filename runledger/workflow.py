@@ -58,10 +58,8 @@ class Workflow:
     ) -> None:
         self.workflow_type = workflow_type
         self.result_step = result_step
-        self.metadata = metadata
-        self.organization_id = organization_id
-        self.idempotency_key = idempotency_key
-        self.active_key = active_key
+        self.metadata, self.organization_id = metadata, organization_id
+        self.idempotency_key, self.active_key = idempotency_key, active_key
         self.steps: list[dict[str, Json]] = []
 
     @property
@@ -187,8 +185,7 @@ def _ask(connection: psycopg.Connection[Any], run_id: str) -> None:
 
 def address(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> str:
     """What opens another connection like this one."""
-    password = connection.info.password
-    return make_conninfo(connection.info.dsn, **({"password": password} if password else {}))
+    return make_conninfo(connection.info.dsn, password=connection.info.password or None)
 
 
 class _Wait:
@@ -196,8 +193,7 @@ class _Wait:
 
     def __init__(self, timeout: Seconds | None, poll: Seconds) -> None:
         self._poll = max(_calls.patience("poll", poll), 0.01)
-        span = float("inf") if timeout is None else _calls.patience("timeout", timeout)
-        self._end = time.monotonic() + span
+        self._end = time.monotonic() + (float("inf") if timeout is None else _calls.patience("timeout", timeout))
         self._is_last = False
 
     def look(self) -> float:

@@ -286,10 +286,8 @@ class Worker:
             call = _calls.leased_jobs(self._config.worker_id, list(self.live))
             try:
                 (rows,) = await link.run(call)
-                # What came while we asked is no loss.
-                found = [c for c in call.read(rows) if c.lease_token not in self._recent]
-                if found:
-                    await self._adopt(link, found)
+                if rows:
+                    await self._adopt(link, call.read(rows))
                 break
             except ERRORS as error:
                 if self._abandoned or fate(error) in (Fate.REFUSED, Fate.STOP):
@@ -300,7 +298,6 @@ class Worker:
             self._recent.clear()
 
     async def _adopt(self, link: Link, found: Sequence[ClaimedJob]) -> None:
-        logger.warning("%s leases of a lost reply found again", len(found))
         seconds = self._config.lease_ttl_seconds
         sent = self.loop.time()
         beat = _calls.heartbeat_jobs(
@@ -308,6 +305,9 @@ class Worker:
         )
         (rows,) = await link.run(beat)
         kept = [c for c, r in zip(found, beat.read(rows), strict=True) if r.disposition == "EXTENDED"]
+        # What came while we asked was not lost, and may have been run and finished by now.
+        kept = [claim for claim in kept if claim.lease_token not in self._recent]
+        logger.warning("%s leases of a lost reply found again", len(kept))
         self._dispatch(kept, until=sent + seconds)
         self._found.update(claim.lease_token for claim in kept)
 

@@ -12,7 +12,9 @@ import pytest
 
 from runledger import Client
 from runledger._link import Fate, brief, fate
+from runledger.config import Config
 from runledger.testing import DatabaseServer
+from runledger.worker import Worker
 from tests.runner.conftest import Gate, Runner, backends, expire, until
 from tests.runner.proxy import Proxy
 from tests.support import servers
@@ -540,3 +542,85 @@ def test_a_commit_in_doubt_is_sent_again_once(runner):
     until(lambda: len(told) == 3, "three notices")
     assert ran == [1] * 3
     assert told == [True] * 3
+
+
+def test_a_server_that_is_short_of_something_is_asked_for_fewer_jobs(runner):
+    runner.app.register("a", lambda job: None)
+    runner.define()
+    source = runner.db.value("select pg_get_functiondef('runledger.claim_jobs'::regproc)")
+    runner.db.execute(
+        source.replace("\nbegin\n", "\nbegin\nif claim_jobs.max_jobs > 2 then raise sqlstate '54000'; end if;\n", 1)
+    )
+    ids = [runner.enqueue("a") for _ in range(5)]
+    runner.start(claim_batch_size=16)
+    for job_id in ids:
+        runner.wait(job_id, "SUCCEEDED")
+
+
+# --- a lost claim, and replies that come in an odd order ---
+
+
+def drive(runner, script):
+    """Run a script with a worker whose exchanges it makes itself, and the jobs that ran."""
+    ran = []
+
+    async def work(job):
+        ran.append(job.lease_token)
+
+    runner.app.register("a", work)
+    runner.define()
+
+    async def main():
+        worker = Worker(runner.app, runner.db.dsn, config=Config(worker_id="w"))
+        try:
+            await script(worker, worker._lanes[0])
+            worker.stop()
+            await asyncio.wait_for(worker.lane(1), 20)
+        finally:
+            await worker.close()
+
+    asyncio.run(main())
+    return ran
+
+
+async def settle(worker):
+    """Let the jobs at hand end and be recorded."""
+    while worker.live:
+        await asyncio.sleep(0)
+        batch, _ = worker._take()
+        if batch:
+            await worker._exchange(worker._lanes[1], batch, 0)
+
+
+def test_a_reply_that_comes_after_its_leases_were_found_runs_nothing_twice(runner):
+    async def script(worker, link):
+        job_id = runner.enqueue("a")
+        late = runner.client.claim_jobs("w", ["a"])
+        assert [claim.job_id for claim in late] == [job_id]
+        await worker._recover(link)
+        assert len(worker.live) == 1
+        await settle(worker)
+        worker._received(late, sent=worker.loop.time())
+        assert worker.live == {}
+
+    assert len(drive(runner, script)) == 1
+
+
+def test_what_is_claimed_while_a_lost_claim_is_looked_for_is_not_taken_for_it(runner):
+    async def script(worker, link):
+        runner.enqueue("a")
+        claims = runner.client.claim_jobs("w", ["a"])
+        ask = link.run
+
+        async def slow(*calls):
+            rows = await ask(*calls)
+            if calls[0].function == "heartbeat_jobs":  # the server has answered: the lease is still ours
+                worker._received(claims, sent=worker.loop.time())
+                await settle(worker)
+            return rows
+
+        link.run = slow
+        await worker._recover(link)
+        assert worker.live == {}
+
+    assert len(drive(runner, script)) == 1

@@ -13,7 +13,9 @@ create or replace function runledger.cancel_job(
   job_id uuid, reason text default null, organization_id uuid default null)
 returns runledger.canceled_job
 language plpgsql volatile
-security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
+security definer set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_now timestamptz;

@@ -21,6 +21,7 @@ returns setof runledger.appended_step
 language plpgsql volatile
 security definer set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set jit = off set plan_cache_mode = auto
+set enable_nestloop = on
 as $$
 declare
   v_now timestamptz;

@@ -22,7 +22,8 @@ create or replace function runledger.complete_external_step(
 returns runledger.completed_step
 language plpgsql volatile
 security definer set search_path = pg_catalog, pg_temp
-set enable_seqscan = off set jit = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_output constant jsonb := nullif(complete_external_step.output, 'null');

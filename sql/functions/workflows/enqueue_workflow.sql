@@ -23,6 +23,7 @@ returns runledger.enqueued_workflow
 language plpgsql volatile
 security definer set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set jit = off set plan_cache_mode = auto
+set enable_nestloop = on
 as $$
 declare
   v_now timestamptz := runledger._now();

@@ -7,6 +7,7 @@ create or replace function runledger.explain_workflow(steps jsonb)
 returns setof runledger.workflow_plan_step
 language plpgsql stable
 security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = auto
+set enable_nestloop = on
 as $$
 declare
   v_now timestamptz := runledger._now();

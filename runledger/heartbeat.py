@@ -16,7 +16,7 @@ from runledger._link import ERRORS, Link, brief
 from runledger.config import Config
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from runledger.job import Job, SyncJob
@@ -48,9 +48,14 @@ class Holder(Protocol):
 
 
 class Heartbeat:
-    """The thread. A beat every third of a lease, one call for all leases, at most one under way."""
+    """The thread. A beat every third of a lease, one call for all leases, at most one under way.
 
-    def __init__(self, holder: Holder, dsn: str, *, config: Config) -> None:
+    `died` is called from the thread when it ends by an error.
+    """
+
+    def __init__(self, holder: Holder, dsn: str, *, config: Config, died: Callable[[], None]) -> None:
+        self.error: Exception | None = None
+        self._died = died
         self._holder = holder
         self._period = config.lease_ttl_seconds / 3
         self._dsn = dsn
@@ -75,8 +80,9 @@ class Heartbeat:
     def _main(self) -> None:
         try:
             asyncio.run(self._beat())
-        except Exception:
-            logger.exception("the heartbeat died: leases will run out")
+        except Exception as error:  # noqa: BLE001 - the supervisor raises it
+            self.error = error
+            self._died()
 
     async def _beat(self) -> None:
         self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()

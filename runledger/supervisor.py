@@ -77,7 +77,7 @@ class Supervisor:
 
     async def _work(self, worker: Worker, upkeep: Link, *, hooks: Hooks) -> None:
         assert self._stop is not None  # noqa: S101 - run() made it
-        heartbeat = Heartbeat(worker, self._dsn, config=self.config)
+        heartbeat = Heartbeat(worker, self._dsn, config=self.config, died=self.request_shutdown)
         heartbeat.start()
         lanes = {_task("worker", worker.lane(n)) for n in range(2)}
         others = {
@@ -102,6 +102,8 @@ class Supervisor:
             await self._leave(upkeep)
             await hooks.drain(10.0)
             await worker.close()
+        if heartbeat.error:
+            raise heartbeat.error
         for task in ([died] if died else []) + list(lanes):
             if not task.cancelled() and (error := task.exception()):
                 raise error

@@ -12,6 +12,7 @@ import pytest
 
 from runledger import Client
 from runledger.config import Config
+from runledger.heartbeat import Heartbeat
 from runledger.supervisor import Supervisor
 from tests.runner.conftest import Gate, backends, until
 
@@ -133,6 +134,19 @@ def test_a_loop_that_dies_ends_the_others_and_its_error_is_raised(runner, monkey
     with pytest.raises(ZeroDivisionError):
         runner.stop(supervisor)
     assert runner.db.all("select * from runledger.workers") == []
+
+
+def test_a_heartbeat_that_dies_ends_the_worker_too(runner, monkeypatch):
+    async def broken(self, *args):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Heartbeat, "_round", broken)
+    runner.app.register("a", lambda job: None)
+    supervisor = runner.start(lease_ttl_seconds=1)
+    supervisor._thread.join(30)
+    assert not supervisor._thread.is_alive()
+    with pytest.raises(ZeroDivisionError):
+        runner.stop(supervisor)
 
 
 def test_a_loop_that_just_ends_is_an_error_too(runner, monkeypatch):

@@ -42,8 +42,7 @@ begin
                then 'workflow.dependency_unsatisfied' else s.status_reason end,
              last_error_code = case when d.status = 'CANCELED' and s.status = 'BLOCKED'
                then 'workflow.dependency_unsatisfied' else s.last_error_code end
-        from touched as t
-        join runledger.workflow_steps as o on o.id = t.id
+        from touched as t join runledger.workflow_steps as o on o.id = t.id
        cross join lateral (select case
                when o.status <> 'BLOCKED' then o.status
                when o.dependency_count_pending > t.finished then 'BLOCKED'

@@ -1951,6 +1951,7 @@ CREATE FUNCTION runledger.append_workflow_steps(workflow_run_id uuid, mutation_k
     SET enable_seqscan TO 'off'
     SET jit TO 'off'
     SET plan_cache_mode TO 'auto'
+    SET enable_nestloop TO 'on'
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.append_workflow_steps(workflow_run_id uuid, mutation_key text, append_window text, steps jsonb, metadata jsonb, organization_id uuid) IS 'Add steps (as in enqueue_workflow) to a run while its gate append_window waits. A row per step, in order: disposition APPENDED; with the same mutation_key and the same steps again ALREADY_APPLIED, also after the gate has closed.';
@@ -1968,7 +1969,10 @@ CREATE FUNCTION runledger.cancel_job(job_id uuid, reason text DEFAULT NULL::text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
     SET jit TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.cancel_job(job_id uuid, reason text, organization_id uuid) IS 'Cancel a pending or leased job. disposition CANCELED, or UNCHANGED if it was canceled before; until lease_quiesces_at (NULL: now) its handler may still be at work.';
@@ -1997,7 +2001,10 @@ CREATE FUNCTION runledger.complete_external_step(workflow_run_id uuid, step_key 
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
     SET jit TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.complete_external_step(workflow_run_id uuid, step_key text, outcome text, output jsonb, reason text, error_code text, error_message text, organization_id uuid) IS 'Complete a gate that waits: outcome SUCCEEDED, FAILED or CANCELED, output (with SUCCEEDED only, given to its dependents), reason and error for people. The same completion again returns replayed = true.';
@@ -2070,6 +2077,7 @@ CREATE FUNCTION runledger.enqueue_workflow(workflow_type text, steps jsonb, meta
     SET enable_seqscan TO 'off'
     SET jit TO 'off'
     SET plan_cache_mode TO 'auto'
+    SET enable_nestloop TO 'on'
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.enqueue_workflow(workflow_type text, steps jsonb, metadata jsonb, organization_id uuid, idempotency_key text, active_key text, result_step text) IS 'Start a workflow. steps: array of {key, job_type | external: true, payload, after_success: [keys], after_terminal: [keys], priority, max_attempts, timeout_seconds, stage, organization_id, allow_continuation, on_timeout}. after_success: runs only if that step succeeded, else it is canceled; after_terminal: runs whatever became of it. external: a gate, completed by complete_external_step; its timeout_seconds and on_timeout (SUCCEEDED, FAILED, CANCELED) end it by themselves. result_step: its output becomes the result. idempotency_key: the same request again gives the same run. active_key: at most one live run per key and tenant; a second call gives it (EXISTING_ACTIVE). At most 10000 steps and 200000 edges a call.';
@@ -2085,6 +2093,7 @@ CREATE FUNCTION runledger.explain_workflow(steps jsonb) RETURNS SETOF runledger.
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET plan_cache_mode TO 'auto'
+    SET enable_nestloop TO 'on'
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.explain_workflow(steps jsonb) IS 'What would run when: a row per step in an order in which they could run. level 0 starts at once; the highest level plus one is the length of the critical path. handler: DEFINED, DISABLED, PAUSED or UNKNOWN for the job type, EXTERNAL for a gate; workers: how many seen lately handle the type.';
@@ -2103,6 +2112,7 @@ CREATE FUNCTION runledger.finish_jobs(outcomes jsonb) RETURNS SETOF runledger.fi
     SET enable_hashjoin TO 'off'
     SET enable_mergejoin TO 'off'
     SET jit TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.finish_jobs(outcomes jsonb) IS 'End leases. outcomes: array of {job_id, lease_token, outcome} with outcome SUCCEEDED {output, checkpoint, done, total}, FAILED {error_code, error_message, kind, not_before}, CONTINUE {delay, checkpoint, done, total} or RELEASE {reason, delay}; delay in seconds or as an interval. One row per item, in order: disposition SUCCEEDED, RETRY_SCHEDULED, DEAD_LETTERED, CONTINUED, RELEASED, LEASE_LOST (the lease is not yours any more) or INVALID (why in code; nothing was written for it). replayed: it was recorded before. At most 10000 items and 32 MiB.';
@@ -2215,6 +2225,7 @@ CREATE FUNCTION runledger.reap_expired_leases(max_jobs integer DEFAULT 100, retr
     SET enable_hashjoin TO 'off'
     SET enable_mergejoin TO 'off'
     SET jit TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.reap_expired_leases(max_jobs integer, retry_delay interval) IS 'End up to max_jobs expired leases. disposition RETRY_SCHEDULED (due again after retry_delay), DEAD_LETTERED (that was the last attempt), RELEASED (the handler was never started; uncharged) or DEFERRED (the row could not be settled, code has the SQLSTATE; tried again later).';
@@ -2286,6 +2297,11 @@ COMMENT ON FUNCTION runledger.resume_job_type(job_type text) IS 'Claim jobs of t
 CREATE FUNCTION runledger.run_maintenance() RETURNS SETOF runledger.upkeep_report
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET jit TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.run_maintenance() IS 'Upkeep, bounded and safe to call at any time by anybody: notices a fail-over, reaps expired leases, forgets workers that were silent for a day, prepares partitions. One row per task: affected, and more = call again. No rows: another session is at it.';
@@ -2342,6 +2358,7 @@ CREATE FUNCTION runledger.validate_workflow(steps jsonb) RETURNS SETOF runledger
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET plan_cache_mode TO 'auto'
+    SET enable_nestloop TO 'on'
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.validate_workflow(steps jsonb) IS 'What is wrong with a list of steps (see enqueue_workflow): a row per problem, no row if it is sound. Does not look at job types; explain_workflow does.';

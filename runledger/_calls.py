@@ -27,7 +27,7 @@ from psycopg.types.numeric import Int4, Int8
 
 from runledger import types as t
 from runledger.errors import InvalidArgument
-from runledger.types import FailureKind, JobStatus, Json, Seconds, StepOutcome, Undecodable, WorkflowStatus
+from runledger.types import FailureKind, JobStatus, Json, Missed, Seconds, StepOutcome, Undecodable, WorkflowStatus
 
 LISTEN = b"listen runledger_wake"
 """Hear wake-ups; their payload is the start of a job type's MD5, as `runledger._wake_key` makes it."""
@@ -359,17 +359,17 @@ def whole_seconds(value: object) -> Int4:
 _BY_TYPE: dict[Callable[[Any], object], str] = {
     text: "job_type worker_id reason kind error_code error_message idempotency_key stage request_key status"
     " expected_status level message scope workflow_type active_key result_step step_key outcome mutation_key"
-    " append_window after_key cron timezone",
+    " append_window after_key cron timezone name missed",
     texts: "job_types",
     int4: "version max_attempts priority max_concurrency retry_base_ms retry_max_ms schema_version max_jobs"
-    " max_rows expected_run_number",
+    " max_rows expected_run_number max_schedules fires",
     int8: "lease_token done total max_bytes",
     int8s: "lease_tokens known_tokens",
-    whole_seconds: "timeout_seconds lease_seconds",
-    boolean: "is_enabled strict prestart reset_state",
+    whole_seconds: "timeout_seconds lease_seconds max_jitter_seconds",
+    boolean: "is_enabled strict prestart reset_state is_active",
     uuid: "job_id organization_id before_id workflow_run_id",
     uuids: "job_ids",
-    timestamptz: "run_at not_before failed_after failed_before created_after created_before until after",
+    timestamptz: "run_at not_before failed_after failed_before created_after created_before until after next_fire_at",
     interval: "delay retry_delay",
     encode: "payload checkpoint output config metadata retry_delays_ms",
     batch: "jobs outcomes",
@@ -785,6 +785,59 @@ def step_inputs(
 def next_fire_at(cron: str, timezone: str | None = None, *, after: datetime | None = None) -> Value[datetime]:
     """When a cron expression fires next after an instant (now), in a zone (UTC). Calls `runledger.next_fire_at`."""
     return _value(datetime, "next_fire_at", locals())
+
+
+def upsert_schedule(
+    name: str,
+    job_type: str | None,
+    *,
+    cron: str,
+    timezone: str | None = None,
+    payload: Json = None,
+    organization_id: Id | None = None,
+    max_jitter_seconds: Seconds | None = None,
+    missed: Missed | None = None,
+    is_active: bool | None = None,
+    next_fire_at: datetime | None = None,
+    workflow_type: str | None = None,
+    steps: Steps | None = None,
+) -> One[t.ScheduleChange]:
+    """Create a schedule of jobs, or of workflows (`job_type=None`), or change it. Calls `runledger.upsert_schedule`.
+
+    A change keeps the tenant, whether it is paused (unless `is_active` is given), and the next fire unless `cron`
+    or `timezone` change.
+    """
+    return _one(t.ScheduleChange, "upsert_schedule", locals())
+
+
+def pause_schedule(name: str, reason: str | None = None) -> One[t.ScheduleChange]:
+    """Fire the schedule no more until it is resumed. Calls `runledger.pause_schedule`."""
+    return _one(t.ScheduleChange, "pause_schedule", locals())
+
+
+def resume_schedule(name: str, next_fire_at: datetime | None = None) -> One[t.ScheduleChange]:
+    """Let the schedule fire again, from where it stands or from an instant. Calls `runledger.resume_schedule`."""
+    return _one(t.ScheduleChange, "resume_schedule", locals())
+
+
+def delete_schedule(name: str) -> One[t.ScheduleChange]:
+    """Delete the schedule; what it has started stays. Calls `runledger.delete_schedule`."""
+    return _one(t.ScheduleChange, "delete_schedule", locals())
+
+
+def preview_schedule(name: str, fires: int | None = None) -> Many[t.SchedulePreview]:
+    """Its next `fires` (10) fires, with local times. Calls `runledger.preview_schedule`."""
+    return _many(t.SchedulePreview, "preview_schedule", locals())
+
+
+def fire_due_schedules(max_schedules: int | None = None) -> Many[t.FiredSchedule]:
+    """Start what is due, each instant once; any caller, any time. Calls `runledger.fire_due_schedules`."""
+    return _many(t.FiredSchedule, "fire_due_schedules", locals())
+
+
+def next_schedule_at() -> Value[datetime | None]:
+    """When a schedule is due next; None if there is none. Calls `runledger.next_schedule_at`."""
+    return _value(datetime, "next_schedule_at", locals())
 
 
 # --- operations -----------------------------------------------------------------------------------

@@ -145,6 +145,13 @@ class Client:
 
     # schedules
     next_fire_at = _verb(_calls.next_fire_at)
+    upsert_schedule = _verb(_calls.upsert_schedule)
+    pause_schedule = _verb(_calls.pause_schedule)
+    resume_schedule = _verb(_calls.resume_schedule)
+    delete_schedule = _verb(_calls.delete_schedule)
+    preview_schedule = _verb(_calls.preview_schedule)
+    fire_due_schedules = _verb(_calls.fire_due_schedules)
+    next_schedule_at = _verb(_calls.next_schedule_at)
 
     # operations
     register_worker = _verb(_calls.register_worker)

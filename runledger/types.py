@@ -22,6 +22,7 @@ JobStatus = Literal["PENDING", "LEASED", "SUCCEEDED", "DEAD_LETTERED", "CANCELED
 FailureKind = Literal["RETRYABLE", "TERMINAL", "PANICKED", "TIMEOUT", "LEASE_EXPIRED"]
 WorkflowStatus = Literal["RUNNING", "WAITING_FOR_EXTERNAL", "SUCCEEDED", "COMPLETED_WITH_ERRORS", "CANCELED"]
 StepStatus = Literal["BLOCKED", "WAITING_FOR_EXTERNAL", "ENQUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELED"]
+Missed = Literal["ONCE", "SKIP", "ALL"]
 StepOutcome = Literal["SUCCEEDED", "FAILED", "CANCELED"]
 
 
@@ -353,6 +354,35 @@ class StepInput:
     step_key: str
     status: StepStatus
     output: Json
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleChange:
+    name: str
+    disposition: Literal["INSERTED", "UPDATED", "UNCHANGED", "PAUSED", "RESUMED", "DELETED"]
+    next_fire_at: datetime
+    is_active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulePreview:
+    fires_at: datetime
+    local_time: str
+    utc_offset: str
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FiredSchedule:
+    """`code`: why it was SKIPPED (MISSED, ALREADY_FIRED) or DEFERRED until `next_fire_at`."""
+
+    name: str
+    job_id: UUID | None
+    workflow_run_id: UUID | None
+    scheduled_for: datetime
+    next_fire_at: datetime
+    disposition: Literal["FIRED", "SKIPPED", "DEFERRED"]
+    code: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,13 @@ CREATE TYPE runledger._finished_step AS (
 
 COMMENT ON TYPE runledger._finished_step IS 'A step that has just finished. Internal.';
 
+CREATE TYPE runledger._fire AS (
+	base_at timestamp with time zone,
+	fire_at timestamp with time zone
+);
+
+COMMENT ON TYPE runledger._fire IS 'A fire of a schedule: the cron instant, and the same with jitter. Internal.';
+
 CREATE TYPE runledger.job_status AS ENUM (
     'PENDING',
     'LEASED',
@@ -320,6 +327,18 @@ CREATE TYPE runledger.extended_lease AS (
 
 COMMENT ON TYPE runledger.extended_lease IS 'Result of heartbeat_jobs: disposition EXTENDED, CANCELED or LOST.';
 
+CREATE TYPE runledger.fired_schedule AS (
+	name text,
+	job_id uuid,
+	workflow_run_id uuid,
+	scheduled_for timestamp with time zone,
+	next_fire_at timestamp with time zone,
+	disposition text,
+	code text
+);
+
+COMMENT ON TYPE runledger.fired_schedule IS 'Result of fire_due_schedules: disposition FIRED, SKIPPED (code MISSED or ALREADY_FIRED) or DEFERRED (code says why; tried again at next_fire_at).';
+
 CREATE TYPE runledger.fsck_finding AS (
 	invariant text,
 	severity text,
@@ -495,6 +514,24 @@ CREATE TYPE runledger.runtime_config_record AS (
 );
 
 COMMENT ON TYPE runledger.runtime_config_record IS 'Result of runtime_config and set_runtime_config.';
+
+CREATE TYPE runledger.schedule_change AS (
+	name text,
+	disposition text,
+	next_fire_at timestamp with time zone,
+	is_active boolean
+);
+
+COMMENT ON TYPE runledger.schedule_change IS 'Result of upsert_schedule (INSERTED, UPDATED, UNCHANGED), pause_schedule (PAUSED, UNCHANGED), resume_schedule (RESUMED, UNCHANGED) and delete_schedule (DELETED).';
+
+CREATE TYPE runledger.schedule_preview AS (
+	fires_at timestamp with time zone,
+	local_time text,
+	utc_offset text,
+	note text
+);
+
+COMMENT ON TYPE runledger.schedule_preview IS 'One coming fire: the instant, what the clocks of the zone show then, their offset, and what a change of the clocks has to do with it.';
 
 CREATE TYPE runledger.schema_state AS (
 	migration_head integer,
@@ -764,6 +801,98 @@ CREATE FUNCTION runledger._check_requeue(job_id uuid, expected_status text, expe
 
 COMMENT ON FUNCTION runledger._check_requeue(job_id uuid, expected_status text, expected_run_number integer, organization_id uuid, now timestamp with time zone) IS 'Raise what stands against a requeue; locks nothing.';
 
+CREATE TABLE runledger.job_schedules (
+    id uuid NOT NULL,
+    name text NOT NULL,
+    job_type text,
+    workflow_type text,
+    workflow_steps jsonb,
+    organization_id uuid,
+    payload_template jsonb DEFAULT '{}'::jsonb NOT NULL,
+    cron_expr text NOT NULL,
+    timezone text DEFAULT 'UTC'::text NOT NULL,
+    missed text DEFAULT 'ONCE'::text NOT NULL,
+    max_jitter_seconds integer DEFAULT 0 NOT NULL,
+    is_active boolean DEFAULT true NOT NULL,
+    paused_at timestamp with time zone,
+    paused_by text,
+    paused_reason text,
+    next_fire_at timestamp with time zone NOT NULL,
+    next_base_at timestamp with time zone NOT NULL,
+    last_fired_at timestamp with time zone,
+    deferred_at timestamp with time zone,
+    deferred_until timestamp with time zone,
+    deferred_code text,
+    due_at timestamp with time zone GENERATED ALWAYS AS (GREATEST(next_fire_at, deferred_until)) STORED,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT a_cron_expression_is_not_blank CHECK ((cron_expr ~ '[^[:space:]]'::text)),
+    CONSTRAINT a_deferred_schedule_says_why CHECK ((((deferred_at IS NULL) = (deferred_code IS NULL)) AND ((deferred_at IS NULL) = (deferred_until IS NULL)))),
+    CONSTRAINT a_schedule_fires_at_a_finite_time CHECK ((isfinite(next_fire_at) AND isfinite(next_base_at))),
+    CONSTRAINT a_schedule_name_is_not_blank CHECK (((name ~ '[^[:space:]]'::text) AND (octet_length(name) <= 200))),
+    CONSTRAINT a_schedule_starts_a_job_or_a_workflow CHECK ((((job_type IS NOT NULL) <> (workflow_type IS NOT NULL)) AND ((workflow_type IS NULL) = (workflow_steps IS NULL)))),
+    CONSTRAINT a_timezone_is_not_blank CHECK ((timezone ~ '[^[:space:]]'::text)),
+    CONSTRAINT jitter_is_at_most_a_day CHECK (((max_jitter_seconds >= 0) AND (max_jitter_seconds <= 86400))),
+    CONSTRAINT missed_fires_are_taken_once_skipped_or_all CHECK ((missed = ANY (ARRAY['ONCE'::text, 'SKIP'::text, 'ALL'::text]))),
+    CONSTRAINT only_an_inactive_schedule_says_who_paused_it CHECK (((paused_at IS NULL) OR (NOT is_active)))
+);
+
+COMMENT ON TABLE runledger.job_schedules IS 'The cron schedules: what to start, when next, and what to do about missed fires.';
+
+COMMENT ON COLUMN runledger.job_schedules.id IS 'Identity of the schedule (uuid v7).';
+
+COMMENT ON COLUMN runledger.job_schedules.name IS 'Its name.';
+
+COMMENT ON COLUMN runledger.job_schedules.job_type IS 'Type of the job it enqueues.';
+
+COMMENT ON COLUMN runledger.job_schedules.workflow_type IS 'Or type of the workflow it starts.';
+
+COMMENT ON COLUMN runledger.job_schedules.workflow_steps IS 'Steps of that workflow.';
+
+COMMENT ON COLUMN runledger.job_schedules.organization_id IS 'Tenant of what it starts.';
+
+COMMENT ON COLUMN runledger.job_schedules.payload_template IS 'Payload; _schedule is added to it.';
+
+COMMENT ON COLUMN runledger.job_schedules.cron_expr IS 'The cron expression as given.';
+
+COMMENT ON COLUMN runledger.job_schedules.timezone IS 'IANA time zone in which the expression is read.';
+
+COMMENT ON COLUMN runledger.job_schedules.missed IS 'ONCE: one fire for all that were missed. SKIP: none that is over a minute late. ALL: each, oldest first.';
+
+COMMENT ON COLUMN runledger.job_schedules.max_jitter_seconds IS 'Most delay added to a fire: always the same for the same instant, and never past the next one.';
+
+COMMENT ON COLUMN runledger.job_schedules.is_active IS 'false: does not fire.';
+
+COMMENT ON COLUMN runledger.job_schedules.paused_at IS 'Since when an operator paused it.';
+
+COMMENT ON COLUMN runledger.job_schedules.paused_by IS 'Who.';
+
+COMMENT ON COLUMN runledger.job_schedules.paused_reason IS 'Why.';
+
+COMMENT ON COLUMN runledger.job_schedules.next_fire_at IS 'The cursor: what it fires next, jitter included; the scheduled_for of that fire.';
+
+COMMENT ON COLUMN runledger.job_schedules.next_base_at IS 'The cron instant behind next_fire_at.';
+
+COMMENT ON COLUMN runledger.job_schedules.last_fired_at IS 'When it fired last.';
+
+COMMENT ON COLUMN runledger.job_schedules.deferred_at IS 'When a fire last failed and was put off.';
+
+COMMENT ON COLUMN runledger.job_schedules.deferred_until IS 'When that fire is tried again.';
+
+COMMENT ON COLUMN runledger.job_schedules.deferred_code IS 'Why it failed.';
+
+COMMENT ON COLUMN runledger.job_schedules.due_at IS 'When it is looked at next: at next_fire_at, or once it is no longer put off.';
+
+COMMENT ON COLUMN runledger.job_schedules.created_at IS 'When it was first set.';
+
+COMMENT ON COLUMN runledger.job_schedules.updated_at IS 'When the row last changed.';
+
+CREATE FUNCTION runledger._check_schedule(schedule runledger.job_schedules, next_fire_at timestamp with time zone, now timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._check_schedule(schedule runledger.job_schedules, next_fire_at timestamp with time zone, now timestamp with time zone) IS 'Raise unless these are proper settings of a schedule; its cron expression apart.';
+
 CREATE FUNCTION runledger._check_timezone(timezone text) RETURNS void
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
@@ -787,6 +916,12 @@ CREATE FUNCTION runledger._clock_change(since timestamp without time zone, until
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._clock_change(since timestamp without time zone, until timestamp without time zone, timezone text) IS 'The first second after since with another offset, given that until has another one.';
+
+CREATE FUNCTION runledger._clock_note(at timestamp with time zone, timezone text) RETURNS text
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._clock_note(at timestamp with time zone, timezone text) IS 'What a change of the clocks has to do with an instant in a zone, or NULL.';
 
 CREATE FUNCTION runledger._close_attempts(settlements runledger._settlement[], now timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
@@ -1004,6 +1139,36 @@ CREATE FUNCTION runledger._finish_steps(finished runledger._finished_step[], wer
 
 COMMENT ON FUNCTION runledger._finish_steps(finished runledger._finished_step[], were_gates boolean, now timestamp with time zone) IS 'Tell the dependents of finished steps and count them in their runs.';
 
+CREATE FUNCTION runledger._fire_after(schedule runledger.job_schedules, cron runledger._cron, after timestamp with time zone) RETURNS runledger._fire
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fire_after(schedule runledger.job_schedules, cron runledger._cron, after timestamp with time zone) IS 'The first fire of a schedule behind its cursor and later than an instant.';
+
+CREATE FUNCTION runledger._fire_apart(schedules runledger.job_schedules[], now timestamp with time zone) RETURNS SETOF runledger.fired_schedule
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fire_apart(schedules runledger.job_schedules[], now timestamp with time zone) IS 'Fire up to 11 schedules one by one; those that cannot fire come back as DEFERRED.';
+
+CREATE FUNCTION runledger._fire_payload(template jsonb, schedule_id uuid, name text, scheduled_for timestamp with time zone) RETURNS jsonb
+    LANGUAGE sql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fire_payload(template jsonb, schedule_id uuid, name text, scheduled_for timestamp with time zone) IS 'Payload of a scheduled job: the template, which is wrapped unless it is an object, and _schedule.';
+
+CREATE FUNCTION runledger._fire_schedule(schedule runledger.job_schedules, max_fires bigint, now timestamp with time zone) RETURNS SETOF runledger.fired_schedule
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fire_schedule(schedule runledger.job_schedules, max_fires bigint, now timestamp with time zone) IS 'Fire a locked schedule that is due, several times if each missed fire counts, and move its cursor.';
+
+CREATE FUNCTION runledger._fire_schedules(schedules runledger.job_schedules[], now timestamp with time zone) RETURNS SETOF runledger.fired_schedule
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fire_schedules(schedules runledger.job_schedules[], now timestamp with time zone) IS 'Fire locked schedules that are due, within the limit fired_jobs.';
+
 CREATE FUNCTION runledger._free_slots(job_type text, max_concurrency integer, now timestamp with time zone) RETURNS integer
     LANGUAGE plpgsql
     AS 'see sql/functions';
@@ -1141,6 +1306,12 @@ CREATE FUNCTION runledger._fsck_runs(workflow_run_id uuid, max_rows integer) RET
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._fsck_runs(workflow_run_id uuid, max_rows integer) IS 'Invariants W10 to W12: runs against their steps.';
+
+CREATE FUNCTION runledger._fsck_schedules(workflow_run_id uuid, max_rows integer, now timestamp with time zone) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_schedules(workflow_run_id uuid, max_rows integer, now timestamp with time zone) IS 'Invariants S2 and S3: cursors are finite, and no active schedule is overdue by 5 minutes.';
 
 CREATE TABLE runledger.job_queue (
     id uuid NOT NULL,
@@ -1477,6 +1648,18 @@ CREATE FUNCTION runledger._is_same_completion(gate runledger.workflow_steps, out
 
 COMMENT ON FUNCTION runledger._is_same_completion(gate runledger.workflow_steps, outcome text, output jsonb, reason text, error_code text, error_message text) IS 'Whether the gate was completed like this before; raises if it cannot be completed.';
 
+CREATE FUNCTION runledger._jitter(schedule_id uuid, base_at timestamp with time zone, max_seconds integer) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._jitter(schedule_id uuid, base_at timestamp with time zone, max_seconds integer) IS 'Seconds from 0 to max_seconds, always the same for the same schedule and instant.';
+
+CREATE FUNCTION runledger._jittered(schedule runledger.job_schedules, cron runledger._cron, base_at timestamp with time zone) RETURNS runledger._fire
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._jittered(schedule runledger.job_schedules, cron runledger._cron, base_at timestamp with time zone) IS 'The fire that belongs to a cron instant of a schedule.';
+
 CREATE FUNCTION runledger._json_bytes(value jsonb) RETURNS bigint
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
@@ -1657,6 +1840,12 @@ CREATE FUNCTION runledger._lock_runs(job_ids uuid[], skip boolean) RETURNS uuid[
 
 COMMENT ON FUNCTION runledger._lock_runs(job_ids uuid[], skip boolean) IS 'Lock the runs of these jobs in order; returns the ids that are held.';
 
+CREATE FUNCTION runledger._lock_schedule(name text) RETURNS runledger.job_schedules
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._lock_schedule(name text) IS 'A schedule by name, locked; raises job_schedule.not_found.';
+
 CREATE FUNCTION runledger._lock_window(job_types text[], priority integer, from_at timestamp with time zone, from_id uuid, until_at timestamp with time zone, until_id uuid, max_jobs integer) RETURNS runledger._pick
     LANGUAGE plpgsql
     AS 'see sql/functions';
@@ -1813,11 +2002,23 @@ CREATE FUNCTION runledger._require_lease(job_id uuid, lease_token bigint) RETURN
 
 COMMENT ON FUNCTION runledger._require_lease(job_id uuid, lease_token bigint) IS 'The locked job if this token holds a live lease on it; raises otherwise.';
 
+CREATE FUNCTION runledger._require_no_schedule(job_type text) RETURNS void
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._require_no_schedule(job_type text) IS 'Raise job_definition.active_schedule_exists if an active schedule starts jobs of this type.';
+
 CREATE FUNCTION runledger._require_read_committed(code text) RETURNS void
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._require_read_committed(code text) IS 'Raise that code above READ COMMITTED.';
+
+CREATE FUNCTION runledger._require_schedule_types(job_type text, steps jsonb, is_active boolean) RETURNS void
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._require_schedule_types(job_type text, steps jsonb, is_active boolean) IS 'Raise job_schedule.definition_not_found_or_disabled unless a schedule may start these types.';
 
 CREATE FUNCTION runledger._require_step_types(steps runledger._step_item[]) RETURNS void
     LANGUAGE plpgsql STABLE
@@ -1830,6 +2031,12 @@ CREATE FUNCTION runledger._retry_delay_ms(definition runledger.job_definitions, 
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._retry_delay_ms(definition runledger.job_definitions, job_id uuid, attempt integer, error_code text) IS 'Milliseconds until the retry: the override of the error code, else the formula of the type.';
+
+CREATE FUNCTION runledger._run_of_key(workflow_type text, organization_id uuid, idempotency_key text) RETURNS uuid
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._run_of_key(workflow_type text, organization_id uuid, idempotency_key text) IS 'The run with an idempotency key, or NULL.';
 
 CREATE FUNCTION runledger._same_request(stored jsonb, request jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -1873,6 +2080,12 @@ CREATE FUNCTION runledger._sort_steps(steps runledger._step_item[]) RETURNS runl
 
 COMMENT ON FUNCTION runledger._sort_steps(steps runledger._step_item[]) IS 'Place in the topological order and level of each step, by its number in the list; or a cycle.';
 
+CREATE FUNCTION runledger._start_fire(schedule runledger.job_schedules, now timestamp with time zone) RETURNS runledger.fired_schedule
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._start_fire(schedule runledger.job_schedules, now timestamp with time zone) IS 'Start the job or the workflow of a schedule for the instant of its cursor, once.';
+
 CREATE FUNCTION runledger._status_of_run(active bigint, waiting bigint, failed bigint) RETURNS runledger.workflow_run_status
     LANGUAGE sql STABLE PARALLEL SAFE
     AS 'see sql/functions';
@@ -1914,6 +2127,12 @@ CREATE FUNCTION runledger._try_partitions() RETURNS bigint
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._try_partitions() IS 'Create missing partitions unless somebody is in the way; returns how many.';
+
+CREATE FUNCTION runledger._update_schedule(old runledger.job_schedules, new runledger.job_schedules, now timestamp with time zone) RETURNS runledger.schedule_change
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._update_schedule(old runledger.job_schedules, new runledger.job_schedules, now timestamp with time zone) IS 'Change a locked schedule to new settings, unless they are the old ones.';
 
 CREATE FUNCTION runledger._uuidv7() RETURNS uuid
     LANGUAGE plpgsql PARALLEL SAFE
@@ -2032,6 +2251,13 @@ CREATE FUNCTION runledger.define_job(job_type text, version integer DEFAULT NULL
 
 COMMENT ON FUNCTION runledger.define_job(job_type text, version integer, max_attempts integer, timeout_seconds integer, priority integer, is_enabled boolean, max_concurrency integer, retry_base_ms integer, retry_max_ms integer, retry_delays_ms jsonb) IS 'Define a job type or change it; NULL takes the default on insert and keeps the value on update. timeout_seconds, priority and max_attempts are defaults of new jobs; max_concurrency bounds live leases over the fleet, 0 lifts it; retry_delays_ms maps an error code to a fixed delay. An equal call writes nothing. Returns the definition.';
 
+CREATE FUNCTION runledger.delete_schedule(name text) RETURNS runledger.schedule_change
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.delete_schedule(name text) IS 'Delete a schedule; what it has started stays. pause_schedule keeps it for later.';
+
 CREATE FUNCTION runledger.deregister_worker(worker_id text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -2117,13 +2343,22 @@ CREATE FUNCTION runledger.finish_jobs(outcomes jsonb) RETURNS SETOF runledger.fi
 
 COMMENT ON FUNCTION runledger.finish_jobs(outcomes jsonb) IS 'End leases. outcomes: array of {job_id, lease_token, outcome} with outcome SUCCEEDED {output, checkpoint, done, total}, FAILED {error_code, error_message, kind, not_before}, CONTINUE {delay, checkpoint, done, total} or RELEASE {reason, delay}; delay in seconds or as an interval. One row per item, in order: disposition SUCCEEDED, RETRY_SCHEDULED, DEAD_LETTERED, CONTINUED, RELEASED, LEASE_LOST (the lease is not yours any more) or INVALID (why in code; nothing was written for it). replayed: it was recorded before. At most 10000 items and 32 MiB.';
 
+CREATE FUNCTION runledger.fire_due_schedules(max_schedules integer DEFAULT 100) RETURNS SETOF runledger.fired_schedule
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.fire_due_schedules(max_schedules integer) IS 'Fire up to max_schedules schedules that are due, most overdue first. One row per fire: FIRED, SKIPPED (MISSED: over a minute late and missed is SKIP; ALREADY_FIRED: that instant was fired before), or DEFERRED (it cannot fire, code says why; tried again half a minute later). At most 1000 jobs or steps a call; call again while a next_fire_at is in the past.';
+
 CREATE FUNCTION runledger.fsck(scope text DEFAULT 'full'::text, workflow_run_id uuid DEFAULT NULL::uuid, max_rows integer DEFAULT 100) RETURNS SETOF runledger.fsck_finding
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET jit TO 'off'
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger.fsck(scope text, workflow_run_id uuid, max_rows integer) IS 'Check every invariant of the ledger; no rows on a sound one. scope fast: unfinished jobs, keys and schedule fires, on indexes; full: everything, which reads whole tables. workflow_run_id: only what belongs to that run. At most max_rows rows per invariant; violations in detail is the exact number. severity ERROR, or WARN for what a clock that stepped or a missing reaper explains. repair: the statement that repairs it, for the owner of the schema, or the one to look with.';
+COMMENT ON FUNCTION runledger.fsck(scope text, workflow_run_id uuid, max_rows integer) IS 'Check every invariant of the ledger; no rows on a sound one. scope fast: unfinished jobs, keys and schedules, on indexes; full: everything, which reads whole tables. workflow_run_id: only what belongs to that run. At most max_rows rows per invariant; violations in detail is the exact number. severity ERROR, or WARN for what a clock that stepped or a missing reaper explains. repair: the statement that repairs it, for the owner of the schema, or the one to look with.';
 
 CREATE FUNCTION runledger.get_job(job_id uuid, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.job_record
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -2211,12 +2446,33 @@ CREATE FUNCTION runledger.next_fire_at(cron text, timezone text DEFAULT 'UTC'::t
 
 COMMENT ON FUNCTION runledger.next_fire_at(cron text, timezone text, after timestamp with time zone) IS 'The first fire of a cron expression after an instant (NULL: now). Fields: minute hour day month weekday, or 6 with seconds first; lists, ranges, steps (*/5, 10-40/10, 5/15), names, 7 is Sunday; @hourly, @daily, @weekly, @monthly, @yearly. Day and weekday: either, when both are given (*/2 counts as given). When the clocks change: fixed minute and hour fire once per local time (skipped: at the end of the gap; repeated: first pass); with a star in minute or hour real time is followed.';
 
+CREATE FUNCTION runledger.next_schedule_at() RETURNS timestamp with time zone
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.next_schedule_at() IS 'When the next active schedule is due; in the past: now. NULL: there is none.';
+
 CREATE FUNCTION runledger.pause_job_type(job_type text, reason text DEFAULT NULL::text) RETURNS runledger.job_definition
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.pause_job_type(job_type text, reason text) IS 'Claim no job of this type until resume_job_type. Returns the definition.';
+
+CREATE FUNCTION runledger.pause_schedule(name text, reason text DEFAULT NULL::text) RETURNS runledger.schedule_change
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.pause_schedule(name text, reason text) IS 'Fire this schedule no more until resume_schedule; remembers who, when and why.';
+
+CREATE FUNCTION runledger.preview_schedule(name text, fires integer DEFAULT 10) RETURNS SETOF runledger.schedule_preview
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.preview_schedule(name text, fires integer) IS 'The next fires of a schedule: instant, local time, offset from UTC, and a note where the clocks change.';
 
 CREATE FUNCTION runledger.reap_expired_leases(max_jobs integer DEFAULT 100, retry_delay interval DEFAULT '00:00:30'::interval) RETURNS SETOF runledger.reaped_lease
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2294,6 +2550,13 @@ CREATE FUNCTION runledger.resume_job_type(job_type text) RETURNS runledger.job_d
 
 COMMENT ON FUNCTION runledger.resume_job_type(job_type text) IS 'Claim jobs of this type again. Returns the definition.';
 
+CREATE FUNCTION runledger.resume_schedule(name text, next_fire_at timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS runledger.schedule_change
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.resume_schedule(name text, next_fire_at timestamp with time zone) IS 'Let this schedule fire again. What it missed meanwhile is dealt with as missed says; next_fire_at moves it to another instant instead, also backwards, also while it is active. An instant that has fired does not fire again.';
+
 CREATE FUNCTION runledger.run_maintenance() RETURNS SETOF runledger.upkeep_report
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -2304,7 +2567,7 @@ CREATE FUNCTION runledger.run_maintenance() RETURNS SETOF runledger.upkeep_repor
     SET plan_cache_mode TO 'force_generic_plan'
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger.run_maintenance() IS 'Upkeep, bounded and safe to call at any time by anybody: notices a fail-over, reaps expired leases, forgets workers that were silent for a day, prepares partitions. One row per task: affected, and more = call again. No rows: another session is at it.';
+COMMENT ON FUNCTION runledger.run_maintenance() IS 'Upkeep, bounded and safe to call at any time by anybody: notices a fail-over, reaps expired leases, fires schedules, times out gates, forgets workers that were silent for a day, prepares partitions. One row per task: affected, and more = call again. No rows: another session is at it.';
 
 CREATE FUNCTION runledger.runtime_config(job_type text) RETURNS runledger.runtime_config_record
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -2353,6 +2616,14 @@ CREATE FUNCTION runledger.succeed_job(job_id uuid, lease_token bigint, output js
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.succeed_job(job_id uuid, lease_token bigint, output jsonb, checkpoint jsonb, done bigint, total bigint) IS 'End a lease with success. output: the result, any JSON of at most 256 KiB. Repeating it after a lost reply returns the same with replayed = true.';
+
+CREATE FUNCTION runledger.upsert_schedule(name text, job_type text, cron text, timezone text DEFAULT 'UTC'::text, payload jsonb DEFAULT '{}'::jsonb, organization_id uuid DEFAULT NULL::uuid, max_jitter_seconds integer DEFAULT 0, missed text DEFAULT 'ONCE'::text, is_active boolean DEFAULT NULL::boolean, next_fire_at timestamp with time zone DEFAULT NULL::timestamp with time zone, workflow_type text DEFAULT NULL::text, steps jsonb DEFAULT NULL::jsonb) RETURNS runledger.schedule_change
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET plan_cache_mode TO 'auto'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.upsert_schedule(name text, job_type text, cron text, timezone text, payload jsonb, organization_id uuid, max_jitter_seconds integer, missed text, is_active boolean, next_fire_at timestamp with time zone, workflow_type text, steps jsonb) IS 'Create a schedule or change it. cron and timezone: see next_fire_at(). It starts a job of job_type, or (job_type NULL) a workflow of workflow_type with those steps and payload as its metadata; _schedule (schedule_id, schedule_name, scheduled_for) is added to payload. max_jitter_seconds delays each fire by a constant of its own. missed: ONCE fires once for all that were missed, SKIP drops what is over a minute late, ALL fires each, oldest first. On update the tenant stays, is_active NULL keeps it active or paused, and the next fire stays unless cron or timezone change; then it is next_fire_at, or the first one from now. An equal call writes nothing.';
 
 CREATE FUNCTION runledger.validate_workflow(steps jsonb) RETURNS SETOF runledger.workflow_problem
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -2797,89 +3068,6 @@ COMMENT ON COLUMN runledger.job_runtime_configs.created_at IS 'When they were fi
 
 COMMENT ON COLUMN runledger.job_runtime_configs.updated_at IS 'When they last changed.';
 
-CREATE TABLE runledger.job_schedules (
-    id uuid NOT NULL,
-    name text NOT NULL,
-    job_type text,
-    workflow_type text,
-    workflow_steps jsonb,
-    organization_id uuid,
-    payload_template jsonb DEFAULT '{}'::jsonb NOT NULL,
-    cron_expr text NOT NULL,
-    cron_spec jsonb NOT NULL,
-    timezone text DEFAULT 'UTC'::text NOT NULL,
-    missed text DEFAULT 'ONCE'::text NOT NULL,
-    max_jitter_seconds integer DEFAULT 0 NOT NULL,
-    is_active boolean DEFAULT true NOT NULL,
-    paused_at timestamp with time zone,
-    paused_by text,
-    paused_reason text,
-    next_fire_at timestamp with time zone NOT NULL,
-    next_base_at timestamp with time zone,
-    last_fired_at timestamp with time zone,
-    deferred_at timestamp with time zone,
-    deferred_code text,
-    created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
-    CONSTRAINT a_cron_expression_is_not_blank CHECK ((cron_expr ~ '[^[:space:]]'::text)),
-    CONSTRAINT a_deferred_schedule_says_why CHECK (((deferred_at IS NULL) = (deferred_code IS NULL))),
-    CONSTRAINT a_schedule_fires_at_a_finite_time CHECK (isfinite(next_fire_at)),
-    CONSTRAINT a_schedule_name_is_not_blank CHECK (((name ~ '[^[:space:]]'::text) AND (octet_length(name) <= 200))),
-    CONSTRAINT a_schedule_starts_a_job_or_a_workflow CHECK ((((job_type IS NOT NULL) <> (workflow_type IS NOT NULL)) AND ((workflow_type IS NULL) = (workflow_steps IS NULL)))),
-    CONSTRAINT a_timezone_is_not_blank CHECK ((timezone ~ '[^[:space:]]'::text)),
-    CONSTRAINT jitter_is_at_most_a_day CHECK (((max_jitter_seconds >= 0) AND (max_jitter_seconds <= 86400))),
-    CONSTRAINT missed_fires_are_taken_once_skipped_or_all CHECK ((missed = ANY (ARRAY['ONCE'::text, 'SKIP'::text, 'ALL'::text]))),
-    CONSTRAINT only_an_inactive_schedule_says_who_paused_it CHECK (((paused_at IS NULL) OR (NOT is_active)))
-);
-
-COMMENT ON TABLE runledger.job_schedules IS 'The cron schedules: what to start, when next, and what to do about missed fires.';
-
-COMMENT ON COLUMN runledger.job_schedules.id IS 'Identity of the schedule (uuid v7).';
-
-COMMENT ON COLUMN runledger.job_schedules.name IS 'Its name.';
-
-COMMENT ON COLUMN runledger.job_schedules.job_type IS 'Type of the job it enqueues.';
-
-COMMENT ON COLUMN runledger.job_schedules.workflow_type IS 'Or type of the workflow it starts.';
-
-COMMENT ON COLUMN runledger.job_schedules.workflow_steps IS 'Steps of that workflow.';
-
-COMMENT ON COLUMN runledger.job_schedules.organization_id IS 'Tenant of what it starts.';
-
-COMMENT ON COLUMN runledger.job_schedules.payload_template IS 'Payload; _schedule is added to it.';
-
-COMMENT ON COLUMN runledger.job_schedules.cron_expr IS 'The cron expression as given.';
-
-COMMENT ON COLUMN runledger.job_schedules.cron_spec IS 'The expression, parsed.';
-
-COMMENT ON COLUMN runledger.job_schedules.timezone IS 'IANA time zone in which the expression is read.';
-
-COMMENT ON COLUMN runledger.job_schedules.missed IS 'ONCE: one fire for all that were missed. SKIP: none. ALL: each, oldest first.';
-
-COMMENT ON COLUMN runledger.job_schedules.max_jitter_seconds IS 'Most delay added to a fire, the same for the same instant.';
-
-COMMENT ON COLUMN runledger.job_schedules.is_active IS 'false: does not fire.';
-
-COMMENT ON COLUMN runledger.job_schedules.paused_at IS 'Since when an operator paused it.';
-
-COMMENT ON COLUMN runledger.job_schedules.paused_by IS 'Who.';
-
-COMMENT ON COLUMN runledger.job_schedules.paused_reason IS 'Why.';
-
-COMMENT ON COLUMN runledger.job_schedules.next_fire_at IS 'When it fires next, jitter included.';
-
-COMMENT ON COLUMN runledger.job_schedules.next_base_at IS 'The cron instant behind next_fire_at.';
-
-COMMENT ON COLUMN runledger.job_schedules.last_fired_at IS 'When it fired last.';
-
-COMMENT ON COLUMN runledger.job_schedules.deferred_at IS 'When a fire last failed and was put off.';
-
-COMMENT ON COLUMN runledger.job_schedules.deferred_code IS 'Why it failed.';
-
-COMMENT ON COLUMN runledger.job_schedules.created_at IS 'When it was first set.';
-
-COMMENT ON COLUMN runledger.job_schedules.updated_at IS 'When the row last changed.';
-
 CREATE VIEW runledger.job_timeline AS
  SELECT job_id,
     date_trunc('second'::text, occurred_at) AS occurred_at,
@@ -3078,6 +3266,56 @@ COMMENT ON COLUMN runledger.running_jobs.try IS 'Attempts charged in this run / 
 COMMENT ON COLUMN runledger.running_jobs.progress IS 'Share done in percent, or units done if no total is known.';
 
 COMMENT ON COLUMN runledger.running_jobs.stage IS 'Its stage, in the words of its handler.';
+
+CREATE VIEW runledger.schedules AS
+ SELECT s.name,
+    COALESCE(s.job_type, (s.workflow_type || ' (workflow)'::text)) AS starts,
+    s.cron_expr,
+    s.timezone,
+        CASE
+            WHEN (s.paused_at IS NOT NULL) THEN 'paused'::text
+            WHEN (NOT s.is_active) THEN 'inactive'::text
+            WHEN (s.deferred_at IS NOT NULL) THEN 'deferred'::text
+            WHEN (s.due_at < (statement_timestamp() - '00:05:00'::interval)) THEN 'overdue'::text
+            ELSE 'active'::text
+        END AS state,
+        CASE
+            WHEN (NOT s.is_active) THEN NULL::interval
+            WHEN (abs(EXTRACT(epoch FROM t.due_in)) < (360000)::numeric) THEN make_interval(secs => ((trunc(EXTRACT(epoch FROM t.due_in)))::integer)::double precision)
+            ELSE date_trunc('day'::text, t.due_in)
+        END AS due_in,
+        CASE
+            WHEN (abs(EXTRACT(epoch FROM t.fired_ago)) < (360000)::numeric) THEN make_interval(secs => ((trunc(EXTRACT(epoch FROM t.fired_ago)))::integer)::double precision)
+            ELSE date_trunc('day'::text, t.fired_ago)
+        END AS fired_ago,
+    "left"(translate(
+        CASE
+            WHEN (NOT s.is_active) THEN s.paused_reason
+            ELSE s.deferred_code
+        END, '
+	'::text, '   '::text), 40) AS note
+   FROM (runledger.job_schedules s
+     CROSS JOIN LATERAL ( SELECT (s.due_at - statement_timestamp()) AS due_in,
+            (statement_timestamp() - s.last_fired_at) AS fired_ago) t)
+  ORDER BY s.name;
+
+COMMENT ON VIEW runledger.schedules IS 'Every schedule, one line each. What comes: preview_schedule(). Everything: job_schedules.';
+
+COMMENT ON COLUMN runledger.schedules.name IS 'Its name.';
+
+COMMENT ON COLUMN runledger.schedules.starts IS 'The job type or workflow that it starts.';
+
+COMMENT ON COLUMN runledger.schedules.cron_expr IS 'Its cron expression.';
+
+COMMENT ON COLUMN runledger.schedules.timezone IS 'The zone in which that is read.';
+
+COMMENT ON COLUMN runledger.schedules.state IS 'active; paused by an operator; inactive: defined so; deferred: it could not fire, see note; overdue: by five minutes, nobody fires schedules.';
+
+COMMENT ON COLUMN runledger.schedules.due_in IS 'How long until it is due; negative: that overdue.';
+
+COMMENT ON COLUMN runledger.schedules.fired_ago IS 'Since it last fired.';
+
+COMMENT ON COLUMN runledger.schedules.note IS 'Why it is paused, or why it is deferred. Cut.';
 
 CREATE TABLE runledger.upkeep_state (
     only_row boolean DEFAULT true NOT NULL,
@@ -3388,9 +3626,9 @@ CREATE INDEX job_queue_tenant_idx ON runledger.job_queue USING btree (organizati
 
 COMMENT ON INDEX runledger.job_queue_tenant_idx IS 'Lists of one tenant, newest first.';
 
-CREATE INDEX job_schedules_due_idx ON runledger.job_schedules USING btree (next_fire_at) WHERE is_active;
+CREATE INDEX job_schedules_due_idx ON runledger.job_schedules USING btree (due_at, id) WHERE is_active;
 
-COMMENT ON INDEX runledger.job_schedules_due_idx IS 'Active schedules by their next fire.';
+COMMENT ON INDEX runledger.job_schedules_due_idx IS 'Active schedules by when they are due.';
 
 CREATE INDEX workflow_runs_live_idx ON runledger.workflow_runs USING btree (id) WHERE (status = ANY (ARRAY['RUNNING'::runledger.workflow_run_status, 'WAITING_FOR_EXTERNAL'::runledger.workflow_run_status]));
 
@@ -3460,6 +3698,8 @@ REVOKE ALL ON TYPE runledger.step_status FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger._finished_step FROM PUBLIC;
 
+REVOKE ALL ON TYPE runledger._fire FROM PUBLIC;
+
 REVOKE ALL ON TYPE runledger.job_status FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger._held_job FROM PUBLIC;
@@ -3504,6 +3744,8 @@ REVOKE ALL ON TYPE runledger.error_code FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.extended_lease FROM PUBLIC;
 
+REVOKE ALL ON TYPE runledger.fired_schedule FROM PUBLIC;
+
 REVOKE ALL ON TYPE runledger.fsck_finding FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.idle_report FROM PUBLIC;
@@ -3527,6 +3769,10 @@ REVOKE ALL ON TYPE runledger.replayed_job FROM PUBLIC;
 REVOKE ALL ON TYPE runledger.requeued_job FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.runtime_config_record FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger.schedule_change FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger.schedule_preview FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.schema_state FROM PUBLIC;
 
@@ -3598,6 +3844,8 @@ REVOKE ALL ON FUNCTION runledger._check_replay(request_key text, reason text) FR
 
 REVOKE ALL ON FUNCTION runledger._check_requeue(job_id uuid, expected_status text, expected_run_number integer, organization_id uuid, now timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._check_schedule(schedule runledger.job_schedules, next_fire_at timestamp with time zone, now timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._check_timezone(timezone text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._check_workflow(workflow_type text, metadata jsonb, idempotency_key text, active_key text) FROM PUBLIC;
@@ -3605,6 +3853,8 @@ REVOKE ALL ON FUNCTION runledger._check_workflow(workflow_type text, metadata js
 REVOKE ALL ON FUNCTION runledger._checked_json(value jsonb, max_bytes bigint, what text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._clock_change(since timestamp without time zone, until timestamp without time zone, timezone text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._clock_note(at timestamp with time zone, timezone text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._close_attempts(settlements runledger._settlement[], now timestamp with time zone) FROM PUBLIC;
 
@@ -3654,6 +3904,16 @@ REVOKE ALL ON FUNCTION runledger._finish_one(item jsonb, output jsonb, checkpoin
 
 REVOKE ALL ON FUNCTION runledger._finish_steps(finished runledger._finished_step[], were_gates boolean, now timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._fire_after(schedule runledger.job_schedules, cron runledger._cron, after timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fire_apart(schedules runledger.job_schedules[], now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fire_payload(template jsonb, schedule_id uuid, name text, scheduled_for timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fire_schedule(schedule runledger.job_schedules, max_fires bigint, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fire_schedules(schedules runledger.job_schedules[], now timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._free_slots(job_type text, max_concurrency integer, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._fsck_attempt_counts(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
@@ -3700,6 +3960,8 @@ REVOKE ALL ON FUNCTION runledger._fsck_run_repair(run_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._fsck_runs(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._fsck_schedules(workflow_run_id uuid, max_rows integer, now timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._fsck_scope(everything boolean, workflow_run_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._fsck_step_counts(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
@@ -3730,6 +3992,10 @@ REVOKE ALL ON FUNCTION runledger._is_redacted(payload jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._is_same_completion(gate runledger.workflow_steps, outcome text, output jsonb, reason text, error_code text, error_message text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._jitter(schedule_id uuid, base_at timestamp with time zone, max_seconds integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._jittered(schedule runledger.job_schedules, cron runledger._cron, base_at timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._json_bytes(value jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._json_problem(value jsonb, max_bytes bigint) FROM PUBLIC;
@@ -3759,6 +4025,8 @@ REVOKE ALL ON FUNCTION runledger._lock_ready(job_types text[], priority integer,
 REVOKE ALL ON FUNCTION runledger._lock_run(run_id uuid, organization_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._lock_runs(job_ids uuid[], skip boolean) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._lock_schedule(name text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._lock_window(job_types text[], priority integer, from_at timestamp with time zone, from_id uuid, until_at timestamp with time zone, until_id uuid, max_jobs integer) FROM PUBLIC;
 
@@ -3812,11 +4080,17 @@ REVOKE ALL ON FUNCTION runledger._require_graph(steps runledger._step_item[], ex
 
 REVOKE ALL ON FUNCTION runledger._require_lease(job_id uuid, lease_token bigint) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._require_no_schedule(job_type text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._require_read_committed(code text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._require_schedule_types(job_type text, steps jsonb, is_active boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._require_step_types(steps runledger._step_item[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._retry_delay_ms(definition runledger.job_definitions, job_id uuid, attempt integer, error_code text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._run_of_key(workflow_type text, organization_id uuid, idempotency_key text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._same_request(stored jsonb, request jsonb) FROM PUBLIC;
 
@@ -3832,6 +4106,8 @@ REVOKE ALL ON FUNCTION runledger._settlement_events(settlement runledger._settle
 
 REVOKE ALL ON FUNCTION runledger._sort_steps(steps runledger._step_item[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._start_fire(schedule runledger.job_schedules, now timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._status_of_run(active bigint, waiting bigint, failed bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._step_inputs(step_id uuid) FROM PUBLIC;
@@ -3845,6 +4121,8 @@ REVOKE ALL ON FUNCTION runledger._switch_definition(job_type text, switch text, 
 REVOKE ALL ON FUNCTION runledger._time_out_gates(max_rows integer, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._try_partitions() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._update_schedule(old runledger.job_schedules, new runledger.job_schedules, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._uuidv7() FROM PUBLIC;
 
@@ -3874,6 +4152,8 @@ REVOKE ALL ON FUNCTION runledger.correct_payload(job_id uuid, payload jsonb, rea
 
 REVOKE ALL ON FUNCTION runledger.define_job(job_type text, version integer, max_attempts integer, timeout_seconds integer, priority integer, is_enabled boolean, max_concurrency integer, retry_base_ms integer, retry_max_ms integer, retry_delays_ms jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger.delete_schedule(name text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger.deregister_worker(worker_id text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.disable_job_type(job_type text, reason text) FROM PUBLIC;
@@ -3893,6 +4173,8 @@ REVOKE ALL ON FUNCTION runledger.explain_workflow(steps jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION runledger.fail_job(job_id uuid, lease_token bigint, error_code text, error_message text, kind text, not_before timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.finish_jobs(outcomes jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.fire_due_schedules(max_schedules integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.fsck(scope text, workflow_run_id uuid, max_rows integer) FROM PUBLIC;
 
@@ -3916,7 +4198,13 @@ REVOKE ALL ON FUNCTION runledger.log_job(job_id uuid, level text, message text, 
 
 REVOKE ALL ON FUNCTION runledger.next_fire_at(cron text, timezone text, after timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger.next_schedule_at() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger.pause_job_type(job_type text, reason text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.pause_schedule(name text, reason text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.preview_schedule(name text, fires integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.reap_expired_leases(max_jobs integer, retry_delay interval) FROM PUBLIC;
 
@@ -3936,6 +4224,8 @@ REVOKE ALL ON FUNCTION runledger.requeue_job(job_id uuid, reason text, expected_
 
 REVOKE ALL ON FUNCTION runledger.resume_job_type(job_type text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger.resume_schedule(name text, next_fire_at timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger.run_maintenance() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.runtime_config(job_type text) FROM PUBLIC;
@@ -3949,6 +4239,8 @@ REVOKE ALL ON FUNCTION runledger.start_jobs(job_ids uuid[], lease_tokens bigint[
 REVOKE ALL ON FUNCTION runledger.step_inputs(job_id uuid, lease_token bigint, after_key text, max_bytes bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.succeed_job(job_id uuid, lease_token bigint, output jsonb, checkpoint jsonb, done bigint, total bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.upsert_schedule(name text, job_type text, cron text, timezone text, payload jsonb, organization_id uuid, max_jitter_seconds integer, missed text, is_active boolean, next_fire_at timestamp with time zone, workflow_type text, steps jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.validate_workflow(steps jsonb) FROM PUBLIC;
 

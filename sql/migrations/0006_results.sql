@@ -265,3 +265,26 @@ comment on type runledger._cron is
   'A parsed cron expression: bit n of a field is set if n matches. any_day, any_weekday: the '
   'field is a star, so that the other one alone decides. follows_real_time: minute or hour have a '
   'star, so that a change of the clocks neither skips nor moves a fire. Internal.';
+
+create type runledger._fire as (base_at timestamptz, fire_at timestamptz);
+comment on type runledger._fire is
+  'A fire of a schedule: the cron instant, and the same with jitter. Internal.';
+
+create type runledger.schedule_change as (
+  name text, disposition text, next_fire_at timestamptz, is_active boolean);
+comment on type runledger.schedule_change is
+  'Result of upsert_schedule (INSERTED, UPDATED, UNCHANGED), pause_schedule (PAUSED, UNCHANGED), '
+  'resume_schedule (RESUMED, UNCHANGED) and delete_schedule (DELETED).';
+
+create type runledger.schedule_preview as (
+  fires_at timestamptz, local_time text, utc_offset text, note text);
+comment on type runledger.schedule_preview is
+  'One coming fire: the instant, what the clocks of the zone show then, their offset, and what a '
+  'change of the clocks has to do with it.';
+
+create type runledger.fired_schedule as (
+  name text, job_id uuid, workflow_run_id uuid, scheduled_for timestamptz,
+  next_fire_at timestamptz, disposition text, code text);
+comment on type runledger.fired_schedule is
+  'Result of fire_due_schedules: disposition FIRED, SKIPPED (code MISSED or ALREADY_FIRED) or '
+  'DEFERRED (code says why; tried again at next_fire_at).';

@@ -297,6 +297,7 @@ NEEDS_READ_COMMITTED = {
     "requeue_job(%(dead)s)": "job.requeue_unsupported_isolation",
     "redrive_dead_letters('r')": "job.requeue_unsupported_isolation",
     "replay_job(%(succeeded)s, 'k', 'r')": "job.replay_unsupported_isolation",
+    "fire_due_schedules()": "operations.unsupported_isolation",
     "reap_expired_leases()": "operations.unsupported_isolation",
     "run_maintenance()": "operations.unsupported_isolation",
 }

@@ -96,6 +96,7 @@ SINKS = {
         "select disposition from runledger.append_workflow_steps(%(run)s, 'm', 'gate',"
         " '[{{\"key\": \"a\", \"job_type\": \"work\"}}]', {})",
     "complete_external_step.output": "select status from runledger.complete_external_step(%(run)s, 'gate', output => {})",
+    "upsert_schedule.payload": "select disposition from runledger.upsert_schedule('s', 'work', '@yearly', payload => {})",
     "register_worker.metadata": "select worker_id from runledger.register_worker('w2', '{{work}}', 1, {})",
 }  # fmt: skip
 # The batches, by the field of an item that carries the value.
@@ -109,6 +110,8 @@ FIELDS = {
 # The calls that take the steps of a workflow.
 GRAPHS = {
     "enqueue_workflow.steps": "select disposition from runledger.enqueue_workflow('flow', {})",
+    "upsert_schedule.steps":
+        "select disposition from runledger.upsert_schedule('s', null, '@yearly', workflow_type => 'flow', steps => {})",
     "append_workflow_steps.steps": "select disposition from runledger.append_workflow_steps(%(run)s, 'm', 'gate', {})",
     "explain_workflow.steps": "select * from runledger.explain_workflow({})",
     "validate_workflow.steps": "select code from runledger.validate_workflow({})",

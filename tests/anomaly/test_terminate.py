@@ -39,6 +39,7 @@ def writes(*tables: str) -> tuple[str, ...]:
 JOB = row("job_queue", "id = %(job_id)s")
 DEFINITION = row("job_definitions", "job_type = 'work'")
 RUN = row("workflow_runs", "id = %(run)s")
+SCHEDULE = row("job_schedules", "name = 'plan'")
 WORKER = row("workers", "worker_id = 'w'")
 VERBS = {
     "claim_jobs": Verb("claim_jobs('w', '{work}')", writes("job_queue", "job_attempts", "job_events")),
@@ -92,10 +93,17 @@ VERBS = {
     "idle_worker": Verb("idle_worker('w', now() + interval '1 minute')", (WORKER, *writes("workers"))),
     "deregister_worker": Verb("deregister_worker('w')", (WORKER, *writes("workers"))),
     "reap_expired_leases": Verb("reap_expired_leases()", writes("job_queue", "job_attempts", "job_events")),
+    "upsert_schedule": Verb("upsert_schedule('plan', 'step', '@monthly')",
+                            (SCHEDULE, row("job_definitions", "job_type = 'step'"), *writes("job_schedules"))),
+    "upsert_schedule anew": Verb("upsert_schedule('new', 'step', '@monthly')", writes("job_schedules")),
+    "pause_schedule": Verb("pause_schedule('plan')", (SCHEDULE, *writes("job_schedules"))),
+    "resume_schedule": Verb("resume_schedule('plan', '2036-01-01Z')", (SCHEDULE, *writes("job_schedules"))),
+    "delete_schedule": Verb("delete_schedule('plan')", (SCHEDULE, *writes("job_schedules"))),
+    "fire_due_schedules": Verb("fire_due_schedules()", writes("job_queue", "job_events", "job_schedules")),
     "run_maintenance": Verb("run_maintenance()", writes("job_queue", "job_events")),
 }  # fmt: skip
-# The reaper puts off what it cannot settle, whatever the reason but a shutdown: with a lock_timeout it reports DEFERRED.
-SETTLES_APART = {"reap_expired_leases", "run_maintenance"}
+# These put off what they cannot settle or fire, whatever the reason but a shutdown: with a lock_timeout they report DEFERRED.
+SETTLES_APART = {"reap_expired_leases", "run_maintenance", "fire_due_schedules"}
 READ_ONLY = {
     "error_codes", "explain_workflow", "fsck", "get_job", "get_workflow", "list_workflows", "step_inputs", "validate_workflow",
     "workflow_mermaid", "workflow_result", "workflow_tree", "job_payload", "leased_jobs", "list_jobs", "runtime_config", "schema_info",
@@ -118,6 +126,7 @@ def prepared(db: Db, *, to_reap: bool) -> dict[str, object]:
     """A world with a job to claim, an unstarted claim and perhaps an expired lease; what the calls name of it."""
     world = World(db)
     db.execute("select runledger.define_job('step')")
+    db.execute("select runledger.upsert_schedule('plan', 'step', '@yearly')")
     db.execute("select runledger.enqueue_job('work')")
     unstarted = db.one("select job_id, lease_token from runledger.claim_jobs('w', '{work}', 1, 600, true)")
     if to_reap:
@@ -145,7 +154,9 @@ FAULTS = ("terminate", "cancel", "statement_timeout", "lock_timeout")
 @pytest.mark.parametrize("name", VERBS)
 def test_a_call_ended_in_its_middle_changes_nothing(db: Db, sessions: Sessions, name: str):
     verb = VERBS[name]
-    arguments = prepared(db, to_reap=name in SETTLES_APART)
+    arguments = prepared(db, to_reap=name in ("reap_expired_leases", "run_maintenance"))
+    if name in ("fire_due_schedules", "run_maintenance"):
+        db.execute("select runledger.upsert_schedule('due', 'step', '@yearly', next_fire_at => '2020-01-01Z')")
     query = f"select * from runledger.{verb.call}"
     before = contents(db)
     (holder,) = sessions("holder")

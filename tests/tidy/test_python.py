@@ -147,10 +147,18 @@ def code_lines(path: Path) -> int:
     return sum(1 for n, line in lines if line.strip() and not line.lstrip().startswith("#") and n not in skip)
 
 
+# Lines of code of what is read together, without demo, bench and the text of the command line.
+TOOLS = {"migrate", "embedded", "testing"}
+DECLARATIONS = {"_calls", "types"}  # one entry per SQL function and result: long, and nothing to understand
+UNCOUNTED = {"cli", "demo", "bench", "__main__"}
+
+
 def test_package_stays_small_enough_to_read():
-    """About 2,000 lines, without demo, bench and the text of the command line."""
-    lines = {part(p): code_lines(p) for p in MODULES if part(p) not in {"cli", "demo", "bench", "__main__"}}
-    assert sum(lines.values()) <= 2000, lines
+    """About 2,000 lines are to be understood: client, builder and runner. See decision 41."""
+    lines = {part(p): code_lines(p) for p in MODULES if part(p) not in UNCOUNTED}
+    assert sum(lines[m] for m in TOOLS) <= 750, lines
+    assert sum(lines[m] for m in DECLARATIONS) <= 950, lines
+    assert sum(n for m, n in lines.items() if m not in TOOLS | DECLARATIONS) <= 2050, lines
 
 
 def test_exports_are_sorted_and_few():

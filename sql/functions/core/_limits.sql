@@ -35,7 +35,12 @@ as $$
   ('run_steps',             100000, 'steps',   'steps of one run, appended ones included'),
   ('run_edges',             200000, 'edges',   'edges of one enqueue_workflow or append'),
   ('worker_types',            1000, 'types',   'job types of one claim or of one worker'),
-  ('cron_bytes',              1000, 'bytes',   'a cron expression')
+  ('cron_bytes',              1000, 'bytes',   'a cron expression'),
+  ('jitter_seconds',         86400, 'seconds', 'most jitter of a schedule'),
+  ('max_schedules',           1000, 'schedules', 'schedules of one fire_due_schedules'),
+  ('fired_jobs',              1000, 'jobs',
+   'jobs and steps that one fire_due_schedules starts; the rest is left to the next call'),
+  ('late_seconds',              60, 'seconds', 'how late a schedule with missed SKIP may fire')
 $$;
 
 comment on function runledger._limits() is 'The limits, once; the view limits shows them.';

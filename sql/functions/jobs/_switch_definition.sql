@@ -18,6 +18,9 @@ begin
              then _switch_definition.reason end
      where d.job_type = _switch_definition.job_type
        and d.is_enabled <> _switch_definition.turned_on;
+    if found and not _switch_definition.turned_on then
+      perform runledger._require_no_schedule(_switch_definition.job_type);
+    end if;
   else
     update runledger.job_definitions as d
        set is_paused = _switch_definition.turned_on, updated_at = v_now,

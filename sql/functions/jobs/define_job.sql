@@ -2,7 +2,8 @@
 --
 -- Locks:  the definition row.
 -- Writes: job_definitions; nothing when nothing changes.
--- Raises: RL010 for each setting that makes no sense, RL011 for retry_delays_ms.
+-- Raises: RL004 job_definition.active_schedule_exists, RL010 for each setting that makes no sense,
+--         RL011 for retry_delays_ms.
 create or replace function runledger.define_job(
   job_type        text,
   version         integer default null,

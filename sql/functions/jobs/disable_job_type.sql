@@ -2,7 +2,8 @@
 --
 -- Locks:  the definition row.
 -- Writes: job_definitions; nothing when it is so already.
--- Raises: RL001 job.definition_not_found, RL010 job.invalid_reason.
+-- Raises: RL001 job.definition_not_found, RL004 job_definition.active_schedule_exists,
+--         RL010 job.invalid_reason.
 create or replace function runledger.disable_job_type(job_type text, reason text default null)
 returns runledger.job_definition
 language plpgsql volatile

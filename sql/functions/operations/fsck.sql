@@ -29,6 +29,7 @@ begin
   return query select f.* from runledger._fsck_concurrency(v_run, v_max, v_now) as f;
   return query select f.* from runledger._fsck_keys(v_full, v_run, v_max) as f;
   return query select f.* from runledger._fsck_fires(v_run, v_max) as f;
+  return query select f.* from runledger._fsck_schedules(v_run, v_max, v_now) as f;
   if v_full then
     return query select f.* from runledger._fsck_bodies(v_run, v_max) as f;
     return query select f.* from runledger._fsck_leased_attempts(v_run, v_max) as f;
@@ -46,7 +47,7 @@ $$;
 
 comment on function runledger.fsck(text, uuid, integer) is
   'Check every invariant of the ledger; no rows on a sound one. scope fast: unfinished jobs, keys '
-  'and schedule fires, on indexes; full: everything, which reads whole tables. workflow_run_id: '
+  'and schedules, on indexes; full: everything, which reads whole tables. workflow_run_id: '
   'only what belongs to that run. At most max_rows rows per invariant; violations in detail is '
   'the exact number. severity ERROR, or WARN for what a clock that stepped or a missing reaper '
   'explains. repair: the statement that repairs it, for the owner of the schema, or the one to '

@@ -5,7 +5,7 @@
 -- Locks:  an advisory lock of its own, only tried; then what its tasks lock, skipping locked rows.
 --         Partitions are created only by a call that had nothing else to do, waiting for locks at
 --         most 200 ms.
--- Writes: see reap_expired_leases; workers, upkeep_state; partitions.
+-- Writes: see reap_expired_leases and fire_due_schedules; workers, upkeep_state; partitions.
 -- Raises: RL013 operations.unsupported_isolation.
 create or replace function runledger.run_maintenance()
 returns setof runledger.upkeep_report
@@ -31,6 +31,10 @@ begin
   select count(*) into v_affected from runledger.reap_expired_leases(1000);
   v_total := v_total + v_affected;
   return next row('reap', v_affected, v_affected >= 1000)::runledger.upkeep_report;
+  select count(*) into v_affected from runledger.fire_due_schedules(1000);
+  v_total := v_total + v_affected;
+  return next row('fire', v_affected, v_affected > 0 and coalesce(
+    runledger.next_schedule_at() <= v_now, false))::runledger.upkeep_report;
   v_affected := runledger._time_out_gates(1000, v_now);
   v_total := v_total + v_affected;
   return next row('gate_timeouts', v_affected, v_affected >= 1000)::runledger.upkeep_report;
@@ -46,5 +50,6 @@ $$;
 
 comment on function runledger.run_maintenance() is
   'Upkeep, bounded and safe to call at any time by anybody: notices a fail-over, reaps expired '
-  'leases, forgets workers that were silent for a day, prepares partitions. One row per task: '
-  'affected, and more = call again. No rows: another session is at it.';
+  'leases, fires schedules, times out gates, forgets workers that were silent for a day, prepares '
+  'partitions. One row per task: affected, and more = call again. No rows: another session is at '
+  'it.';

@@ -60,6 +60,13 @@ RAISED: dict[str, Callable[[Ledger, dict[str, Any]], object]] = {
     "worker.invalid_registration": lambda q, s: q.row("register_worker", worker_id="w", job_types=None),
     "worker.invalid_idle_time": lambda q, s: q.row("idle_worker", worker_id="w", until="infinity"),
     "operations.invalid_scope": lambda q, s: q.rows("fsck", scope="some"),
+    "job_schedule.not_found": lambda q, s: q.row("delete_schedule", name="nobody"),
+    "job_schedule.definition_not_found_or_disabled": lambda q, s: schedule(q, job_type="nobody"),
+    "job_definition.active_schedule_exists": lambda q, s: q.row("disable_job_type", job_type="scheduled"),
+    "job_schedule.invalid_name": lambda q, s: schedule(q, name=" "),
+    "job_schedule.invalid_target": lambda q, s: schedule(q, job_type=None),
+    "job_schedule.invalid_jitter": lambda q, s: schedule(q, max_jitter_seconds=-1),
+    "job_schedule.invalid_missed": lambda q, s: schedule(q, missed="x"),
     "job_schedule.invalid_cron": lambda q, s: q.row("next_fire_at", cron="x"),
     "job_schedule.cron_never_fires": lambda q, s: q.row("next_fire_at", cron="0 0 30 2 *"),
     "job_schedule.invalid_timezone": lambda q, s: q.row("next_fire_at", cron="@daily", timezone="x"),
@@ -91,6 +98,7 @@ REPORTED: dict[str, Callable[[Ledger, dict[str, Any]], list[dict[str, Any]]]] = 
 
 # Codes that no call can provoke on purpose, and why.
 UNPROVOKED = {
+    "job_schedule.upsert_conflict_missing_existing": "a schedule comes and goes between insert and look, ten times",
     "job.idempotency_conflict_missing_existing": "the job with the key is pruned between the insert and the look",
 }
 
@@ -99,6 +107,10 @@ def above(q: Ledger, call: Callable[[], object]) -> None:
     with q.conn.transaction():
         q.conn.execute("set transaction isolation level repeatable read")
         call()
+
+
+def schedule(q: Ledger, **given: Any) -> dict[str, Any]:
+    return q.row("upsert_schedule", **{"name": "s", "job_type": "t", "cron": "@yearly", **given})
 
 
 def scene(db: Db, q: Ledger) -> dict[str, Any]:
@@ -111,6 +123,8 @@ def scene(db: Db, q: Ledger) -> dict[str, Any]:
     db.execute("update runledger.job_queue set workflow_run_id = runledger._uuidv7() where id = %s", [step["job_id"]])
     q.enqueue(idempotency_key="k", priority=-1)
     q.row("register_worker", worker_id="w", job_types=["t"])
+    q.define("scheduled")
+    schedule(q, job_type="scheduled")
     lease = q.leased()
     return {"x": lease, "done": done["job_id"], "dead": dead, "canceled": canceled, "step": step}
 

@@ -323,8 +323,13 @@ CORRUPTIONS = [
     Corruption("replayed twice for a key", "R2",
                "insert into runledger.job_replays select '{other}', source_job_id, source_run_number, request_key,"
                " reason, created_at from runledger.job_replays"),
+    Corruption("cursor at infinity", "S2",
+               "update runledger.job_schedules set next_fire_at = 'infinity', next_base_at = '-infinity'", fast=True),
+    Corruption("nobody fires schedules", "S3",
+               "update runledger.job_schedules set next_fire_at = '2020-01-01', next_base_at = '2020-01-01'",
+               fast=True, severity="WARN"),
 ]  # fmt: skip
-FAST = {"J1", "J2", "J3", "J4", "J5", "J6", "J7", "J8", "J9", "J10", "K1", "K2", "S1"}
+FAST = {"J1", "J2", "J3", "J4", "J5", "J6", "J7", "J8", "J9", "J10", "K1", "K2", "S1", "S2", "S3"}
 
 
 def drop_guards(conn: psycopg.Connection[Any]) -> str:
@@ -334,7 +339,7 @@ def drop_guards(conn: psycopg.Connection[Any]) -> str:
                format('alter table %s add constraint %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid))
           from pg_constraint where contype in ('c', 'f', 'u') and conrelid in (
                  'runledger.job_queue'::regclass, 'runledger.job_attempts'::regclass, 'runledger.job_replays'::regclass,
-                 'runledger.job_dead_letters'::regclass)
+                 'runledger.job_dead_letters'::regclass, 'runledger.job_schedules'::regclass)
         union all
         select format('drop index %s', i.indexrelid::regclass), pg_get_indexdef(i.indexrelid)
           from pg_index as i where i.indisunique and i.indrelid = 'runledger.job_queue'::regclass
@@ -350,6 +355,7 @@ def told(pg) -> Iterator[tuple[Ledger, dict[str, UUID]]]:
     db = Db(pg.take(), pg)
     q = Ledger(db)
     jobs = tell_story(q)
+    q.row("upsert_schedule", name="yearly", job_type="pending", cron="@yearly")
     yield q, jobs
     assert q.rows("fsck") == []
     db.close()

@@ -23,7 +23,7 @@ def partitions(db: Db, parent: str) -> list[str]:
 def test_an_idle_system_has_nothing_to_do(q: Ledger):
     for _ in range(2):
         tasks = maintain(q)
-        assert set(tasks) >= {"timeline", "reap", "forget_workers", "partitions"}
+        assert set(tasks) >= {"timeline", "reap", "fire", "forget_workers", "partitions"}
         assert set(tasks.values()) == {(0, False)}
 
 

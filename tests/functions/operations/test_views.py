@@ -11,7 +11,7 @@ from runledger import embedded
 from tests.support.database import Db
 from tests.support.ledger import Ledger
 
-VIEWS = ("jobs", "running_jobs", "dead_letters", "worker_status", "job_timeline")
+VIEWS = ("jobs", "running_jobs", "dead_letters", "worker_status", "job_timeline", "schedules")
 SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
 
 

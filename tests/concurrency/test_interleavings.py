@@ -46,10 +46,6 @@ APART = {
     "define_job", "enable_job_type", "disable_job_type", "pause_job_type", "resume_job_type", "set_runtime_config", "runtime_config",
     "register_worker", "idle_worker", "deregister_worker", "run_maintenance", "fsck", "error_codes", "schema_info",
     "get_job", "list_jobs", "job_payload", "leased_jobs",
-    # Verbs on a run meet at its row: test_workflows.
-    "enqueue_workflow", "append_workflow_steps", "complete_external_step", "cancel_workflow", "await_workflow",
-    "validate_workflow", "explain_workflow", "get_workflow", "list_workflows", "workflow_result", "workflow_tree",
-    "workflow_mermaid", "step_inputs",
 }  # fmt: skip
 SKIPS = {"claim_jobs", "heartbeat_jobs", "reap_expired_leases", "redrive_dead_letters"}
 LEASE_VERBS = [

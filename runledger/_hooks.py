@@ -6,6 +6,7 @@ An observer is any object with some of these methods, async or not (those run in
     on_job_succeeded(job, finished)            on_job_lease_reaped(reaped)
     on_job_continued(job, finished)            on_job_completion_persist_failed(job, error)
     on_job_failed(job, finished)               on_job_released(job, finished)
+    on_schedule_fired(fired)
 
 `finished` is the committed `FinishedJob`, or None for a lease that a heartbeat found lost.
 """

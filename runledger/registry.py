@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from runledger import _calls
 from runledger.job import DeadLetter
-from runledger.types import JobDefinition, JobRecord, Json, Seconds
+from runledger.types import JobDefinition, JobRecord, Json, ScheduleChange, Seconds
 
 if TYPE_CHECKING:
     from runledger.client import Client
@@ -44,6 +44,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._types: dict[str, JobType] = {}
+        self._schedules: dict[str, _calls.One[ScheduleChange]] = {}
 
     @property
     def job_types(self) -> list[str]:
@@ -115,6 +116,33 @@ class Registry:
         _calls.define_job(name, **given)  # refuses what cannot be sent, here and not at the start
         self._types[name] = JobType(name, handler, is_async, given, on_exception, on_dead_letter)
         return self._types[name]
+
+    def schedule(self, name: str, cron: str, *, job_type: str | None = None, **options: Any) -> Callable[[H], H]:
+        """Decorate the handler of a job that a schedule starts; `options` are those of `add_schedule`.
+
+        Above `@app.job` it starts that type; alone it registers the handler under the name of the schedule.
+        """
+
+        def decorate(handler: H) -> H:
+            known = job_type or next((t.name for t in self._types.values() if t.handler is handler), None)
+            self.add_schedule(name, cron, job_type=known or self.register(name, handler).name, **options)
+            return handler
+
+        return decorate
+
+    def add_schedule(self, name: str, cron: str, *, job_type: str | None = None, **options: Any) -> None:
+        """Have a worker create a schedule when it starts; `options` are those of `Client.upsert_schedule`.
+
+        A workflow takes the place of the job: `workflow_type="report", steps=Workflow(…)`. What an operator paused
+        stays paused.
+        """
+        if name in self._schedules:
+            raise ValueError(f"schedule {name!r} is registered already")
+        self._schedules[name] = _calls.upsert_schedule(name, job_type, cron=cron, **options)
+
+    def schedules(self) -> Iterable[_calls.One[ScheduleChange]]:
+        """Yield the calls that create the schedules, in the order of registration."""
+        return list(self._schedules.values())
 
     def definitions(self) -> Iterable[_calls.One[JobDefinition]]:
         """Yield the calls that define the types. They leave alone what an operator switched off or paused."""

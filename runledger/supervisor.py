@@ -1,4 +1,4 @@
-"""Runs the loops of a worker process and ends them in order: worker, heartbeat, reaper, upkeep, wake-ups, signals."""
+"""Runs the loops of a worker process and ends them in order: worker, heartbeat, reaper, scheduler, upkeep, wake-ups."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from runledger import _calls
 from runledger._hooks import Hooks, tell
 from runledger._link import ERRORS, Fate, Link, brief, fate, pause
 from runledger.config import Config
+from runledger.errors import DefinitionUnavailable
 from runledger.heartbeat import Heartbeat
 from runledger.job import DeadLetter
 from runledger.registry import Registry
@@ -82,6 +83,7 @@ class Supervisor:
         lanes = {_task("worker", worker.lane(n)) for n in range(2)}
         others = {
             _task("reaper", self._reap(worker, upkeep, hooks)),
+            _task("scheduler", self._schedule(worker, upkeep, hooks)),
             _task("upkeep", self._upkeep(upkeep)),
             _task("register", self._register(upkeep)),
             _task("listen", self._listen(worker)),
@@ -126,18 +128,23 @@ class Supervisor:
     # --- loops; a call that fails is logged and the loop goes on ---
 
     async def _introduce(self, link: Link) -> None:
-        """Define the types and register. Tries a few times only: a wrong DSN should be heard of."""
-        calls: list[_calls.Call[Any]] = [*self._registry.definitions(), self._registration()]
+        """Define types and schedules, and register. Tries a few times only: a wrong DSN should be heard of."""
+        registry = self._registry
+        calls: list[_calls.Call[Any]] = [*registry.definitions(), *registry.schedules(), self._registration()]
         tries = 0
         while calls:
             try:
                 await link.run(calls[0])
             except psycopg.errors.InsufficientPrivilege:
-                if calls[0].function != "define_job":
+                refused = calls[0].function
+                if refused not in ("define_job", "upsert_schedule"):
                     raise
-                logger.warning("this role may not define job types; they must exist already")
-                calls = calls[-1:]
+                logger.warning("this role may not call %s; what it would define must exist already", refused)
+                calls = [call for call in calls if call.function != refused]
                 continue
+            except DefinitionUnavailable as error:
+                # An operator disabled the type: no reason for the rest to stand still.
+                logger.warning("schedule %s is not created: %s", calls[0].params.get("name"), error)
             except ERRORS as error:
                 tries += 1
                 if fate(error) in (Fate.REFUSED, Fate.STOP) or tries > 5:
@@ -171,6 +178,22 @@ class Supervisor:
                     info = DeadLetter("LeaseExpired", "LEASE_EXPIRED", "job.lease_expired", words, "reaper")
                     hooks.spawn(worker.dead_letter(type_, reaped.job_id, info=info))
             await asyncio.sleep(0 if full else self.config.reaper_interval_seconds)
+
+    async def _schedule(self, worker: Worker, link: Link, hooks: Hooks) -> None:
+        """Fire what is due, then sleep until the next fire is."""
+        fire = _calls.fire_due_schedules(self.config.claim_batch_size)
+        while True:
+            fired = await self._try(link, fire) or []
+            for each in fired:
+                if each.disposition == "DEFERRED":
+                    logger.warning("schedule %s cannot fire: %s", each.name, each.code)
+                hooks.tell("on_schedule_fired", each)
+            seconds = self.config.schedule_poll_interval_seconds
+            if due := await self._try(link, _calls.next_schedule_at()):
+                # A hair later, not earlier. Past and nothing fired: somebody else is at it.
+                span = (due - worker.server_time()).total_seconds() + 0.002
+                seconds = min(seconds, span if span > 0 else 0.0 if fired else 1.0)
+            await asyncio.sleep(seconds)
 
     async def _upkeep(self, link: Link) -> None:
         while True:

@@ -95,6 +95,8 @@ class ExtendedLease:
 
 @dataclass(frozen=True, slots=True)
 class FinishedJob:
+    """`progress_done`, `progress_total`: of a SUCCEEDED or CONTINUED one, what is stored now; None for the others."""
+
     ordinal: int
     job_id: UUID | None
     disposition: Literal[
@@ -104,6 +106,8 @@ class FinishedJob:
     status: JobStatus | None
     next_run_at: datetime | None
     code: str | None
+    progress_done: int | None
+    progress_total: int | None
 
 
 @dataclass(frozen=True, slots=True)

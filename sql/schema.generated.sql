@@ -201,10 +201,12 @@ CREATE TYPE runledger.finished_job AS (
 	replayed boolean,
 	status text,
 	next_run_at timestamp with time zone,
-	code text
+	code text,
+	progress_done bigint,
+	progress_total bigint
 );
 
-COMMENT ON TYPE runledger.finished_job IS 'One row per outcome of finish_jobs: SUCCEEDED, RETRY_SCHEDULED, DEAD_LETTERED, CONTINUED, RELEASED, LEASE_LOST or INVALID. replayed: the same completion was recorded before. status: the status now. code: why, where there is a why.';
+COMMENT ON TYPE runledger.finished_job IS 'One row per outcome of finish_jobs: SUCCEEDED, RETRY_SCHEDULED, DEAD_LETTERED, CONTINUED, RELEASED, LEASE_LOST or INVALID. replayed: the same completion was recorded before. status: the status now. code: why, where there is a why. progress_done, progress_total: of a SUCCEEDED or CONTINUED one, what the job has stored now, earlier reports included; NULL for the others.';
 
 CREATE TYPE runledger._verdict AS (
 	job_id uuid,

@@ -35,11 +35,12 @@ comment on type runledger.extended_lease is
 
 create type runledger.finished_job as (
   ordinal integer, job_id uuid, disposition text, replayed boolean, status text,
-    next_run_at timestamptz, code text);
+    next_run_at timestamptz, code text, progress_done bigint, progress_total bigint);
 comment on type runledger.finished_job is
   'One row per outcome of finish_jobs: SUCCEEDED, RETRY_SCHEDULED, DEAD_LETTERED, CONTINUED, '
   'RELEASED, LEASE_LOST or INVALID. replayed: the same completion was recorded before. status: '
-  'the status now. code: why, where there is a why.';
+  'the status now. code: why, where there is a why. progress_done, progress_total: of a SUCCEEDED '
+  'or CONTINUED one, what the job has stored now, earlier reports included; NULL for the others.';
 
 create type runledger.canceled_job as (
   job_id uuid, disposition text, status text, lease_quiesces_at timestamptz);

@@ -50,13 +50,17 @@ begin
     from judged as j
    cross join lateral (select case
       when j.problem is not null then
-        row(j.ordinal, j.job_id, 'INVALID', false, j.status, null, j.problem
-        )::runledger.finished_job
+        row(j.ordinal, j.job_id, 'INVALID', false, j.status, null, j.problem,
+            null, null)::runledger.finished_job
       when j.is_live then
         row(j.ordinal, j.job_id, (j.settlement).disposition, false,
             case when (j.settlement).disposition in ('SUCCEEDED', 'DEAD_LETTERED')
                  then (j.settlement).disposition else 'PENDING' end,
-            (j.settlement).next_run_at, (j.settlement).code)::runledger.finished_job
+            (j.settlement).next_run_at, (j.settlement).code,
+            case when (j.settlement).disposition in ('SUCCEEDED', 'CONTINUED')
+                 then coalesce(j.done, (j.job).progress_done) end,
+            case when (j.settlement).disposition in ('SUCCEEDED', 'CONTINUED')
+                 then coalesce(j.total, (j.job).progress_total) end)::runledger.finished_job
       else runledger._judge_repeat(j.outcome, j.job) end as result) as r
    order by j.ordinal;
 end

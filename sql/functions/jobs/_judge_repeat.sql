@@ -13,7 +13,7 @@ declare
 begin
   if v_job.id is null then
     return row(v_asked.ordinal, v_asked.job_id, 'LEASE_LOST', false, null, null,
-      'job.not_found')::runledger.finished_job;
+      'job.not_found', null, null)::runledger.finished_job;
   end if;
   select a.* into v_past
     from runledger.job_attempts as a
@@ -31,11 +31,14 @@ begin
       or (v_asked.outcome = 'RELEASE' and v_past.error_code = 'job.released_too_often') end;
   if coalesce(v_same, false) then
     return row(v_asked.ordinal, v_asked.job_id, v_past.disposition, true, v_job.status,
-      v_past.effective_next_run_at, v_past.error_code)::runledger.finished_job;
+      v_past.effective_next_run_at, v_past.error_code,
+      case when v_asked.outcome in ('SUCCEEDED', 'CONTINUE') then v_job.progress_done end,
+      case when v_asked.outcome in ('SUCCEEDED', 'CONTINUE') then v_job.progress_total end
+      )::runledger.finished_job;
   end if;
   return row(v_asked.ordinal, v_asked.job_id, 'LEASE_LOST', false, v_job.status, null,
     case when v_past.disposition = 'CANCELED' then 'job.canceled'
-         else 'job.lease_owner_mismatch' end)::runledger.finished_job;
+         else 'job.lease_owner_mismatch' end, null, null)::runledger.finished_job;
 end
 $$;
 

@@ -177,6 +177,35 @@ def test_progress_of_a_completion_is_checked_after_merging(q: Ledger):
     assert (job["progress_done"], job["progress_total"]) == (10, 10)
 
 
+@pytest.mark.parametrize("disposition", OUTCOMES)
+@pytest.mark.parametrize(
+    ("asked", "pair"), [({}, (3, 10)), ({"done": 4}, (4, 10)), ({"total": 20}, (3, 20)), ({"done": 0, "total": 0}, (0, 0))]
+)
+def test_a_completion_tells_the_progress_that_was_committed(q: Ledger, disposition: str, asked: dict, pair: tuple):
+    carries = disposition in ("SUCCEEDED", "CONTINUED")
+    outcome = {**OUTCOMES[disposition], **(asked if carries else {})}
+    lease = q.leased()
+    q.row("report_progress", **lease, done=3, total=10)
+    first = q.finish_one(lease, **outcome)
+    again = q.finish_one(lease, **outcome)
+    job = q.job(lease["job_id"])
+    assert (job["progress_done"], job["progress_total"]) == (pair if carries else (3, 10))
+    for row in (first, again):
+        assert (row["progress_done"], row["progress_total"]) == (pair if carries else (None, None))
+    assert (first["disposition"], first["replayed"], again["replayed"]) == (disposition, False, True)
+
+
+def test_a_completion_without_any_progress_tells_none(q: Ledger):
+    lease, partly, lost = q.leased(), q.leased(), q.leased()
+    rows = q.finish(
+        {**lease, "outcome": "SUCCEEDED"}, {**partly, "outcome": "SUCCEEDED", "done": 7},
+        {**lost, "lease_token": 0, "outcome": "SUCCEEDED", "done": 7}, {**lost, "outcome": "SUCCEEDED", "done": -7},
+    )  # fmt: skip
+    assert [(r["disposition"], r["progress_done"], r["progress_total"]) for r in rows] == [
+        ("SUCCEEDED", None, None), ("SUCCEEDED", 7, None), ("LEASE_LOST", None, None), ("INVALID", None, None),
+    ]  # fmt: skip
+
+
 def test_json_null_counts_as_left_out(q: Ledger):
     lease = q.leased()
     q.row("report_progress", **lease, checkpoint={"a": 1}, done=1, total=2)

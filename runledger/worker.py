@@ -102,6 +102,7 @@ class Worker:
         self._woken = False  # somebody said that there is work
         self._announced = False  # the database was told that we are idle
         self._asked_at = -math.inf  # when it was told so
+        self._behind = False  # and it said that something is due, which no claim gets: its type is at its limit
         self._telling = asyncio.Lock()  # idle and busy go over two connections: one at a time, or the older one wins
         self._clock: datetime | None = None  # the server's clock at zero of our monotonic one
         self.stopping = False
@@ -320,23 +321,28 @@ class Worker:
         # While the other exchange tells that we are busy it may be held up: it will come here itself.
         elif (first or missed or now >= self._asked_at + IDLE_SECONDS / 2) and not self._telling.locked():
             async with self._telling:
+                behind = self._behind
                 await self._ask_to_be_woken(link, now)
-            if first:  # a job may have come between the claim and this
+            if first or (self._behind and not behind):  # a job may have come between the claim and this
                 self._claim_at = 0.0
                 return
         if not (self._woken or self._hungry):  # or the other exchange found work meanwhile
-            self._claim_at = min(now + self._poll(), self._due_at)
+            anew = self._asked_at + IDLE_SECONDS / 2
+            self._claim_at = min(now + self._poll(), self._due_at, anew if anew > now else math.inf)
 
     async def _ask_to_be_woken(self, link: Link, now: float) -> None:
-        self._announced, self._asked_at, self._due_at = True, now, math.inf
+        self._announced, self._asked_at, self._due_at, self._behind = True, now, math.inf, False
         until = self.server_time() + timedelta(seconds=IDLE_SECONDS)
         try:
             call = _calls.idle_worker(self._config.worker_id, until)
             (rows,) = await link.run(call)
             if due := call.read(rows).next_due_at:
-                # A hair later, not earlier. Past: its type is at its limit, or it became due this instant.
+                # A hair later, not earlier.
                 span = (due - self.server_time()).total_seconds() + 0.002
-                self._due_at = self.loop.time() + (span if span > 0 else 1.0)
+                # Past: it became due this instant, or its type is at its limit. One look more; then polls will do.
+                self._behind = span <= 0
+                if span > 0:
+                    self._due_at = self.loop.time() + span
         except ERRORS as error:
             logger.warning("cannot ask to be woken: %s", brief(error))
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
+from runledger._link import Link
 from tests.runner.conftest import Gate, backends, until
 
 
@@ -198,6 +199,59 @@ def test_an_idle_worker_asks_at_most_once_a_second(runner):
     until(lambda: look() >= 0 and time.monotonic() - begin > 5, "five seconds to pass")
     asked = len(seen) - known
     assert 3 <= asked <= 5, list(seen)[known:]
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """When a worker has asked for jobs or to be woken, on the monotonic clock."""
+    asked: list[float] = []
+    send = Link.run
+
+    async def run(self, *calls):
+        if any(call.function in ("claim_jobs", "idle_worker") for call in calls):
+            asked.append(time.monotonic())
+        return await send(self, *calls)
+
+    monkeypatch.setattr(Link, "run", run)
+    return asked
+
+
+@pytest.mark.parametrize("holder", ["another worker", "itself"])
+def test_a_backlog_of_a_full_type_is_not_asked_for_again_and_again(runner, asked, holder):
+    """Its jobs are due and nobody may have them: no reason to ask more often than with nothing to do."""
+    gate = Gate()
+
+    async def work(job):
+        await gate.pass_()
+
+    runner.app.register("a", work, max_concurrency=1)
+    runner.define()
+    ids = [runner.enqueue("a") for _ in range(3)]
+    if holder == "another worker":
+        (held,) = runner.client.claim_jobs("elsewhere", ["a"], max_jobs=3)
+    runner.start(poll_interval_ms=1000)
+    if holder == "itself":
+        gate.await_arrival()
+    until(lambda: runner.db.value("select count(*) from runledger.workers where idle_until > now()"), "idleness")
+    begin = len(asked)
+    until(lambda: len(asked) >= begin + 7, "seven asks")
+    # The last claim of the start may still be among them; the others are a poll apart.
+    assert asked[begin + 6] - asked[begin + 1] >= 4.9
+    gate.open()
+    if holder == "another worker":
+        runner.client.succeed_job(held.job_id, held.lease_token)
+    for job_id in ids:
+        assert runner.wait(job_id)["status"] == "SUCCEEDED"
+
+
+def test_the_wish_to_be_woken_is_renewed_however_long_the_poll(runner, monkeypatch):
+    monkeypatch.setattr("runledger.worker.IDLE_SECONDS", 2)
+    runner.app.register("a", lambda job: None)
+    runner.start(poll_interval_ms=3_600_000)
+    until(lambda: runner.db.value("select count(*) from runledger.workers where idle_until > now()"), "idleness")
+    first = runner.db.value("select idle_until from runledger.workers")
+    until(lambda: runner.db.value("select min(idle_until) > %s from runledger.workers", [first]), "a later one")
+    assert runner.finish("a")["status"] == "SUCCEEDED"
 
 
 def test_a_refused_claim_does_not_stop_the_worker(runner):

@@ -592,6 +592,23 @@ async def settle(worker):
             await worker._exchange(worker._lanes[1], batch, 0)
 
 
+def test_a_lease_that_is_lost_before_its_handler_starts_runs_nothing(runner):
+    """Found again and lost in between: the database is asked before the handler is."""
+
+    async def script(worker, link):
+        job_id = runner.enqueue("a")
+        claims = runner.client.claim_jobs("w", ["a"])
+        expire(runner.db, job_id)
+        (reaped,) = runner.client.reap_expired_leases(retry_delay=3600)
+        assert reaped.job_id == job_id
+        await worker._adopt(link, claims)
+        assert worker.live == {}
+        await settle(worker)
+        assert runner.db.job(job_id)["status"] == "PENDING"
+
+    assert drive(runner, script) == []
+
+
 def test_a_reply_that_comes_after_its_leases_were_found_runs_nothing_twice(runner):
     async def script(worker, link):
         job_id = runner.enqueue("a")

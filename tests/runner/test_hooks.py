@@ -9,6 +9,7 @@ import pytest
 
 from runledger import Continue, Failure
 from runledger._hooks import Hooks
+from runledger.job import Success
 from tests.runner.conftest import Gate, expire, until
 
 
@@ -51,12 +52,14 @@ def test_observers_hear_what_was_committed(runner):
             return Continue()
         if job.payload == "die":
             raise Failure.terminal("x", "never")
+        if job.payload == "late" and job.attempt == 1:
+            await asyncio.sleep(60)
         return None
 
     recorder = Recorder()
-    runner.app.register("a", work, retry_base=0.001, retry_max=0.001)
+    runner.app.register("a", work, timeout=1, retry_base=0.001, retry_max=0.001)
     runner.start(observers=(recorder,))
-    ids = {name: runner.enqueue("a", name) for name in ("succeed", "fail", "continue", "die")}
+    ids = {name: runner.enqueue("a", name) for name in ("succeed", "fail", "continue", "die", "late")}
     for job_id in ids.values():
         runner.wait(job_id)
     expected = {
@@ -69,11 +72,49 @@ def test_observers_hear_what_was_committed(runner):
             ("running", 1), ("continued", "PENDING", True), ("running", 1), ("succeeded", "SUCCEEDED", "SUCCEEDED"),
         ],
         "die": [("running", 1), ("failed", "DEAD_LETTERED", "DEAD_LETTERED", False)],
+        "late": [
+            ("running", 1), ("failed", "RETRY_SCHEDULED", "PENDING", True),
+            ("running", 2), ("succeeded", "SUCCEEDED", "SUCCEEDED"),
+        ],
     }  # fmt: skip
-    until(lambda: len(recorder.seen) == 12, f"all notices: {recorder.seen}")
+    until(lambda: len(recorder.seen) == 16, f"all notices: {recorder.seen}")
     assert {name: sorted(recorder.of(job_id)) for name, job_id in ids.items()} == {
         name: sorted(events) for name, events in expected.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("result", "pair"),
+    [(None, (3, 10)), (Success(done=4), (4, 10)), (Success(total=20), (3, 20)), (Continue(done=10), (10, 10))],
+    ids=["stored", "done", "total", "continuation"],
+)
+def test_observers_hear_the_progress_that_was_committed(runner, result, pair):
+    """Merged by the database: what the handler reported before, and what it returned."""
+    seen = []
+
+    class Observer:
+        async def on_job_succeeded(self, job, finished):
+            seen.append((job.run_number, finished.progress_done, finished.progress_total))
+
+        on_job_continued = on_job_succeeded
+
+        async def on_job_failed(self, job, finished):
+            seen.append((finished.disposition, finished.progress_done, finished.progress_total))
+
+    async def work(job):
+        if job.run_number == 2:
+            raise Failure.terminal("x", "the end")
+        await job.progress(3, 10)
+        return result
+
+    runner.app.register("a", work)
+    runner.start(observers=(Observer(),))
+    row = runner.finish("a")
+    expected = [(1, *pair)] + ([("DEAD_LETTERED", None, None)] if isinstance(result, Continue) else [])
+    until(lambda: len(seen) == len(expected), "the notices")
+    # The notices of two leases are not in order.
+    assert sorted(seen, key=str) == sorted(expected, key=str)
+    assert (row["progress_done"], row["progress_total"]) == pair
 
 
 def test_a_lost_lease_is_told_once(runner):
@@ -226,7 +267,7 @@ def test_a_dead_letter_hook_gets_the_job_as_it_was_committed(runner, kind, failu
 
 def test_the_database_decides_that_it_was_the_last_attempt(runner):
     """Not the worker's copy of max_attempts."""
-    gate, seen = Gate(), []
+    gate, seen, recorder = Gate(), [], Recorder()
 
     async def work(job):
         await gate.pass_()
@@ -235,13 +276,32 @@ def test_the_database_decides_that_it_was_the_last_attempt(runner):
     runner.app.register("a", work, max_attempts=5, on_dead_letter=lambda job, info: seen.append(info))
     runner.define()
     job_id = runner.enqueue("a")
-    runner.start()
+    runner.start(observers=(recorder,))
     gate.await_arrival()
     runner.db.execute("update runledger.job_queue set max_attempts = 1 where id = %s", [job_id])
     gate.open()
     assert runner.wait(job_id)["status"] == "DEAD_LETTERED"
-    until(lambda: seen, "the hook")
+    until(lambda: seen and len(recorder.seen) == 2, "the hook and the observer")
     assert seen[0].reason == "AttemptsExhausted"
+    assert recorder.of(job_id)[1] == ("failed", "DEAD_LETTERED", "DEAD_LETTERED", False)
+
+
+def test_a_hook_that_hangs_keeps_neither_slot_nor_job(runner, monkeypatch, caplog):
+    monkeypatch.setattr("runledger._hooks.PATIENCE", 0.2)
+
+    async def hook(job, info):
+        await asyncio.sleep(3600)
+
+    async def work(job):
+        raise Failure.terminal("x", "y")
+
+    runner.app.register("a", work, on_dead_letter=hook)
+    runner.app.register("b", lambda job: "fine")
+    runner.start(max_global_concurrency=1)
+    for _ in range(10):  # more than there are letters at once
+        assert runner.finish("a")["status"] == "DEAD_LETTERED"
+    assert runner.finish("b")["output"] == "fine"
+    until(lambda: "took longer" in caplog.text, "the log")
 
 
 def test_a_hook_that_raises_harms_nobody(runner, caplog):

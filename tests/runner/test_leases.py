@@ -6,6 +6,11 @@ import asyncio
 import threading
 import time
 
+import pytest
+
+from runledger._link import Link
+from runledger.config import Config
+from runledger.heartbeat import Heartbeat
 from tests.runner.conftest import Gate, backends, expire, until
 
 
@@ -196,6 +201,64 @@ def test_a_worker_that_hears_nothing_gives_up_when_the_lease_must_have_ended(run
     )
     assert runner.wait(job_id)["output"] == "second"
     assert runner.db.events(job_id).count("SUCCEEDED") == 1
+
+
+def test_a_beat_that_hangs_leaves_time_for_another(runner, sessions):
+    """It is given up after a third of the lease; the next one comes while the lease still lives."""
+    gate = Gate()
+
+    async def work(job):
+        await gate.pass_()
+
+    runner.app.register("a", work)
+    runner.define()
+    job_id = runner.enqueue("a")
+    supervisor = runner.start(lease_ttl_seconds=9, max_global_concurrency=1)
+    gate.await_arrival()
+    (other,) = sessions("other")
+    other.begin().execute("lock table runledger.job_queue in access exclusive mode")
+    blocked = "select pid from unnest(%s::int[]) pid where %s = any(pg_blocking_pids(pid))"
+
+    def waiting():
+        return set(runner.db.column(blocked, [backends(runner.db, supervisor.config.worker_id), other.pid]))
+
+    first = until(waiting, "a beat that hangs")
+    # The server does not notice that nobody waits for the first any more.
+    until(lambda: waiting() - first, "another")
+    alive = "select lease_expires_at > clock_timestamp() as alive from runledger.job_queue"
+    assert other.execute(alive) == [{"alive": True}]
+    other.commit()
+    until(lambda: runner.db.value("select last_heartbeat_at > started_at from runledger.job_queue"), "a beat")
+    gate.open()
+    row = runner.wait(job_id)
+    assert (row["status"], row["attempt"]) == ("SUCCEEDED", 1)
+
+
+@pytest.mark.parametrize(("ttl", "third"), [(1, 1 / 3), (2, 2 / 3), (10, 10 / 3), (60, 15)])
+def test_no_beat_takes_more_than_a_third_of_the_lease(monkeypatch, ttl, third):
+    """And none more than any other call: two thirds are left whatever the length."""
+    links = []
+
+    class Spy(Link):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            links.append(self._deadline)
+
+    class Holder:
+        loop = None
+
+        def held(self):
+            return []
+
+        def ending(self, lease, verdict):
+            raise AssertionError
+
+    monkeypatch.setattr("runledger.heartbeat.Link", Spy)
+    heartbeat = Heartbeat(Holder(), "", config=Config(lease_ttl_seconds=ttl), died=lambda: None)
+    heartbeat.start()
+    until(lambda: links, "its link")
+    heartbeat.stop()
+    assert links == [pytest.approx(third)]
 
 
 def test_heartbeats_have_a_connection_of_their_own(runner):

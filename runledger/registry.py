@@ -149,5 +149,9 @@ class Registry:
         return [_calls.define_job(name, **self._types[name].definition) for name in self.job_types]
 
     def define(self, client: Client) -> list[JobDefinition]:
-        """Define all types in the database. Calls `runledger.define_job` for each."""
+        """Define all types in the database. Calls `runledger.define_job` for each.
+
+        A worker does it too when it starts. One whose role may not (42501) only says so in its log and works on: have
+        another role call this first, since the worker does not check whether the types exist.
+        """
         return [client.run(call) for call in self.definitions()]

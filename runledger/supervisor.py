@@ -128,7 +128,11 @@ class Supervisor:
     # --- loops; a call that fails is logged and the loop goes on ---
 
     async def _introduce(self, link: Link) -> None:
-        """Define types and schedules, and register. Tries a few times only: a wrong DSN should be heard of."""
+        """Define types and schedules, and register. Tries a few times only: a wrong DSN should be heard of.
+
+        A role that may not define (42501) goes on, without knowing whether its types exist: no verb that such a role
+        may call tells it. Jobs of a type that does not exist cannot be enqueued, so the worker idles for it.
+        """
         registry = self._registry
         calls: list[_calls.Call[Any]] = [*registry.definitions(), *registry.schedules(), self._registration()]
         tries = 0
@@ -139,7 +143,8 @@ class Supervisor:
                 refused = calls[0].function
                 if refused not in ("define_job", "upsert_schedule"):
                     raise
-                logger.warning("this role may not call %s; what it would define must exist already", refused)
+                words = "this role may not call %s: what it would define must exist already, which is not checked"
+                logger.warning(words, refused)
                 calls = [call for call in calls if call.function != refused]
                 continue
             except DefinitionUnavailable as error:

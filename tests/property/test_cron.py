@@ -26,6 +26,12 @@ ZONES = {
 MINUTE = timedelta(minutes=1)
 
 
+@pytest.fixture
+def thorough(request: pytest.FixtureRequest) -> bool:
+    """Whether this is the long run (--pg-all): 24,000 evaluations instead of 4,000, and every zone there is."""
+    return bool(request.config.getoption("--pg-all"))
+
+
 # --- expressions -----------------------------------------------------------------------------------
 
 
@@ -122,14 +128,9 @@ def compare_with_croniter(db: Db, count: int, seed: int) -> None:
     assert wrong == []
 
 
-def test_croniter_agrees_on_a_sample(db: Db):
-    compare_with_croniter(db, 4_000, SEED)
-
-
-@pytest.mark.slow
-def test_croniter_agrees_on_twenty_thousand(db: Db):
-    for round_ in range(5):
-        compare_with_croniter(db, 4_000, SEED + 1 + round_)
+def test_croniter_agrees(db: Db, thorough: bool):
+    for round_ in range(6 if thorough else 1):
+        compare_with_croniter(db, 4_000, SEED + round_)
 
 
 # --- daylight saving -------------------------------------------------------------------------------
@@ -245,21 +246,19 @@ def walk(db: Db, zone: str, year: int, expressions: int, instants: int) -> int:
     return len(cases)
 
 
-def test_around_changes_of_the_clocks_every_minute_is_as_documented(db: Db):
-    compared = {zone: walk(db, zone, year, expressions=12, instants=24) for zone, year in ZONES.items()}
-    assert len(compared) >= 12
-    assert min(compared.values()) > 200, compared
-
-
-@pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_in_every_zone_that_changes_its_clocks(db: Db):
+def test_around_changes_of_the_clocks_every_minute_is_as_documented(db: Db, thorough: bool):
+    compared = {zone: walk(db, zone, year, expressions=8, instants=24) for zone, year in ZONES.items()}
+    assert len(compared) >= 12
+    assert min(compared.values()) > 150, compared
+    if not thorough:
+        return
     zones = db.column("""
         select n.name from pg_timezone_names as n
         where n.name ~ '/' and (timestamp '2025-01-01' at time zone n.name) - timestamp '2025-01-01' at time zone 'UTC'
           <> (timestamp '2025-07-01' at time zone n.name) - timestamp '2025-07-01' at time zone 'UTC' order by 1""")
     assert len(zones) > 100
-    assert sum(walk(db, zone, 2025, expressions=20, instants=20) for zone in zones) > 100_000
+    assert sum(walk(db, zone, 2025, expressions=8, instants=20) for zone in zones) > 40_000
 
 
 def test_a_daily_fire_comes_once_a_day_in_every_zone(db: Db):

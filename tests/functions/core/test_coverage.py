@@ -11,7 +11,7 @@ TEXT = (ROOT / "tests/COVERAGE.md").read_text()
 
 def test_the_tests_it_names_exist():
     files = list((ROOT / "tests").rglob("*.py"))
-    defined = set(re.findall(r"^def (test_\w+)", "\n".join(f.read_text() for f in files), re.MULTILINE))
+    defined = set(re.findall(r"^(?:    )?def (test_\w+)", "\n".join(f.read_text() for f in files), re.MULTILINE))
     named = {f.stem for f in files} | defined
     for name, open_ended in re.findall(r"\b(test_\w+)(…?)", TEXT):
         found = [x for x in named if x.startswith(name)] if open_ended else name in named

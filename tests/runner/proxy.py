@@ -24,6 +24,7 @@ class Proxy:
             dsn, host="127.0.0.1", port=self._listener.getsockname()[1], sslmode="disable", gssencmode="disable"
         )
         self._word: bytes | None = None
+        self._answer: bytes | None = None
         self._hold = False
         self.lost = threading.Event()
         self._sockets: list[socket.socket] = []
@@ -33,6 +34,11 @@ class Proxy:
         """Swallow a reply and cut the connection, or with `hold` keep it open in silence."""
         self.lost.clear()
         self._hold, self._word = hold, word.encode()
+
+    def lose_answer(self, word: str) -> None:
+        """Swallow the next reply that itself holds the word, and keep the connection open in silence."""
+        self.lost.clear()
+        self._hold, self._answer = True, word.encode()
 
     def close(self) -> None:
         for each in [self._listener, *self._sockets]:
@@ -62,6 +68,8 @@ class Proxy:
     def _replies(self, client: socket.socket, server: socket.socket, state: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):
             while data := server.recv(1 << 20):
+                if self._answer and self._answer in data:
+                    self._answer, state["drop"] = None, True
                 if not state["drop"]:
                     client.sendall(data)
                 elif b"Z\0\0\0\5I" in data:  # ready for query, idle: it is committed

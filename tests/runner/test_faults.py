@@ -339,19 +339,11 @@ def test_a_worker_killed_while_its_finish_is_under_way(db, worker_process, tmp_p
 
 def test_a_worker_killed_right_after_its_claim(db, proxy, worker_process, tmp_path):
     """The reply never reaches it. The claim is the start: the attempt is charged."""
-    first = worker_process(proxy.dsn, JOBS_PREPARE="0", JOBS_POLL_INTERVAL_MS="3600000")
-    until(
-        lambda: db.value(
-            "select count(*) from pg_stat_activity c, pg_stat_activity l, runledger.workers w"
-            " where c.query ~ 'claim_jobs' and c.state = 'idle' and l.query ~ '^listen' and l.state = 'idle'"
-            " and c.datname = current_database() and l.datname = c.datname and w.idle_until > now()"
-            " and c.query_start > greatest(l.query_start, w.last_seen_at)"
-        ),
-        "the last claim before the wait",
-    )
-    proxy.lose("claim_jobs", hold=True)
     with Client.connect(db.dsn) as client:
+        client.define_job("wait", max_attempts=3)
         job_id = client.enqueue_job("wait", {"files": str(tmp_path)}).job_id
+    proxy.lose_answer(str(tmp_path))
+    first = worker_process(proxy.dsn)
     assert proxy.lost.wait(30)
     first.kill()
     row = db.job(job_id)

@@ -200,15 +200,17 @@ def untouched(stage: Stage, state: str) -> tuple[Any, ...]:
 
 
 def test_every_verb_has_its_place_here(db: Db):
-    """Verbs of workflows act on runs; they are set against each other with their own tests."""
+    """Verbs of workflows and of schedules act on other rows; they are set against each other with their own tests."""
     public = set(
         db.column(
             "select proname::text from pg_proc where pronamespace = 'runledger'::regnamespace and proname !~ '^_'"
         )
     )
-    of_workflows = {path.stem for path in (ROOT / "sql/functions/workflows").glob("[a-z]*.sql")}
+    elsewhere = {
+        path.stem for area in ("workflows", "schedules") for path in (ROOT / "sql/functions" / area).glob("[a-z]*.sql")
+    }
     placed = {verb.split()[0] for verb in VERBS}
-    assert public - of_workflows == placed | APART
+    assert public - elsewhere == placed | APART
     assert not placed & APART
     assert {verb.split()[0] for verbs in STATES.values() for verb in verbs} == placed
 

@@ -90,7 +90,7 @@ def test_a_retryable_failure_goes_back_to_pending(q: Ledger, clock: Clock):
 
 
 def formula(job_id: UUID, attempt: int, base: int = 5000, longest: int = 300_000) -> int:
-    """BEHAVIOURS: the base doubled per attempt, capped, half a second of jitter that belongs to the job."""
+    """The base doubled per attempt, capped, half a second of jitter that belongs to the job."""
     jitter = int(str(job_id)[-7:], 16) % 1001 - 500
     return max(1000, min(base * 2 ** min(max(attempt, 1), 10), longest) + jitter)
 

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +47,8 @@ def score(job): return job.inputs["crawl"]["links"] * 2
 def tidy(job): return None
 """
     (tmp_path / "jobs.py").write_text(jobs + others)
-    db.execute("create table customers (email text)")
+    with psycopg.connect(db.dsn, autocommit=True) as conn:
+        conn.execute("create table customers (email text)")
     command = [sys.executable, "-m", "runledger", "--dsn", db.dsn, "worker", "jobs:app"]
     worker = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})
     try:

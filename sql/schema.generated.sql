@@ -2495,7 +2495,7 @@ CREATE FUNCTION runledger.redact_job(job_id uuid, reason text) RETURNS runledger
     SET jit TO 'off'
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger.redact_job(job_id uuid, reason text) IS 'Erase payload, output, checkpoint, kept request, error messages and log lines of a finished job; its history stays. disposition REDACTED or UNCHANGED.';
+COMMENT ON FUNCTION runledger.redact_job(job_id uuid, reason text) IS 'Erase payload, output, checkpoint, kept request, error messages and log lines of a finished job; its history stays. Copies elsewhere stay too: the step of a workflow and what was made of its output, replays of the job. disposition REDACTED or UNCHANGED.';
 
 CREATE FUNCTION runledger.redrive_dead_letters(reason text, job_type text DEFAULT NULL::text, error_code text DEFAULT NULL::text, failed_after timestamp with time zone DEFAULT NULL::timestamp with time zone, failed_before timestamp with time zone DEFAULT NULL::timestamp with time zone, max_jobs integer DEFAULT 100) RETURNS SETOF runledger.requeued_job
     LANGUAGE plpgsql SECURITY DEFINER

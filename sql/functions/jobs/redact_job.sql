@@ -56,4 +56,5 @@ $$;
 
 comment on function runledger.redact_job(uuid, text) is
   'Erase payload, output, checkpoint, kept request, error messages and log lines of a finished '
-  'job; its history stays. disposition REDACTED or UNCHANGED.';
+  'job; its history stays. Copies elsewhere stay too: the step of a workflow and what was made of '
+  'its output, replays of the job. disposition REDACTED or UNCHANGED.';

@@ -12,7 +12,8 @@ begin
     select o as outcome, o.ordinal, o.job_id, o.lease_token, o.outcome as asked_for, o.output,
            o.checkpoint, o.done, o.total,
            coalesce(o.code, case when row_number() over (
-             partition by o.job_id order by o.ordinal) > 1 then 'job.duplicate_item' end) as code
+             partition by o.job_id, o.lease_token order by o.ordinal) > 1
+             then 'job.duplicate_item' end) as code
       from unnest(_judge_outcomes.outcomes) as o
   ), held as materialized (
     select a.*, q.id, q.job_type, q.status, q.run_number, q.attempt,

@@ -179,7 +179,8 @@ def test_progress_of_a_completion_is_checked_after_merging(q: Ledger):
 
 @pytest.mark.parametrize("disposition", OUTCOMES)
 @pytest.mark.parametrize(
-    ("asked", "pair"), [({}, (3, 10)), ({"done": 4}, (4, 10)), ({"total": 20}, (3, 20)), ({"done": 0, "total": 0}, (0, 0))]
+    ("asked", "pair"),
+    [({}, (3, 10)), ({"done": 4}, (4, 10)), ({"total": 20}, (3, 20)), ({"done": 0, "total": 0}, (0, 0))],
 )
 def test_a_completion_tells_the_progress_that_was_committed(q: Ledger, disposition: str, asked: dict, pair: tuple):
     carries = disposition in ("SUCCEEDED", "CONTINUED")
@@ -273,3 +274,20 @@ def test_a_batch_costs_a_constant_number_of_writes(db: Db, q: Ledger):
         )
 
     assert calls(1) == calls(50)
+
+
+def test_a_late_word_does_not_spoil_that_of_the_next_lease_in_the_same_batch(q: Ledger):
+    """One worker can hold a job twice, one lease after the other; the stale outcome may come first."""
+    late = q.leased()
+    q.finish({**late, "outcome": "RELEASE", "reason": "shutdown"})
+    [claim] = q.claim()
+    live = {"job_id": late["job_id"], "lease_token": claim["lease_token"]}
+    assert live["lease_token"] != late["lease_token"]
+    rows = q.finish(
+        {**late, "outcome": "SUCCEEDED", "output": "first"}, {**live, "outcome": "SUCCEEDED", "output": "second"}
+    )
+    assert [(r["disposition"], r["code"]) for r in rows] == [
+        ("LEASE_LOST", "job.lease_owner_mismatch"),
+        ("SUCCEEDED", None),
+    ]
+    assert (q.job(late["job_id"])["status"], q.job(late["job_id"])["output"]) == ("SUCCEEDED", "second")

@@ -359,11 +359,11 @@ def whole_seconds(value: object) -> Int4:
 _BY_TYPE: dict[Callable[[Any], object], str] = {
     text: "job_type worker_id reason kind error_code error_message idempotency_key stage request_key status"
     " expected_status level message scope workflow_type active_key result_step step_key outcome mutation_key"
-    " append_window after_key cron timezone name missed",
+    " append_window after_key cron timezone name missed role_name action object",
     texts: "job_types",
     int4: "version max_attempts priority max_concurrency retry_base_ms retry_max_ms schema_version max_jobs"
     " max_rows expected_run_number max_schedules fires",
-    int8: "lease_token done total max_bytes",
+    int8: "lease_token done total max_bytes before_action_id",
     int8s: "lease_tokens known_tokens",
     whole_seconds: "timeout_seconds lease_seconds max_jitter_seconds",
     boolean: "is_enabled strict prestart reset_state is_active",
@@ -874,6 +874,28 @@ def fsck(
 ) -> Many[t.FsckFinding]:
     """Violated invariants of the ledger: nothing on a sound one. Calls `runledger.fsck`."""
     return _many(t.FsckFinding, "fsck", locals())
+
+
+def grant_access(role_name: str, kind: str, *, job_types: Sequence[str] | None = None) -> One[t.AccessGrant]:
+    """Make a role a producer, worker, operator or observer. Calls `runledger.grant_access`."""
+    return _one(t.AccessGrant, "grant_access", locals())
+
+
+def revoke_access(role_name: str, kind: str | None = None) -> Many[t.AccessGrant]:
+    """Take a kind from a role, or all of them. Calls `runledger.revoke_access`."""
+    return _many(t.AccessGrant, "revoke_access", locals())
+
+
+def list_operator_actions(
+    role_name: str | None = None,
+    action: str | None = None,
+    *,
+    object: str | None = None,  # noqa: A002 - the name of its parameter in SQL
+    before_action_id: int | None = None,
+    max_rows: int | None = None,
+) -> Many[t.OperatorAction]:
+    """What operators did, newest first. Calls `runledger.list_operator_actions`."""
+    return _many(t.OperatorAction, "list_operator_actions", locals())
 
 
 def error_codes() -> Many[t.ErrorCode]:

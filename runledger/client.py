@@ -159,5 +159,8 @@ class Client:
     deregister_worker = _verb(_calls.deregister_worker)
     run_maintenance = _verb(_calls.run_maintenance)
     fsck = _verb(_calls.fsck)
+    grant_access = _verb(_calls.grant_access)
+    revoke_access = _verb(_calls.revoke_access)
+    list_operator_actions = _verb(_calls.list_operator_actions)
     error_codes = _verb(_calls.error_codes)
     schema_info = _verb(_calls.schema_info)

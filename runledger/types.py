@@ -425,6 +425,27 @@ class FsckFinding:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessGrant:
+    role_name: str
+    kind: Literal["producer", "worker", "operator", "observer"]
+    job_types: list[str] | None
+    disposition: Literal["GRANTED", "CHANGED", "UNCHANGED", "REVOKED"]
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorAction:
+    """`action` is the function that was called, `object` what it was done to; None: many."""
+
+    id: int
+    role_name: str
+    action: str
+    object: str | None
+    reason: str | None
+    detail: Json
+    occurred_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class ErrorCode:
     code: str
     sqlstate: str

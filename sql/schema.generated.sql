@@ -218,6 +218,15 @@ CREATE TYPE runledger._verdict AS (
 
 COMMENT ON TYPE runledger._verdict IS 'What one outcome comes to: how the lease ends (or NULL), what is reported, and whether it tells that a canceled handler is quiet. Internal.';
 
+CREATE TYPE runledger.access_grant AS (
+	role_name text,
+	kind text,
+	job_types text[],
+	disposition text
+);
+
+COMMENT ON TYPE runledger.access_grant IS 'Result of grant_access (GRANTED, CHANGED, UNCHANGED) and revoke_access (REVOKED).';
+
 CREATE TYPE runledger.appended_step AS (
 	workflow_run_id uuid,
 	step_key text,
@@ -468,6 +477,18 @@ CREATE TYPE runledger.job_summary AS (
 
 COMMENT ON TYPE runledger.job_summary IS 'A job without its JSON bodies; result of list_jobs.';
 
+CREATE TYPE runledger.operator_action AS (
+	id bigint,
+	role_name text,
+	action text,
+	object text,
+	reason text,
+	detail jsonb,
+	occurred_at timestamp with time zone
+);
+
+COMMENT ON TYPE runledger.operator_action IS 'One line of list_operator_actions.';
+
 CREATE TYPE runledger.progress_report AS (
 	job_id uuid,
 	stage text,
@@ -665,6 +686,12 @@ CREATE TYPE runledger.workflow_summary AS (
 
 COMMENT ON TYPE runledger.workflow_summary IS 'A run in a list: no JSON.';
 
+CREATE FUNCTION runledger._access_matrix() RETURNS TABLE(object_type text, name text, kinds text[])
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._access_matrix() IS 'Which kinds of role may call each public function and read each view.';
+
 CREATE FUNCTION runledger._add_edges(workflow_run_id uuid, steps runledger._step_item[], now timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
     AS 'see sql/functions';
@@ -778,6 +805,12 @@ CREATE FUNCTION runledger._check_count(value integer, limit_name text, code text
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._check_count(value integer, limit_name text, code text) IS 'Raise that code unless the value lies between 1 and the limit of that name; NULL is an error too.';
+
+CREATE FUNCTION runledger._check_grant(role_name text, kind text, job_types text[]) RETURNS void
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._check_grant(role_name text, kind text, job_types text[]) IS 'Raise unless this can be granted to this role.';
 
 CREATE FUNCTION runledger._check_leases(job_ids uuid[], lease_tokens bigint[]) RETURNS void
     LANGUAGE plpgsql IMMUTABLE
@@ -1968,6 +2001,12 @@ CREATE FUNCTION runledger._reap_verdicts(job_ids uuid[], retry_delay interval, n
 
 COMMENT ON FUNCTION runledger._reap_verdicts(job_ids uuid[], retry_delay interval, now timestamp with time zone) IS 'How these expired leases end.';
 
+CREATE FUNCTION runledger._record_action(action text, object text, reason text DEFAULT NULL::text, detail jsonb DEFAULT '{}'::jsonb) RETURNS void
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._record_action(action text, object text, reason text, detail jsonb) IS 'Record what an operator did, in the transaction in which it is done.';
+
 CREATE FUNCTION runledger._release_active_keys(run_ids uuid[], now timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
     AS 'see sql/functions';
@@ -2117,6 +2156,12 @@ CREATE FUNCTION runledger._switch_definition(job_type text, switch text, turned_
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._switch_definition(job_type text, switch text, turned_on boolean, reason text) IS 'Turn a switch (enabled or paused) of a job type; records role, time and reason of an off or a pause.';
+
+CREATE FUNCTION runledger._sync_access(role_name text) RETURNS void
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._sync_access(role_name text) IS 'Make the privileges of a role in this schema what its kinds say, no more and no less.';
 
 CREATE FUNCTION runledger._time_out_gates(max_rows integer, now timestamp with time zone) RETURNS bigint
     LANGUAGE plpgsql
@@ -2380,6 +2425,13 @@ CREATE FUNCTION runledger.get_workflow(workflow_run_id uuid, organization_id uui
 
 COMMENT ON FUNCTION runledger.get_workflow(workflow_run_id uuid, organization_id uuid) IS 'Everything about one run, or no row.';
 
+CREATE FUNCTION runledger.grant_access(role_name text, kind text, job_types text[] DEFAULT NULL::text[]) RETURNS runledger.access_grant
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.grant_access(role_name text, kind text, job_types text[]) IS 'Give a role a kind: producer, worker, operator or observer; a role may have several. job_types holds a producer to what it may enqueue and a worker to what it may claim; NULL: any. Again with other job_types replaces them. disposition GRANTED, CHANGED or UNCHANGED. For the owner of the schema alone.';
+
 CREATE FUNCTION runledger.heartbeat_jobs(job_ids uuid[], lease_tokens bigint[], lease_seconds integer DEFAULT 60) RETURNS SETOF runledger.extended_lease
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -2424,6 +2476,15 @@ CREATE FUNCTION runledger.list_jobs(job_type text DEFAULT NULL::text, status tex
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.list_jobs(job_type text, status text, organization_id uuid, worker_id text, created_after timestamp with time zone, created_before timestamp with time zone, before_id uuid, max_rows integer) IS 'Jobs, newest first, filtered by exact type, status, tenant, worker and time of creation, without payloads. For the next page give the last job_id as before_id. At most 1000 rows a page.';
+
+CREATE FUNCTION runledger.list_operator_actions(role_name text DEFAULT NULL::text, action text DEFAULT NULL::text, object text DEFAULT NULL::text, before_action_id bigint DEFAULT NULL::bigint, max_rows integer DEFAULT 100) RETURNS SETOF runledger.operator_action
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.list_operator_actions(role_name text, action text, object text, before_action_id bigint, max_rows integer) IS 'What operators did: role, action (the function), object, reason, detail and time, newest first. For the next page give the last id as before_action_id. At most 1000 rows a page.';
 
 CREATE FUNCTION runledger.list_workflows(workflow_type text DEFAULT NULL::text, status text DEFAULT NULL::text, organization_id uuid DEFAULT NULL::uuid, created_after timestamp with time zone DEFAULT NULL::timestamp with time zone, created_before timestamp with time zone DEFAULT NULL::timestamp with time zone, before_id uuid DEFAULT NULL::uuid, max_rows integer DEFAULT 100) RETURNS SETOF runledger.workflow_summary
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -2558,6 +2619,13 @@ CREATE FUNCTION runledger.resume_schedule(name text, next_fire_at timestamp with
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.resume_schedule(name text, next_fire_at timestamp with time zone) IS 'Let this schedule fire again. What it missed meanwhile is dealt with as missed says; next_fire_at moves it to another instant instead, also backwards, also while it is active. An instant that has fired does not fire again.';
+
+CREATE FUNCTION runledger.revoke_access(role_name text, kind text DEFAULT NULL::text) RETURNS SETOF runledger.access_grant
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.revoke_access(role_name text, kind text) IS 'Take a kind from a role, NULL: all of them; a row for each. What the role was given by hand in this schema goes with it. Needed before DROP ROLE. For the owner of the schema alone.';
 
 CREATE FUNCTION runledger.run_maintenance() RETURNS SETOF runledger.upkeep_report
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2745,6 +2813,50 @@ ALTER TABLE runledger._shelves ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY 
     CACHE 1
 );
 
+CREATE TABLE runledger.access_grants (
+    role_name text NOT NULL,
+    kind text NOT NULL,
+    job_types text[],
+    granted_by text NOT NULL,
+    granted_at timestamp with time zone NOT NULL,
+    CONSTRAINT a_kind_is_one_of_four CHECK ((kind = ANY (ARRAY['producer'::text, 'worker'::text, 'operator'::text, 'observer'::text]))),
+    CONSTRAINT a_restricted_grant_names_a_job_type CHECK ((cardinality(job_types) > 0)),
+    CONSTRAINT only_a_producer_or_worker_is_held_to_job_types CHECK (((job_types IS NULL) OR (kind = ANY (ARRAY['producer'::text, 'worker'::text]))))
+);
+
+COMMENT ON TABLE runledger.access_grants IS 'Who may do what: the kinds of each role. Written by grant_access and revoke_access, which give the privileges; each apply gives them again.';
+
+COMMENT ON COLUMN runledger.access_grants.role_name IS 'The role, by name: a dump knows no other.';
+
+COMMENT ON COLUMN runledger.access_grants.kind IS 'producer, worker, operator or observer.';
+
+COMMENT ON COLUMN runledger.access_grants.job_types IS 'The only job types it may enqueue (producer) or claim (worker); NULL: any.';
+
+COMMENT ON COLUMN runledger.access_grants.granted_by IS 'The role that granted it.';
+
+COMMENT ON COLUMN runledger.access_grants.granted_at IS 'When it was granted or last changed.';
+
+CREATE VIEW runledger.access WITH (security_barrier='true') AS
+ SELECT role_name AS role,
+    kind,
+    COALESCE(array_to_string(job_types, ', '::text), 'any'::text) AS job_types,
+    granted_by,
+    granted_at
+   FROM runledger.access_grants g
+  ORDER BY role_name, kind;
+
+COMMENT ON VIEW runledger.access IS 'Who may do what: grant_access, revoke_access.';
+
+COMMENT ON COLUMN runledger.access.role IS 'The role; its members may do the same.';
+
+COMMENT ON COLUMN runledger.access.kind IS 'producer, worker, operator or observer.';
+
+COMMENT ON COLUMN runledger.access.job_types IS 'What it may enqueue or claim; any: every type.';
+
+COMMENT ON COLUMN runledger.access.granted_by IS 'Who granted it.';
+
+COMMENT ON COLUMN runledger.access.granted_at IS 'When it was granted or last changed.';
+
 CREATE TABLE runledger.job_dead_letters (
     job_id uuid NOT NULL,
     job_type text NOT NULL,
@@ -2782,7 +2894,7 @@ COMMENT ON COLUMN runledger.job_dead_letters.checkpoint_snapshot IS 'The checkpo
 
 COMMENT ON COLUMN runledger.job_dead_letters.failed_at IS 'When it was dead-lettered.';
 
-CREATE VIEW runledger.dead_letters AS
+CREATE VIEW runledger.dead_letters WITH (security_barrier='true') AS
  SELECT d.job_id,
     d.job_type,
         CASE
@@ -3070,7 +3182,7 @@ COMMENT ON COLUMN runledger.job_runtime_configs.created_at IS 'When they were fi
 
 COMMENT ON COLUMN runledger.job_runtime_configs.updated_at IS 'When they last changed.';
 
-CREATE VIEW runledger.job_timeline AS
+CREATE VIEW runledger.job_timeline WITH (security_barrier='true') AS
  SELECT job_id,
     date_trunc('second'::text, occurred_at) AS occurred_at,
     run,
@@ -3146,7 +3258,7 @@ COMMENT ON COLUMN runledger.job_timeline.stage IS 'Stage after the event, where 
 
 COMMENT ON COLUMN runledger.job_timeline.detail IS 'By whom, how far, what went wrong, why; or the log line. Cut; whole in job_events and job_logs.';
 
-CREATE VIEW runledger.jobs AS
+CREATE VIEW runledger.jobs WITH (security_barrier='true') AS
  SELECT q.id AS job_id,
     q.job_type,
         CASE
@@ -3209,7 +3321,7 @@ CREATE SEQUENCE runledger.lease_token_seq
 
 COMMENT ON SEQUENCE runledger.lease_token_seq IS 'Source of lease tokens. Lifted past everything ever issued when a fail-over moves the timeline.';
 
-CREATE VIEW runledger.limits AS
+CREATE VIEW runledger.limits WITH (security_barrier='true') AS
  SELECT name,
     value,
     unit,
@@ -3226,7 +3338,44 @@ COMMENT ON COLUMN runledger.limits.unit IS 'Unit of value.';
 
 COMMENT ON COLUMN runledger.limits.meaning IS 'What is limited.';
 
-CREATE VIEW runledger.running_jobs AS
+CREATE TABLE runledger.operator_actions (
+    id bigint NOT NULL,
+    role_name text NOT NULL,
+    action text NOT NULL,
+    object text,
+    reason text,
+    detail jsonb DEFAULT '{}'::jsonb NOT NULL,
+    occurred_at timestamp with time zone NOT NULL,
+    CONSTRAINT an_action_is_not_blank CHECK ((action ~ '[^[:space:]]'::text)),
+    CONSTRAINT details_of_an_action_are_an_object CHECK ((jsonb_typeof(detail) = 'object'::text))
+);
+
+COMMENT ON TABLE runledger.operator_actions IS 'What operators did: who, what, to what, why, when. Append-only: even the owner has no UPDATE, DELETE and TRUNCATE on it (grants.sql).';
+
+COMMENT ON COLUMN runledger.operator_actions.id IS 'Order of writing.';
+
+COMMENT ON COLUMN runledger.operator_actions.role_name IS 'The role that acted.';
+
+COMMENT ON COLUMN runledger.operator_actions.action IS 'The function it called.';
+
+COMMENT ON COLUMN runledger.operator_actions.object IS 'What it was done to: id of a job or run, name of a type, schedule or role; NULL: many.';
+
+COMMENT ON COLUMN runledger.operator_actions.reason IS 'Why, in the words of that role.';
+
+COMMENT ON COLUMN runledger.operator_actions.detail IS 'What changed, or how many: names, counts and settings, never a payload or a key.';
+
+COMMENT ON COLUMN runledger.operator_actions.occurred_at IS 'When, by the clock of the database.';
+
+ALTER TABLE runledger.operator_actions ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME runledger.operator_actions_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE VIEW runledger.running_jobs WITH (security_barrier='true') AS
  SELECT q.id AS job_id,
     q.job_type,
     q.worker_id AS worker,
@@ -3269,7 +3418,7 @@ COMMENT ON COLUMN runledger.running_jobs.progress IS 'Share done in percent, or 
 
 COMMENT ON COLUMN runledger.running_jobs.stage IS 'Its stage, in the words of its handler.';
 
-CREATE VIEW runledger.schedules AS
+CREATE VIEW runledger.schedules WITH (security_barrier='true') AS
  SELECT s.name,
     COALESCE(s.job_type, (s.workflow_type || ' (workflow)'::text)) AS starts,
     s.cron_expr,
@@ -3370,7 +3519,7 @@ COMMENT ON COLUMN runledger.workers.last_seen_at IS 'When it last said anything.
 
 COMMENT ON COLUMN runledger.workers.idle_until IS 'It wants to be woken until then; in the past or NULL: it is busy or gone.';
 
-CREATE VIEW runledger.worker_status AS
+CREATE VIEW runledger.worker_status WITH (security_barrier='true') AS
  SELECT COALESCE(w.worker_id, l.worker_id) AS worker,
         CASE
             WHEN (w.worker_id IS NULL) THEN 'unknown'::text
@@ -3467,7 +3616,7 @@ COMMENT ON COLUMN runledger.workflow_step_dependencies.release_mode IS 'ON_SUCCE
 
 COMMENT ON COLUMN runledger.workflow_step_dependencies.created_at IS 'When the edge was added.';
 
-CREATE VIEW runledger.workflow_step_status AS
+CREATE VIEW runledger.workflow_step_status WITH (security_barrier='true') AS
  SELECT s.workflow_run_id,
     s.step_key,
     COALESCE(s.job_type, '(gate)'::text) AS job_type,
@@ -3494,14 +3643,14 @@ COMMENT ON COLUMN runledger.workflow_step_status.attempt IS 'Attempt of its job,
 
 COMMENT ON COLUMN runledger.workflow_step_status.error IS 'Code of its failure.';
 
-CREATE VIEW runledger.workflows AS
+CREATE VIEW runledger.workflows WITH (security_barrier='true') AS
  SELECT id AS workflow_run_id,
     workflow_type,
     (status)::text AS status,
     ((steps_succeeded || '/'::text) || steps_total) AS done,
     steps_failed AS failed,
     steps_waiting AS gates,
-    date_trunc('second'::text, (COALESCE(finished_at, runledger._now()) - started_at)) AS age
+    date_trunc('second'::text, (COALESCE(finished_at, statement_timestamp()) - started_at)) AS age
    FROM runledger.workflow_runs r;
 
 COMMENT ON VIEW runledger.workflows IS 'Every workflow run. workflow_tree(id) shows its steps.';
@@ -3545,6 +3694,9 @@ ALTER TABLE ONLY runledger.workflow_steps
 ALTER TABLE ONLY runledger.workflow_steps
     ADD CONSTRAINT a_step_key_is_unique_in_its_run UNIQUE (workflow_run_id, step_key);
 
+ALTER TABLE ONLY runledger.access_grants
+    ADD CONSTRAINT access_grants_pkey PRIMARY KEY (role_name, kind);
+
 ALTER TABLE ONLY runledger.job_attempts
     ADD CONSTRAINT job_attempts_pkey PRIMARY KEY (job_id, run_number, attempt);
 
@@ -3577,6 +3729,9 @@ ALTER TABLE ONLY runledger.job_runtime_configs
 
 ALTER TABLE ONLY runledger.job_schedules
     ADD CONSTRAINT job_schedules_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY runledger.operator_actions
+    ADD CONSTRAINT operator_actions_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY runledger.upkeep_state
     ADD CONSTRAINT upkeep_state_pkey PRIMARY KEY (only_row);
@@ -3724,6 +3879,8 @@ REVOKE ALL ON TYPE runledger.finished_job FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger._verdict FROM PUBLIC;
 
+REVOKE ALL ON TYPE runledger.access_grant FROM PUBLIC;
+
 REVOKE ALL ON TYPE runledger.appended_step FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.canceled_job FROM PUBLIC;
@@ -3761,6 +3918,8 @@ REVOKE ALL ON TYPE runledger.job_event_type FROM PUBLIC;
 REVOKE ALL ON TYPE runledger.job_record FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.job_summary FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger.operator_action FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.progress_report FROM PUBLIC;
 
@@ -3800,6 +3959,8 @@ REVOKE ALL ON TYPE runledger.workflow_step_execution_kind FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.workflow_summary FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._access_matrix() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._add_edges(workflow_run_id uuid, steps runledger._step_item[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._add_steps(workflow_run_id uuid, organization_id uuid, steps runledger._step_item[], sorted runledger._step_order, base integer, now timestamp with time zone) FROM PUBLIC;
@@ -3837,6 +3998,8 @@ REVOKE ALL ON FUNCTION runledger._check_claim(worker_id text, job_types text[], 
 REVOKE ALL ON FUNCTION runledger._check_completion(outcome text, output jsonb, reason text, error_code text, error_message text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._check_count(value integer, limit_name text, code text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._check_grant(role_name text, kind text, job_types text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._check_leases(job_ids uuid[], lease_tokens bigint[]) FROM PUBLIC;
 
@@ -4070,6 +4233,8 @@ REVOKE ALL ON FUNCTION runledger._raise(code text, detail jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._reap_verdicts(job_ids uuid[], retry_delay interval, now timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._record_action(action text, object text, reason text, detail jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._release_active_keys(run_ids uuid[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._requeue(job_ids uuid[], reason text, reset_state boolean, kind text) FROM PUBLIC;
@@ -4119,6 +4284,8 @@ REVOKE ALL ON FUNCTION runledger._step_levels(run_id uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION runledger._step_problems(step runledger._step_item, given jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._switch_definition(job_type text, switch text, turned_on boolean, reason text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._sync_access(role_name text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._time_out_gates(max_rows integer, now timestamp with time zone) FROM PUBLIC;
 
@@ -4184,6 +4351,8 @@ REVOKE ALL ON FUNCTION runledger.get_job(job_id uuid, organization_id uuid) FROM
 
 REVOKE ALL ON FUNCTION runledger.get_workflow(workflow_run_id uuid, organization_id uuid) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger.grant_access(role_name text, kind text, job_types text[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger.heartbeat_jobs(job_ids uuid[], lease_tokens bigint[], lease_seconds integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.idle_worker(worker_id text, until timestamp with time zone) FROM PUBLIC;
@@ -4193,6 +4362,8 @@ REVOKE ALL ON FUNCTION runledger.job_payload(job_id uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION runledger.leased_jobs(worker_id text, known_tokens bigint[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.list_jobs(job_type text, status text, organization_id uuid, worker_id text, created_after timestamp with time zone, created_before timestamp with time zone, before_id uuid, max_rows integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.list_operator_actions(role_name text, action text, object text, before_action_id bigint, max_rows integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.list_workflows(workflow_type text, status text, organization_id uuid, created_after timestamp with time zone, created_before timestamp with time zone, before_id uuid, max_rows integer) FROM PUBLIC;
 
@@ -4228,6 +4399,8 @@ REVOKE ALL ON FUNCTION runledger.resume_job_type(job_type text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.resume_schedule(name text, next_fire_at timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger.revoke_access(role_name text, kind text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger.run_maintenance() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.runtime_config(job_type text) FROM PUBLIC;
@@ -4251,3 +4424,7 @@ REVOKE ALL ON FUNCTION runledger.workflow_mermaid(workflow_run_id uuid) FROM PUB
 REVOKE ALL ON FUNCTION runledger.workflow_result(workflow_run_id uuid, organization_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.workflow_tree(workflow_run_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON TABLE runledger.operator_actions FROM runledger_owner;
+
+GRANT SELECT,INSERT,REFERENCES,TRIGGER,MAINTAIN ON TABLE runledger.operator_actions TO runledger_owner;

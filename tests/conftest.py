@@ -7,6 +7,7 @@ tests/migrate and tests/plans, run on each of them (18 and 16). --pg-all runs ev
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -82,6 +83,25 @@ def stranger(pg: DatabaseServer) -> str:
         with contextlib.suppress(psycopg.errors.DuplicateObject):
             conn.execute(f"create role {name} login")
     return name
+
+
+@pytest.fixture
+def new_role(db: Db) -> Iterator[Callable[..., str]]:
+    """new_role("worker", member_of=…) makes a login role of this test alone and drops it afterwards."""
+    made: list[str] = []
+
+    def make(label: str = "role", *, member_of: str | None = None, options: str = "login") -> str:
+        made.append(name := f"runledger_{label}_{secrets.token_hex(5)}")
+        db.execute(f"create role {name} {options}")
+        if member_of:
+            db.execute(f"grant {member_of} to {name}")
+        return name
+
+    yield make
+    with psycopg.connect(db.admin_dsn, autocommit=True) as conn:
+        for name in reversed(made):
+            conn.execute(f"drop owned by {name} cascade")
+            conn.execute(f"drop role {name}")
 
 
 @pytest.fixture

@@ -46,3 +46,50 @@ comment on column runledger.upkeep_state.timeline is
 comment on column runledger.upkeep_state.timeline_since is 'When that timeline was first seen.';
 comment on column runledger.upkeep_state.tokens_lifted is
   'How often the token sequence was lifted past a fail-over.';
+
+create table runledger.access_grants (
+  role_name  text        not null,
+  kind       text        not null,
+  job_types  text[],
+  granted_by text        not null,
+  granted_at timestamptz not null,
+  primary key (role_name, kind),
+  constraint a_kind_is_one_of_four check (
+    kind in ('producer', 'worker', 'operator', 'observer')),
+  constraint only_a_producer_or_worker_is_held_to_job_types check (
+    job_types is null or kind in ('producer', 'worker')),
+  constraint a_restricted_grant_names_a_job_type check (cardinality(job_types) > 0)
+);
+comment on table runledger.access_grants is
+  'Who may do what: the kinds of each role. Written by grant_access and revoke_access, which give '
+  'the privileges; each apply gives them again.';
+comment on column runledger.access_grants.role_name is 'The role, by name: a dump knows no other.';
+comment on column runledger.access_grants.kind is 'producer, worker, operator or observer.';
+comment on column runledger.access_grants.job_types is
+  'The only job types it may enqueue (producer) or claim (worker); NULL: any.';
+comment on column runledger.access_grants.granted_by is 'The role that granted it.';
+comment on column runledger.access_grants.granted_at is 'When it was granted or last changed.';
+
+create table runledger.operator_actions (
+  id          bigint      generated always as identity primary key,
+  role_name   text        not null,
+  action      text        not null,
+  object      text,
+  reason      text,
+  detail      jsonb       not null default '{}',
+  occurred_at timestamptz not null,
+  constraint an_action_is_not_blank check (action ~ '[^[:space:]]'),
+  constraint details_of_an_action_are_an_object check (jsonb_typeof(detail) = 'object')
+);
+comment on table runledger.operator_actions is
+  'What operators did: who, what, to what, why, when. Append-only: even the owner has no UPDATE, '
+  'DELETE and TRUNCATE on it (grants.sql).';
+comment on column runledger.operator_actions.id is 'Order of writing.';
+comment on column runledger.operator_actions.role_name is 'The role that acted.';
+comment on column runledger.operator_actions.action is 'The function it called.';
+comment on column runledger.operator_actions.object is
+  'What it was done to: id of a job or run, name of a type, schedule or role; NULL: many.';
+comment on column runledger.operator_actions.reason is 'Why, in the words of that role.';
+comment on column runledger.operator_actions.detail is
+  'What changed, or how many: names, counts and settings, never a payload or a key.';
+comment on column runledger.operator_actions.occurred_at is 'When, by the clock of the database.';

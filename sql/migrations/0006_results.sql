@@ -243,6 +243,16 @@ comment on type runledger.workflow_summary is 'A run in a list: no JSON.';
 create type runledger.step_input as (step_key text, status text, output jsonb);
 comment on type runledger.step_input is 'One input of a step: a prerequisite and its output.';
 
+create type runledger.access_grant as (
+  role_name text, kind text, job_types text[], disposition text);
+comment on type runledger.access_grant is
+  'Result of grant_access (GRANTED, CHANGED, UNCHANGED) and revoke_access (REVOKED).';
+
+create type runledger.operator_action as (
+  id bigint, role_name text, action text, object text, reason text, detail jsonb,
+  occurred_at timestamptz);
+comment on type runledger.operator_action is 'One line of list_operator_actions.';
+
 create type runledger._step_item as (
   nth integer, step_key text, is_external boolean, job_type text, payload jsonb,
   after_success text[], after_terminal text[], priority integer, max_attempts integer,

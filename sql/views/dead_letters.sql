@@ -1,4 +1,4 @@
-create or replace view runledger.dead_letters as
+create or replace view runledger.dead_letters with (security_barrier) as
   select d.job_id, d.job_type,
          case when abs(extract(epoch from t.age)) < 360000
                 then make_interval(secs => trunc(extract(epoch from t.age))::integer)

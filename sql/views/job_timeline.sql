@@ -1,6 +1,6 @@
 -- Seconds are enough to read; lines stand in the order of the full instant, and of writing within
 -- it.
-create or replace view runledger.job_timeline as
+create or replace view runledger.job_timeline with (security_barrier) as
   select t.job_id, date_trunc('second', t.occurred_at) as occurred_at, t.run, t.try, t.event,
          t.stage, left(translate(t.detail, E'\r\n\t', '   '), 80) as detail
     from (

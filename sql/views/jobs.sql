@@ -1,6 +1,6 @@
 -- Ages are of the statement's own clock and not of _now(): whoever may read a view need not be
 -- allowed to call an internal. Below 100 hours they show seconds, above it days: short either way.
-create or replace view runledger.jobs as
+create or replace view runledger.jobs with (security_barrier) as
   select q.id as job_id, q.job_type,
          case when q.status = 'SUCCEEDED' then 'done'
               when q.status = 'DEAD_LETTERED' then 'dead'

@@ -1,4 +1,4 @@
-create or replace view runledger.limits as
+create or replace view runledger.limits with (security_barrier) as
   select l.name, l.value, l.unit, l.meaning
     from runledger._limits() as l;
 

@@ -1,4 +1,4 @@
-create or replace view runledger.running_jobs as
+create or replace view runledger.running_jobs with (security_barrier) as
   select q.id as job_id, q.job_type, q.worker_id as worker,
          case when abs(extract(epoch from t.running)) < 360000
                 then make_interval(secs => trunc(extract(epoch from t.running))::integer)

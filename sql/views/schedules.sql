@@ -1,4 +1,4 @@
-create or replace view runledger.schedules as
+create or replace view runledger.schedules with (security_barrier) as
   select s.name, coalesce(s.job_type, s.workflow_type || ' (workflow)') as starts, s.cron_expr,
          s.timezone,
          case when s.paused_at is not null then 'paused'

@@ -1,5 +1,5 @@
 -- A full join: claiming asks nobody to register, and who holds leases should be seen.
-create or replace view runledger.worker_status as
+create or replace view runledger.worker_status with (security_barrier) as
   select coalesce(w.worker_id, l.worker_id) as worker,
          case when w.worker_id is null then 'unknown'
               when t.seen_ago > interval '3 minutes' then 'silent'

@@ -1,4 +1,4 @@
-create or replace view runledger.workflow_step_status as
+create or replace view runledger.workflow_step_status with (security_barrier) as
   select s.workflow_run_id, s.step_key, coalesce(s.job_type, '(gate)') as job_type,
          s.status::text as status, s.dependency_count_pending as waits_for,
          q.attempt || '/' || q.max_attempts as attempt, left(s.last_error_code, 24) as error

@@ -1,8 +1,8 @@
-create or replace view runledger.workflows as
+create or replace view runledger.workflows with (security_barrier) as
   select r.id as workflow_run_id, r.workflow_type, r.status::text as status,
          r.steps_succeeded || '/' || r.steps_total as done, r.steps_failed as failed,
          r.steps_waiting as gates,
-         date_trunc('second', coalesce(r.finished_at, runledger._now()) - r.started_at) as age
+         date_trunc('second', coalesce(r.finished_at, statement_timestamp()) - r.started_at) as age
     from runledger.workflow_runs as r;
 
 comment on view runledger.workflows is 'Every workflow run. workflow_tree(id) shows its steps.';

@@ -22,9 +22,13 @@ class Db:
         self._opened: list[psycopg.Connection[Any]] = []
         self.conn = self.connect(admin=True)
 
-    def connect(self, *, admin: bool = False, role: str | None = None, **options: Any) -> psycopg.Connection[Any]:
-        """A further connection, closed with the test. `role`: act as that role."""
+    def connect(
+        self, *, admin: bool = False, role: str | None = None, login: str | None = None, **options: Any
+    ) -> psycopg.Connection[Any]:
+        """A further connection, closed with the test. `role`: act as that role; `login`: log in as that one."""
         dsn = self.admin_dsn if admin or role else self.dsn
+        if login:
+            dsn = psycopg.conninfo.make_conninfo(self.admin_dsn, user=login)
         conn = psycopg.connect(dsn, **{"autocommit": True, **options})
         self._opened.append(conn)
         if role:

@@ -14,10 +14,10 @@ from tests.support.plpgsql import SQL, Function, function_files, functions, rela
 ALL_FILES = sorted(p for p in SQL.rglob("*.sql") if p.name != "schema.generated.sql")
 MIGRATIONS = sorted((SQL / "migrations").glob("*.sql"))
 VIEWS = sorted((SQL / "views").glob("*.sql"))
-AREAS = {"core", "jobs", "workflows", "schedules", "operations"}
+AREAS = {"access", "core", "jobs", "workflows", "schedules", "operations"}
 
 # Tables of constants, not code: a row per line.
-DATA = {"error_codes", "_limits"}
+DATA = {"error_codes", "_limits", "_access_matrix"}
 
 each_function = pytest.mark.parametrize("function", functions(), ids=str)
 each_file = pytest.mark.parametrize("path", ALL_FILES, ids=relative)

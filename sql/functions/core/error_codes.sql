@@ -25,6 +25,8 @@ as $$
    'Name an open gate of the run.'),
   ('job_schedule.not_found', 'RL001', 'no such schedule',
    'The view schedules shows what there is.'),
+  ('access.role_not_found', 'RL001', 'no such role',
+   'CREATE ROLE first; Runledger creates none. Names are compared as pg_roles shows them.'),
   -- RL002 job type unavailable
   ('workflow.definition_not_found_or_disabled', 'RL002',
     'a step has an unknown or disabled job type',
@@ -57,6 +59,12 @@ as $$
    'Call pause_schedule() for the schedules in the detail first.'),
   ('workflow.append_terminal_run', 'RL004', 'the run is finished', 'Start a new run.'),
   -- RL010 bad argument
+  ('access.invalid_kind', 'RL010', 'unknown kind of access',
+   'producer, worker, operator or observer.'),
+  ('access.invalid_job_types', 'RL010', 'these job types cannot be granted',
+   'Name at least one type, for a producer or a worker; NULL grants any.'),
+  ('access.role_refused', 'RL010', 'this role cannot be granted or lose access',
+   'Not PUBLIC, and no superuser, owner or member of the owner, who may do everything anyway.'),
   ('workflow.external_step_invalid_terminal_status', 'RL010', 'unknown outcome of a gate',
    'Use SUCCEEDED, FAILED or CANCELED.'),
   ('workflow.external_step_output_not_allowed', 'RL010', 'only a succeeded gate has an output',

@@ -69,6 +69,12 @@ class Call(Generic[R_co]):
         """What `cursor.execute` takes."""
         return self.query, self.params
 
+    @property
+    def text(self) -> str:
+        """The call with its arguments as literals: what a person would run in psql."""
+        arguments = ", ".join(f"{name} => {literal(value)}" for name, value in self.params.items())
+        return f"select {'* from ' * is_dataclass(self.row)}runledger.{self.function}({arguments});"  # noqa: S608
+
     def read(self, rows: Sequence[tuple[Any, ...]]) -> R_co:
         """The result of the call."""
         raise NotImplementedError
@@ -198,6 +204,24 @@ def _decoded(row: tuple[Any, ...], jsons: tuple[int, ...]) -> Sequence[Any]:
             except (ValueError, RecursionError) as error:
                 values[i] = Undecodable(str(error), text)
     return values
+
+
+def literal(value: object) -> str:
+    """A parameter as SQL: on one line, of harmless characters, whatever the settings of the session."""
+    if value is None or isinstance(value, bool | int):
+        return str(value).lower() if value is not None else "null"
+    if isinstance(value, list):
+        kind = "text" if not value or isinstance(value[0], str) else "uuid" if isinstance(value[0], UUID) else "bigint"
+        return f"array[{', '.join(map(literal, value))}]::{kind}[]" if value else "'{}'"
+    if isinstance(value, timedelta):
+        # With a sign of its own each: a leading minus means all of it under one IntervalStyle.
+        seconds = value.seconds + value.microseconds / 1_000_000
+        return f"'{value.days:+} days {seconds:+} seconds'" if value.days else f"'{seconds} seconds'"
+    words = str(value)
+    if words.isprintable() and "\\" not in words:
+        return "'" + words.replace("'", "''") + "'"
+    marks = {ord(c): f"\\U{ord(c):08x}" for c in words if not c.isprintable()}
+    return "E'" + words.translate({**marks, ord("\\"): "\\\\", ord("'"): "''"}) + "'"
 
 
 class _RefusalError(ValueError):

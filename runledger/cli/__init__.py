@@ -7,20 +7,49 @@ from __future__ import annotations
 
 import click
 
-from runledger.cli import bench, demo, migrate, worker
-from runledger.cli._run import resolve_dsn
+from runledger.cli import bench, demo, job, jobtype, migrate, schedule, upkeep, worker, workflow
+from runledger.cli._run import Manual, resolve_dsn
 
 __all__ = ["main", "resolve_dsn"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Manual, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--dsn", help="Connection string. Default: RUNLEDGER_DSN, DATABASE_URL, libpq's PG* variables.")
 @click.version_option(package_name="runledger")
 @click.pass_context
 def main(ctx: click.Context, dsn: str | None) -> None:
-    """Runledger: a durable job queue and workflow engine inside PostgreSQL."""
+    """Runledger: a durable job queue and workflow engine inside PostgreSQL.
+
+    Each verb calls one SQL function or a few: --show-sql prints the calls, fit for psql, and runs them; --sql-only
+    prints them and runs nothing. --json prints an object per line with every field of the SQL result type. Tables are
+    cut to the screen, to 120 columns where there is none; instants are UTC. Payloads are printed by --payload alone.
+
+    \b
+    runledger enqueue email.send '{"to": "a@example.org"}' --key welcome:1
+    runledger jobs --status DEAD_LETTERED --created-after -2h
+    runledger job requeue 0190c3a4-0000-7000-8000-000000000001 --reason "smtp is back"
+    runledger workflow show 0190c3a4-0000-7000-8000-000000000002
+    runledger fsck --json
+
+    \b
+    Exit codes
+      0    done, or nothing to report
+      1    refused, not found, unreachable; findings (fsck, validate); warnings (doctor)
+      2    wrong usage; health: something is critical; doctor: unsafe
+      3 4  migrate --check: pending, drifted
+      130  interrupted: what was done is said, and stays done
+
+    Errors go to standard error: message and code, detail, hint.
+    """
     ctx.obj = resolve_dsn(dsn)
 
 
-for _command in (migrate.migrate, worker.worker, bench.bench, demo.demo):
-    main.add_command(_command)
+main.sections = {
+    "Jobs": [job.enqueue, job.jobs, job.job, jobtype.job_types],
+    "Workflows and schedules": [workflow.workflow, schedule.schedule],
+    "Operations": [upkeep.maintenance, upkeep.fsck, upkeep.schema, upkeep.errors],
+    "Programs": [migrate.migrate, worker.worker, bench.bench, demo.demo],
+}
+for _commands in main.sections.values():
+    for _command in _commands:
+        main.add_command(_command)

@@ -1,0 +1,69 @@
+"""`runledger maintenance`, `fsck`, `schema`, `errors`: the state of the whole."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import click
+
+from runledger import _calls
+from runledger import types as t
+from runledger.cli import _output as out
+from runledger.cli._run import PAGE, Run, verb
+
+FINDINGS = out.columns("invariant severity object~ detail~")
+
+
+@click.command()
+@click.option("--until-done", is_flag=True, help="Call again until nothing more is to be done.")
+@verb
+def maintenance(run: Run, /, *, until_done: bool) -> None:
+    """Do a piece of upkeep: reap, fire, time gates out, look after partitions.
+
+    Workers do it by themselves. Nothing is printed if another caller is at it.
+    """
+    reports = run.call(_calls.run_maintenance())
+    run.rows(reports)
+    while until_done and any(report.more for report in reports):
+        reports = run.call(_calls.run_maintenance())
+        run.rows(reports)
+
+
+@click.command()
+@click.option("--scope", type=click.Choice(["full", "fast"]), help="fast: what is not finished.  [default: full]")
+@click.option("--run", "workflow_run_id", type=click.UUID, help="Only what belongs to this workflow run.")
+@click.option("--limit", "max_rows", type=click.IntRange(1, PAGE), help="Most rows per invariant.  [default: 100]")
+@verb
+def fsck(run: Run, /, *, scope: str | None, workflow_run_id: UUID | None, max_rows: int | None) -> None:
+    """Check every invariant of the ledger: exit code 1 if one is violated."""
+    findings = run.call(_calls.fsck(scope, workflow_run_id, max_rows=max_rows))
+    if run.as_json:
+        run.rows(findings)
+    else:
+        _told(run, findings)
+    if findings:
+        raise click.exceptions.Exit(1)
+
+
+def _told(run: Run, findings: list[t.FsckFinding]) -> None:
+    run.rows(findings, FINDINGS, empty="the ledger is sound")
+    repairs = dict.fromkeys(f.repair for f in findings if f.repair)
+    if repairs:
+        # Whole, since they are to be run.
+        click.echo("\nrepairs, for the owner of the schema:")
+        for repair in repairs:
+            click.echo("  " + out.escaped(repair))
+
+
+@click.command()
+@verb
+def errors(run: Run, /) -> None:
+    """List every error with its SQLSTATE and what to do."""
+    run.rows(run.call(_calls.error_codes()), out.columns("code sqlstate message~ hint~"))
+
+
+@click.command()
+@verb
+def schema(run: Run, /) -> None:
+    """Say which version of the schema is installed."""
+    run.record(run.call(_calls.schema_info()))

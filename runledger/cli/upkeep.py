@@ -15,7 +15,7 @@ FINDINGS = out.columns("invariant severity object~ detail~")
 
 
 @click.command()
-@click.option("--until-done", is_flag=True, help="Call again until nothing more is to be done.")
+@click.option("--until-done", is_flag=True, help="Go on until nothing more is to be done.")
 @verb
 def maintenance(run: Run, /, *, until_done: bool) -> None:
     """Do a piece of upkeep: reap, fire, time gates out, look after partitions.

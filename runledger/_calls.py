@@ -383,20 +383,23 @@ def whole_seconds(value: object) -> Int4:
 _BY_TYPE: dict[Callable[[Any], object], str] = {
     text: "job_type worker_id reason kind error_code error_message idempotency_key stage request_key status"
     " expected_status level message scope workflow_type active_key result_step step_key outcome mutation_key"
-    " append_window after_key cron timezone name missed role_name action object",
+    " append_window after_key cron timezone name missed role_name action object contains after_type after_name"
+    " after_worker",
     texts: "job_types",
     int4: "version max_attempts priority max_concurrency retry_base_ms retry_max_ms schema_version max_jobs"
-    " max_rows expected_run_number max_schedules fires",
-    int8: "lease_token done total max_bytes before_action_id",
-    int8s: "lease_tokens known_tokens",
+    " max_rows expected_run_number max_schedules fires after_ordinal after_dependent after_prerequisite after_run"
+    " after_attempt before_run before_attempt",
+    int8: "lease_token done total max_bytes before_action_id after_event_id before_event_id after_log_id before_log_id",
+    int8s: "lease_tokens known_tokens log_ids",
     whole_seconds: "timeout_seconds lease_seconds max_jitter_seconds",
-    boolean: "is_enabled strict prestart reset_state is_active",
+    boolean: "is_enabled strict prestart reset_state is_active if_missing is_dead",
     uuid: "job_id organization_id before_id workflow_run_id",
     uuids: "job_ids",
-    timestamptz: "run_at not_before failed_after failed_before created_after created_before until after next_fire_at",
+    timestamptz: "run_at not_before failed_after failed_before before_failed_at created_after created_before"
+    " after_created_at until after next_fire_at",
     interval: "delay retry_delay",
     encode: "payload checkpoint output config metadata retry_delays_ms",
-    batch: "jobs outcomes",
+    batch: "jobs outcomes entries",
     steps: "steps",
 }
 ADAPTERS: Mapping[str, Callable[[Any], object]] = {
@@ -419,13 +422,30 @@ def define_job(
     retry_base_ms: int | None = None,
     retry_max_ms: int | None = None,
     retry_delays_ms: Mapping[str, int] | None = None,
+    if_missing: bool | None = None,
 ) -> One[t.JobDefinition]:
     """Create or change a job type. Calls `runledger.define_job`.
 
     None takes the default of a new type and keeps the value of an existing one; an equal call writes
-    nothing. `max_concurrency=0` lifts the limit; `retry_delays_ms` is error code -> milliseconds.
+    nothing. `max_concurrency=0` lifts the limit; `retry_delays_ms` is error code -> milliseconds;
+    `if_missing` leaves an existing type as it is.
     """
     return _one(t.JobDefinition, "define_job", locals())
+
+
+def get_job_definition(job_type: str) -> Maybe[t.JobDefinition]:
+    """One job type; None if there is none. Calls `runledger.get_job_definition`."""
+    return _maybe(t.JobDefinition, "get_job_definition", locals())
+
+
+def list_job_definitions(
+    contains: str | None = None, after_type: str | None = None, *, max_rows: int | None = None
+) -> Many[t.JobDefinition]:
+    """Up to `max_rows` (100) job types by name, of those with `contains` in it. Calls `runledger.list_job_definitions`.
+
+    The next page starts at `after_type`, the last type of this one.
+    """
+    return _many(t.JobDefinition, "list_job_definitions", locals())
 
 
 def enable_job_type(job_type: str) -> One[t.JobDefinition]:
@@ -449,15 +469,33 @@ def resume_job_type(job_type: str) -> One[t.JobDefinition]:
 
 
 def set_runtime_config(
-    job_type: str, config: Mapping[str, Json], *, schema_version: int | None = None
+    job_type: str, config: Mapping[str, Json], *, schema_version: int | None = None, if_missing: bool | None = None
 ) -> One[t.RuntimeConfigRecord]:
-    """Store the settings a handler reads at run time. Calls `runledger.set_runtime_config`."""
+    """Store the settings a handler reads at run time (`if_missing`: unless there are some).
+
+    Calls `runledger.set_runtime_config`.
+    """
     return _one(t.RuntimeConfigRecord, "set_runtime_config", locals())
 
 
 def runtime_config(job_type: str) -> One[t.RuntimeConfigRecord]:
     """Read those settings. Calls `runledger.runtime_config`."""
     return _one(t.RuntimeConfigRecord, "runtime_config", locals())
+
+
+def get_runtime_config(job_type: str) -> Maybe[t.RuntimeConfigRecord]:
+    """Read those settings; None if there are none. Calls `runledger.get_runtime_config`."""
+    return _maybe(t.RuntimeConfigRecord, "get_runtime_config", locals())
+
+
+def list_runtime_configs(
+    contains: str | None = None, after_type: str | None = None, *, max_rows: int | None = None
+) -> Many[t.RuntimeConfigSummary]:
+    """Up to `max_rows` (100) types that have such settings, by name. Calls `runledger.list_runtime_configs`.
+
+    The next page starts at `after_type`, the last type of this one.
+    """
+    return _many(t.RuntimeConfigSummary, "list_runtime_configs", locals())
 
 
 # --- jobs -----------------------------------------------------------------------------------------
@@ -644,15 +682,99 @@ def list_jobs(
     created_before: datetime | None = None,
     before_id: Id | None = None,
     max_rows: int | None = None,
+    contains: str | None = None,
 ) -> Many[t.JobSummary]:
     """Up to `max_rows` (100) jobs, newest first. Calls `runledger.list_jobs`.
 
-    The next page starts at `before_id`, the last job of this one.
+    The next page starts at `before_id`, the last job of this one; `contains` is part of the name of the type.
     """
     return _many(t.JobSummary, "list_jobs", locals())
 
 
-def job_payload(job_id: Id) -> Maybe[t.JobBody]:
+def find_job(job_type: str, idempotency_key: str, *, organization_id: Id | None = None) -> Maybe[t.JobSummary]:
+    """The job of an idempotency key; without a tenant the key of none, not of any. Calls `runledger.find_job`."""
+    return _maybe(t.JobSummary, "find_job", locals())
+
+
+def job_statuses(job_ids: Sequence[Id], organization_id: Id | None = None) -> Many[t.JobState]:
+    """Where up to 1000 jobs stand, by id; unknown ones are left out. Calls `runledger.job_statuses`."""
+    return _many(t.JobState, "job_statuses", locals())
+
+
+def list_job_events(
+    job_id: Id,
+    after_event_id: int | None = None,
+    *,
+    before_event_id: int | None = None,
+    max_rows: int | None = None,
+    organization_id: Id | None = None,
+) -> Many[t.JobEventRecord]:
+    """Up to `max_rows` (100) events of a job, oldest first. Calls `runledger.list_job_events`.
+
+    The next page starts at `after_event_id`; `before_event_id` (2**63 - 1 at first) gives the newest first.
+    """
+    return _many(t.JobEventRecord, "list_job_events", locals())
+
+
+def list_job_attempts(
+    job_id: Id,
+    after_run: int | None = None,
+    *,
+    after_attempt: int | None = None,
+    before_run: int | None = None,
+    before_attempt: int | None = None,
+    max_rows: int | None = None,
+    organization_id: Id | None = None,
+) -> Many[t.JobAttemptRecord]:
+    """Up to `max_rows` (100) attempts of a job, oldest first. Calls `runledger.list_job_attempts`.
+
+    The next page starts at `after_run` and `after_attempt`; `before_run` (2**31 - 1 at first) and `before_attempt`
+    give the newest first.
+    """
+    return _many(t.JobAttemptRecord, "list_job_attempts", locals())
+
+
+def list_job_logs(
+    job_id: Id,
+    after_log_id: int | None = None,
+    *,
+    before_log_id: int | None = None,
+    max_rows: int | None = None,
+    organization_id: Id | None = None,
+) -> Many[t.JobLogRecord]:
+    """Up to `max_rows` (100) log lines of a job, oldest first. Calls `runledger.list_job_logs`.
+
+    The next page starts at `after_log_id`; `before_log_id` (2**63 - 1 at first) gives the newest first.
+    """
+    return _many(t.JobLogRecord, "list_job_logs", locals())
+
+
+def job_log_payloads(job_id: Id, log_ids: Sequence[int], *, organization_id: Id | None = None) -> Many[t.JobLogBody]:
+    """The JSON of up to 1000 log lines of a job. Calls `runledger.job_log_payloads`."""
+    return _many(t.JobLogBody, "job_log_payloads", locals())
+
+
+def list_dead_letters(
+    job_type: str | None = None,
+    error_code: str | None = None,
+    *,
+    failed_after: datetime | None = None,
+    failed_before: datetime | None = None,
+    before_failed_at: datetime | None = None,
+    before_id: Id | None = None,
+    max_rows: int | None = None,
+    organization_id: Id | None = None,
+    is_dead: bool | None = None,
+) -> Many[t.DeadLetter]:
+    """Up to `max_rows` (100) dead letters, latest first. Calls `runledger.list_dead_letters`.
+
+    The next page starts at `before_failed_at` and `before_id`, of the last one of this; `is_dead` leaves out, or shows
+    alone, those whose jobs were requeued since.
+    """
+    return _many(t.DeadLetter, "list_dead_letters", locals())
+
+
+def job_payload(job_id: Id, organization_id: Id | None = None) -> Maybe[t.JobBody]:
     """The JSON bodies of a job; None if there is none. Calls `runledger.job_payload`."""
     return _maybe(t.JobBody, "job_payload", locals())
 
@@ -672,6 +794,14 @@ def log_job(
 ) -> Value[int]:
     """Write a line to the log of a job; returns its id. Calls `runledger.log_job`."""
     return _value(int, "log_job", locals())
+
+
+def log_jobs(entries: Sequence[Mapping[str, Json]]) -> Many[t.LoggedLine]:
+    """Write many lines, each a mapping with the parameters of `log_job`. Calls `runledger.log_jobs`.
+
+    One row per line, in order: STORED, LOST (no such job, or not its lease) or INVALID.
+    """
+    return _many(t.LoggedLine, "log_jobs", locals())
 
 
 # --- workflows ------------------------------------------------------------------------------------
@@ -775,12 +905,71 @@ def list_workflows(
     created_before: datetime | None = None,
     before_id: Id | None = None,
     max_rows: int | None = None,
+    contains: str | None = None,
 ) -> Many[t.WorkflowSummary]:
     """Up to `max_rows` (100) runs, newest first. Calls `runledger.list_workflows`.
 
-    The next page starts at `before_id`, the last run of this one.
+    The next page starts at `before_id`, the last run of this one; `contains` is part of the name of the type.
     """
     return _many(t.WorkflowSummary, "list_workflows", locals())
+
+
+def find_workflow(
+    workflow_type: str, idempotency_key: str, *, organization_id: Id | None = None
+) -> Maybe[t.WorkflowSummary]:
+    """The run of an idempotency key; without a tenant the key of none, not of any. Calls `runledger.find_workflow`."""
+    return _maybe(t.WorkflowSummary, "find_workflow", locals())
+
+
+def list_workflow_steps(
+    workflow_run_id: Id,
+    after_ordinal: int | None = None,
+    *,
+    max_rows: int | None = None,
+    organization_id: Id | None = None,
+) -> Many[t.WorkflowStepSummary]:
+    """Up to `max_rows` (100) steps of a run, prerequisites first. Calls `runledger.list_workflow_steps`.
+
+    The next page starts at `after_ordinal`, of the last step of this one.
+    """
+    return _many(t.WorkflowStepSummary, "list_workflow_steps", locals())
+
+
+def get_workflow_step(
+    workflow_run_id: Id, step_key: str, *, organization_id: Id | None = None
+) -> Maybe[t.WorkflowStepRecord]:
+    """Everything about one step; None if there is none. Calls `runledger.get_workflow_step`."""
+    return _maybe(t.WorkflowStepRecord, "get_workflow_step", locals())
+
+
+def list_workflow_edges(
+    workflow_run_id: Id,
+    after_dependent: int | None = None,
+    *,
+    after_prerequisite: int | None = None,
+    max_rows: int | None = None,
+    organization_id: Id | None = None,
+) -> Many[t.WorkflowEdge]:
+    """Up to `max_rows` (100) edges of a run, by dependent. Calls `runledger.list_workflow_edges`.
+
+    The next page starts at `after_dependent` and `after_prerequisite`, the ordinals of the last edge of this one.
+    """
+    return _many(t.WorkflowEdge, "list_workflow_edges", locals())
+
+
+def list_workflow_mutations(
+    workflow_run_id: Id,
+    after_created_at: datetime | None = None,
+    *,
+    after_key: str | None = None,
+    max_rows: int | None = None,
+    organization_id: Id | None = None,
+) -> Many[t.WorkflowMutation]:
+    """Up to `max_rows` (100) appends to a run, oldest first. Calls `runledger.list_workflow_mutations`.
+
+    The next page starts at `after_created_at` and `after_key`, of the last append of this one.
+    """
+    return _many(t.WorkflowMutation, "list_workflow_mutations", locals())
 
 
 def workflow_tree(workflow_run_id: Id) -> Many[str]:
@@ -832,6 +1021,27 @@ def upsert_schedule(
     or `timezone` change.
     """
     return _one(t.ScheduleChange, "upsert_schedule", locals())
+
+
+def get_schedule(name: str, organization_id: Id | None = None) -> Maybe[t.ScheduleRecord]:
+    """Everything about a schedule; None if there is none. Calls `runledger.get_schedule`."""
+    return _maybe(t.ScheduleRecord, "get_schedule", locals())
+
+
+def list_schedules(
+    contains: str | None = None,
+    job_type: str | None = None,
+    *,
+    is_active: bool | None = None,
+    after_name: str | None = None,
+    max_rows: int | None = None,
+    organization_id: Id | None = None,
+) -> Many[t.ScheduleSummary]:
+    """Up to `max_rows` (100) schedules by name, of those with `contains` in it. Calls `runledger.list_schedules`.
+
+    The next page starts at `after_name`, the last schedule of this one.
+    """
+    return _many(t.ScheduleSummary, "list_schedules", locals())
 
 
 def pause_schedule(name: str, reason: str | None = None) -> One[t.ScheduleChange]:
@@ -886,6 +1096,16 @@ def idle_worker(worker_id: str, until: datetime | None = None) -> One[t.IdleRepo
 def deregister_worker(worker_id: str) -> Value[bool]:
     """Forget a worker; returns whether it was known. Calls `runledger.deregister_worker`."""
     return _value(bool, "deregister_worker", locals())
+
+
+def list_workers(
+    job_type: str | None = None, after_worker: str | None = None, *, max_rows: int | None = None
+) -> Many[t.WorkerRecord]:
+    """Up to `max_rows` (100) workers by name, of those that handle `job_type`. Calls `runledger.list_workers`.
+
+    The next page starts at `after_worker`, the last one of this.
+    """
+    return _many(t.WorkerRecord, "list_workers", locals())
 
 
 def run_maintenance() -> Many[t.UpkeepReport]:

@@ -241,6 +241,98 @@ class JobSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class JobState:
+    job_id: UUID
+    job_type: str
+    status: JobStatus
+    run_number: int
+    attempt: int
+    stage: str
+    next_run_at: datetime
+    finished_at: datetime | None
+    last_error_code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobEventRecord:
+    """`detail`: what Runledger wrote of the event; no payload of the job."""
+
+    event_id: int
+    job_id: UUID
+    run_number: int
+    attempt: int | None
+    event_type: str
+    stage: str | None
+    progress_done: int | None
+    progress_total: int | None
+    detail: Json
+    occurred_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class JobAttemptRecord:
+    job_id: UUID
+    run_number: int
+    attempt: int
+    worker_id: str
+    claim_origin: Literal["DIRECT", "WORKER_PRESTART"]
+    leased_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    disposition: Literal["SUCCEEDED", "RETRY_SCHEDULED", "DEAD_LETTERED", "CONTINUED", "RELEASED", "CANCELED"] | None
+    outcome: FailureKind | None
+    error_code: str | None
+    error_message: str | None
+    retry_delay_ms: int | None
+    requested_retry_not_before: datetime | None
+    effective_next_run_at: datetime | None
+    retry_timing_source: Literal["POLICY", "ERROR_CODE", "HANDLER_NOT_BEFORE", "REAPER"] | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobLogRecord:
+    log_id: int
+    job_id: UUID
+    run_number: int
+    attempt: int | None
+    level: str
+    message: str
+    has_payload: bool
+    occurred_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class JobLogBody:
+    log_id: int
+    payload: Json
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedLine:
+    ordinal: int
+    job_id: UUID | None
+    log_id: int | None
+    disposition: Literal["STORED", "LOST", "INVALID"]
+    code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """`status`: of the job now; `is_dead`: it was not requeued since."""
+
+    job_id: UUID
+    job_type: str
+    organization_id: UUID | None
+    run_number: int
+    attempt: int
+    error_code: str | None
+    error_message: str | None
+    failed_at: datetime
+    status: JobStatus | None
+    is_dead: bool
+
+
+@dataclass(frozen=True, slots=True)
 class JobBody:
     job_id: UUID
     payload: Json
@@ -354,6 +446,96 @@ class WorkflowSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkflowStepSummary:
+    workflow_run_id: UUID
+    ordinal: int
+    step_key: str
+    execution_kind: Literal["JOB", "EXTERNAL"]
+    status: StepStatus
+    job_id: UUID | None
+    job_type: str | None
+    organization_id: UUID | None
+    priority: int | None
+    max_attempts: int | None
+    timeout_seconds: int | None
+    stage: str | None
+    allow_continuation: bool
+    gate_timeout_seconds: int | None
+    on_timeout: StepOutcome | None
+    gate_expires_at: datetime | None
+    dependency_count_total: int
+    dependency_count_pending: int
+    dependency_count_unsatisfied: int
+    status_reason: str | None
+    last_error_code: str | None
+    last_error_message: str | None
+    released_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowStepRecord:
+    workflow_run_id: UUID
+    ordinal: int
+    step_key: str
+    execution_kind: Literal["JOB", "EXTERNAL"]
+    status: StepStatus
+    job_id: UUID | None
+    job_type: str | None
+    organization_id: UUID | None
+    priority: int | None
+    max_attempts: int | None
+    timeout_seconds: int | None
+    stage: str | None
+    allow_continuation: bool
+    gate_timeout_seconds: int | None
+    on_timeout: StepOutcome | None
+    gate_expires_at: datetime | None
+    dependency_count_total: int
+    dependency_count_pending: int
+    dependency_count_unsatisfied: int
+    status_reason: str | None
+    last_error_code: str | None
+    last_error_message: str | None
+    payload: Json
+    output: Json
+    released_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowEdge:
+    """A hidden prerequisite belongs to another tenant and has neither key nor status."""
+
+    workflow_run_id: UUID
+    dependent_ordinal: int
+    dependent_key: str
+    prerequisite_ordinal: int
+    prerequisite_key: str | None
+    release_mode: Literal["ON_SUCCESS", "ON_TERMINAL"]
+    prerequisite_status: StepStatus | None
+    prerequisite_is_hidden: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowMutation:
+    """`step_keys`: of the first thousand of its `steps`."""
+
+    workflow_run_id: UUID
+    mutation_key: str
+    append_window: str
+    steps: int
+    step_keys: list[str]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class StepInput:
     step_key: str
     status: StepStatus
@@ -366,6 +548,58 @@ class ScheduleChange:
     disposition: Literal["INSERTED", "UPDATED", "UNCHANGED", "PAUSED", "RESUMED", "DELETED"]
     next_fire_at: datetime
     is_active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleSummary:
+    schedule_id: UUID
+    name: str
+    job_type: str | None
+    workflow_type: str | None
+    organization_id: UUID | None
+    cron_expr: str
+    timezone: str
+    missed: Missed
+    max_jitter_seconds: int
+    is_active: bool
+    paused_at: datetime | None
+    paused_by: str | None
+    paused_reason: str | None
+    next_fire_at: datetime
+    due_at: datetime
+    last_fired_at: datetime | None
+    deferred_at: datetime | None
+    deferred_until: datetime | None
+    deferred_code: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleRecord:
+    schedule_id: UUID
+    name: str
+    job_type: str | None
+    workflow_type: str | None
+    organization_id: UUID | None
+    cron_expr: str
+    timezone: str
+    missed: Missed
+    max_jitter_seconds: int
+    is_active: bool
+    paused_at: datetime | None
+    paused_by: str | None
+    paused_reason: str | None
+    next_fire_at: datetime
+    due_at: datetime
+    last_fired_at: datetime | None
+    deferred_at: datetime | None
+    deferred_until: datetime | None
+    deferred_code: str | None
+    payload: Json
+    steps: Json
+    created_at: datetime
+    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,6 +630,31 @@ class RuntimeConfigRecord:
     config: Json
     updated_by: str
     updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeConfigSummary:
+    job_type: str
+    schema_version: int
+    config_bytes: int
+    updated_by: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRecord:
+    """An `unknown` worker never registered and holds leases; nothing else is known of it."""
+
+    worker_id: str
+    state: Literal["idle", "busy", "silent", "unknown"]
+    job_types: list[str] | None
+    max_jobs: int | None
+    leases: int
+    role_name: str | None
+    registered_at: datetime | None
+    last_seen_at: datetime
+    idle_until: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

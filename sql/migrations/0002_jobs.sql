@@ -396,6 +396,10 @@ create table runledger.job_dead_letters (
   constraint attempt_starts_at_one check (attempt >= 1)
 );
 create index job_dead_letters_failed_at_idx on runledger.job_dead_letters (failed_at, job_id);
+create index job_dead_letters_tenant_idx on runledger.job_dead_letters
+  (organization_id, failed_at, job_id) where organization_id is not null;
+comment on index runledger.job_dead_letters_tenant_idx is
+  'Dead letters of one tenant, latest first.';
 comment on index runledger.job_dead_letters_failed_at_idx is
   'Dead letters by age, for lists, redrive and metrics.';
 comment on table runledger.job_dead_letters is

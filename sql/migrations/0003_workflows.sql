@@ -121,6 +121,9 @@ create unique index workflow_runs_one_live_run_per_global_key on runledger.workf
   (active_key) where active_key_held and organization_id is null;
 comment on index runledger.workflow_runs_one_live_run_per_global_key is
   'One live run per active key without a tenant.';
+create index workflow_runs_tenant_idx on runledger.workflow_runs (organization_id, id)
+  where organization_id is not null;
+comment on index runledger.workflow_runs_tenant_idx is 'Lists of one tenant, newest first.';
 create index workflow_runs_live_idx on runledger.workflow_runs (id)
   where status in ('RUNNING', 'WAITING_FOR_EXTERNAL');
 comment on index runledger.workflow_runs_live_idx is 'Runs that are not finished.';

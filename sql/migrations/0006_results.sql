@@ -104,6 +104,48 @@ create type runledger.job_summary as (
   updated_at timestamptz);
 comment on type runledger.job_summary is 'A job without its JSON bodies; result of list_jobs.';
 
+create type runledger.job_state as (
+  job_id uuid, job_type text, status text, run_number integer, attempt integer, stage text,
+  next_run_at timestamptz, finished_at timestamptz, last_error_code text);
+comment on type runledger.job_state is 'Where a job stands; result of job_statuses.';
+
+create type runledger.job_event_record as (
+  event_id bigint, job_id uuid, run_number integer, attempt integer, event_type text, stage text,
+  progress_done bigint, progress_total bigint, detail jsonb, occurred_at timestamptz);
+comment on type runledger.job_event_record is
+  'One event of a job; result of list_job_events. detail: what Runledger wrote of it, no payload.';
+
+create type runledger.job_attempt_record as (
+  job_id uuid, run_number integer, attempt integer, worker_id text, claim_origin text,
+  leased_at timestamptz, started_at timestamptz, finished_at timestamptz, disposition text,
+  outcome text, error_code text, error_message text, retry_delay_ms bigint,
+  requested_retry_not_before timestamptz, effective_next_run_at timestamptz,
+  retry_timing_source text);
+comment on type runledger.job_attempt_record is
+  'One attempt of a job, without its lease token; result of list_job_attempts.';
+
+create type runledger.job_log_record as (
+  log_id bigint, job_id uuid, run_number integer, attempt integer, level text, message text,
+  has_payload boolean, occurred_at timestamptz);
+comment on type runledger.job_log_record is
+  'One log line of a job without its JSON; result of list_job_logs.';
+
+create type runledger.job_log_body as (log_id bigint, payload jsonb);
+comment on type runledger.job_log_body is 'The JSON of a log line; result of job_log_payloads.';
+
+create type runledger.logged_line as (
+  ordinal integer, job_id uuid, log_id bigint, disposition text, code text);
+comment on type runledger.logged_line is
+  'One row per line of log_jobs: disposition STORED, LOST (no such job, or not its lease) or '
+  'INVALID, and why in code.';
+
+create type runledger.dead_letter as (
+  job_id uuid, job_type text, organization_id uuid, run_number integer, attempt integer,
+  error_code text, error_message text, failed_at timestamptz, status text, is_dead boolean);
+comment on type runledger.dead_letter is
+  'A dead letter without its bodies; result of list_dead_letters. status: of the job now. is_dead: '
+  'it was not requeued since.';
+
 create type runledger.job_body as (job_id uuid, payload jsonb, checkpoint jsonb, output jsonb);
 comment on type runledger.job_body is 'The JSON bodies of a job; result of job_payload.';
 
@@ -111,6 +153,18 @@ create type runledger.runtime_config_record as (
   job_type text, schema_version integer, config jsonb, updated_by text, updated_at timestamptz);
 comment on type runledger.runtime_config_record is
   'Result of runtime_config and set_runtime_config.';
+
+create type runledger.runtime_config_summary as (
+  job_type text, schema_version integer, config_bytes integer, updated_by text,
+  created_at timestamptz, updated_at timestamptz);
+comment on type runledger.runtime_config_summary is
+  'A runtime config in a list: how large it is, not what it says.';
+
+create type runledger.worker_record as (
+  worker_id text, state text, job_types text[], max_jobs integer, leases bigint, role_name text,
+  registered_at timestamptz, last_seen_at timestamptz, idle_until timestamptz);
+comment on type runledger.worker_record is
+  'A worker in a list: state idle, busy, silent or unknown (then it has leases and no more).';
 
 create type runledger.idle_report as (worker_id text, next_due_at timestamptz);
 comment on type runledger.idle_report is
@@ -138,6 +192,12 @@ comment on type runledger.schema_state is 'Result of schema_info().';
 create type runledger.changed_job as (job_id uuid, disposition text, status text);
 comment on type runledger.changed_job is
   'Result of correct_payload (CORRECTED or UNCHANGED) and redact_job (REDACTED or UNCHANGED).';
+
+create type runledger._log_entry as (
+  ordinal integer, job_id uuid, lease_token bigint, level text, message text, payload jsonb,
+  code text);
+comment on type runledger._log_entry is
+  'One decoded item of log_jobs; code says why it is refused. Internal.';
 
 create type runledger._settlement as (
   ordinal integer, job_id uuid, run_number integer, attempt integer, lease_token bigint,
@@ -240,6 +300,42 @@ create type runledger.workflow_summary as (
   created_at timestamptz);
 comment on type runledger.workflow_summary is 'A run in a list: no JSON.';
 
+create type runledger.workflow_step_summary as (
+  workflow_run_id uuid, ordinal integer, step_key text, execution_kind text, status text,
+  job_id uuid, job_type text, organization_id uuid, priority integer, max_attempts integer,
+  timeout_seconds integer, stage text, allow_continuation boolean, gate_timeout_seconds integer,
+  on_timeout text, gate_expires_at timestamptz, dependency_count_total integer,
+  dependency_count_pending integer, dependency_count_unsatisfied integer, status_reason text,
+  last_error_code text, last_error_message text, released_at timestamptz,
+  started_at timestamptz, finished_at timestamptz, created_at timestamptz,
+  updated_at timestamptz);
+comment on type runledger.workflow_step_summary is 'A step in a list: no JSON.';
+
+create type runledger.workflow_step_record as (
+  workflow_run_id uuid, ordinal integer, step_key text, execution_kind text, status text,
+  job_id uuid, job_type text, organization_id uuid, priority integer, max_attempts integer,
+  timeout_seconds integer, stage text, allow_continuation boolean, gate_timeout_seconds integer,
+  on_timeout text, gate_expires_at timestamptz, dependency_count_total integer,
+  dependency_count_pending integer, dependency_count_unsatisfied integer, status_reason text,
+  last_error_code text, last_error_message text, payload jsonb, output jsonb,
+  released_at timestamptz, started_at timestamptz, finished_at timestamptz,
+  created_at timestamptz, updated_at timestamptz);
+comment on type runledger.workflow_step_record is 'Everything about a step.';
+
+create type runledger.workflow_edge as (
+  workflow_run_id uuid, dependent_ordinal integer, dependent_key text,
+  prerequisite_ordinal integer, prerequisite_key text, release_mode text,
+  prerequisite_status text, prerequisite_is_hidden boolean);
+comment on type runledger.workflow_edge is
+  'One edge of a run: release_mode ON_SUCCESS or ON_TERMINAL. A hidden prerequisite belongs to '
+  'another tenant and has neither key nor status.';
+
+create type runledger.workflow_mutation as (
+  workflow_run_id uuid, mutation_key text, append_window text, steps integer, step_keys text[],
+  created_at timestamptz);
+comment on type runledger.workflow_mutation is
+  'One append to a run: how many steps, and the keys of the first thousand.';
+
 create type runledger.step_input as (step_key text, status text, output jsonb);
 comment on type runledger.step_input is 'One input of a step: a prerequisite and its output.';
 
@@ -286,6 +382,25 @@ create type runledger.schedule_change as (
 comment on type runledger.schedule_change is
   'Result of upsert_schedule (INSERTED, UPDATED, UNCHANGED), pause_schedule (PAUSED, UNCHANGED), '
   'resume_schedule (RESUMED, UNCHANGED) and delete_schedule (DELETED).';
+
+create type runledger.schedule_summary as (
+  schedule_id uuid, name text, job_type text, workflow_type text, organization_id uuid,
+  cron_expr text, timezone text, missed text, max_jitter_seconds integer, is_active boolean,
+  paused_at timestamptz, paused_by text, paused_reason text, next_fire_at timestamptz,
+  due_at timestamptz, last_fired_at timestamptz, deferred_at timestamptz,
+  deferred_until timestamptz, deferred_code text, created_at timestamptz,
+  updated_at timestamptz);
+comment on type runledger.schedule_summary is 'A schedule in a list: no JSON.';
+
+create type runledger.schedule_record as (
+  schedule_id uuid, name text, job_type text, workflow_type text, organization_id uuid,
+  cron_expr text, timezone text, missed text, max_jitter_seconds integer, is_active boolean,
+  paused_at timestamptz, paused_by text, paused_reason text, next_fire_at timestamptz,
+  due_at timestamptz, last_fired_at timestamptz, deferred_at timestamptz,
+  deferred_until timestamptz, deferred_code text, payload jsonb, steps jsonb,
+  created_at timestamptz, updated_at timestamptz);
+comment on type runledger.schedule_record is
+  'Everything about a schedule: payload of its jobs, or steps of its workflows.';
 
 create type runledger.schedule_preview as (
   fires_at timestamptz, local_time text, utc_offset text, note text);

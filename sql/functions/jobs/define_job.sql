@@ -1,4 +1,4 @@
--- Define a job type, or change what is given of it.
+-- Define a job type, or change what is given of it; with if_missing an existing one stays as it is.
 --
 -- Locks:  the definition row.
 -- Writes: job_definitions; nothing when nothing changes.
@@ -14,7 +14,8 @@ create or replace function runledger.define_job(
   max_concurrency integer default null,
   retry_base_ms   integer default null,
   retry_max_ms    integer default null,
-  retry_delays_ms jsonb default null
+  retry_delays_ms jsonb default null,
+  if_missing      boolean default false
 )
 returns runledger.job_definition
 language plpgsql volatile
@@ -25,6 +26,7 @@ declare
   v_old runledger.job_definitions;
   v_new runledger.job_definitions;
   v_problem text;
+  v_keeps boolean;
 begin
   if not runledger._is_name(define_job.job_type, runledger._limit('name_bytes')) then
     perform runledger._raise('job.invalid_job_type');
@@ -35,6 +37,7 @@ begin
   insert into runledger.job_definitions (job_type, created_at, updated_at)
   values (define_job.job_type, v_now, v_now)
   on conflict do nothing;
+  v_keeps := not found and coalesce(define_job.if_missing, false);
   select d.* into strict v_old
     from runledger.job_definitions as d
    where d.job_type = define_job.job_type
@@ -55,7 +58,7 @@ begin
     perform runledger._raise(v_problem, jsonb_build_object('job_type', define_job.job_type));
   end if;
   v_new.max_concurrency := nullif(v_new.max_concurrency, 0);
-  if v_new is distinct from v_old then
+  if v_new is distinct from v_old and not v_keeps then
     update runledger.job_definitions as d
        set version = v_new.version, max_attempts = v_new.max_attempts,
            default_timeout_seconds = v_new.default_timeout_seconds,
@@ -64,7 +67,7 @@ begin
            retry_delays_ms = v_new.retry_delays_ms, updated_at = v_now
      where d.job_type = define_job.job_type;
   end if;
-  if define_job.is_enabled is not null then
+  if define_job.is_enabled is not null and not v_keeps then
     perform runledger._switch_definition(
       define_job.job_type, 'enabled', define_job.is_enabled, null);
   end if;
@@ -73,8 +76,10 @@ end
 $$;
 
 comment on function runledger.define_job(
-  text, integer, integer, integer, integer, boolean, integer, integer, integer, jsonb) is
+  text, integer, integer, integer, integer, boolean, integer, integer, integer, jsonb,
+  boolean) is
   'Define a job type or change it; NULL takes the default on insert and keeps the value on '
   'update. timeout_seconds, priority and max_attempts are defaults of new jobs; max_concurrency '
   'bounds live leases over the fleet, 0 lifts it; retry_delays_ms maps an error code to a fixed '
-  'delay. An equal call writes nothing. Returns the definition.';
+  'delay. An equal call writes nothing; if_missing: nor does any, once the type exists. Returns '
+  'the definition.';

@@ -2,8 +2,8 @@
 --
 -- Locks:  none.
 -- Writes: nothing.
--- Raises: nothing; no row if there is none.
-create or replace function runledger.job_payload(job_id uuid)
+-- Raises: nothing; no row if there is none, or if it belongs to another tenant.
+create or replace function runledger.job_payload(job_id uuid, organization_id uuid default null)
 returns setof runledger.job_body
 language plpgsql stable
 security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
@@ -12,9 +12,10 @@ begin
   return query
   select q.id, q.payload, q.checkpoint, q.output
     from runledger.job_queue as q
-   where q.id = job_payload.job_id;
+   where q.id = job_payload.job_id
+     and (job_payload.organization_id is null or q.organization_id = job_payload.organization_id);
 end
 $$;
 
-comment on function runledger.job_payload(uuid) is
+comment on function runledger.job_payload(uuid, uuid) is
   'payload, checkpoint and output of one job. Apart from claims and get_job the only way to them.';

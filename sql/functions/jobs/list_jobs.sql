@@ -7,7 +7,7 @@ create or replace function runledger.list_jobs(
   job_type text default null, status text default null, organization_id uuid default null,
   worker_id text default null, created_after timestamptz default null,
   created_before timestamptz default null, before_id uuid default null,
-  max_rows integer default 100)
+  max_rows integer default 100, contains text default null)
 returns setof runledger.job_summary
 language plpgsql stable
 security definer set search_path = pg_catalog, pg_temp
@@ -26,6 +26,7 @@ begin
      where s.job_id < v_before
        and s.job_type = coalesce(list_jobs.job_type, s.job_type)
        and s.status = coalesce(list_jobs.status, s.status)
+       and (list_jobs.contains is null or runledger._contains(s.job_type, list_jobs.contains))
        and (list_jobs.worker_id is null or s.worker_id = list_jobs.worker_id)
        and s.created_at > coalesce(list_jobs.created_after, '-infinity')
        and s.created_at < coalesce(list_jobs.created_before, 'infinity')
@@ -36,6 +37,7 @@ begin
      where s.organization_id = list_jobs.organization_id and s.job_id < v_before
        and s.job_type = coalesce(list_jobs.job_type, s.job_type)
        and s.status = coalesce(list_jobs.status, s.status)
+       and (list_jobs.contains is null or runledger._contains(s.job_type, list_jobs.contains))
        and (list_jobs.worker_id is null or s.worker_id = list_jobs.worker_id)
        and s.created_at > coalesce(list_jobs.created_after, '-infinity')
        and s.created_at < coalesce(list_jobs.created_before, 'infinity')
@@ -45,7 +47,8 @@ end
 $$;
 
 comment on function runledger.list_jobs(
-  text, text, uuid, text, timestamptz, timestamptz, uuid, integer) is
+  text, text, uuid, text, timestamptz, timestamptz, uuid, integer,
+  text) is
   'Jobs, newest first, filtered by exact type, status, tenant, worker and time of creation, '
-  'without payloads. For the next page give the last job_id as before_id. At most 1000 rows a '
-  'page.';
+  'without payloads; contains: part of the name of the type, no wildcards. For the next page give '
+  'the last job_id as before_id. At most 1000 rows a page.';

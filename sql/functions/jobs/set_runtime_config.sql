@@ -1,10 +1,12 @@
--- Set the settings that handlers of a type read at run time.
+-- Set the settings that handlers of a type read at run time; with if_missing only if there are
+-- none.
 --
 -- Locks:  the config row.
 -- Writes: job_runtime_configs; nothing when equal.
 -- Raises: RL001 job.definition_not_found, RL010 job_definition.invalid_config, RL011.
 create or replace function runledger.set_runtime_config(
-  job_type text, config jsonb, schema_version integer default 1)
+  job_type text, config jsonb, schema_version integer default 1,
+  if_missing boolean default false)
 returns runledger.runtime_config_record
 language plpgsql volatile
 security definer set search_path = pg_catalog, pg_temp
@@ -30,7 +32,8 @@ begin
   on conflict on constraint job_runtime_configs_pkey do update
      set schema_version = excluded.schema_version, config = excluded.config,
          updated_by = excluded.updated_by, updated_at = excluded.updated_at
-   where (c.schema_version, c.config) is distinct from (excluded.schema_version, excluded.config);
+   where not coalesce(set_runtime_config.if_missing, false)
+     and (c.schema_version, c.config) is distinct from (excluded.schema_version, excluded.config);
   select c.job_type, c.schema_version, c.config, c.updated_by, c.updated_at into v_row
     from runledger.job_runtime_configs as c
    where c.job_type = set_runtime_config.job_type;
@@ -38,5 +41,6 @@ begin
 end
 $$;
 
-comment on function runledger.set_runtime_config(text, jsonb, integer) is
-  'Store the runtime config of a job type, a JSON object of at most 64 KiB. Returns it.';
+comment on function runledger.set_runtime_config(text, jsonb, integer, boolean) is
+  'Store the runtime config of a job type, a JSON object of at most 64 KiB; if_missing keeps one '
+  'that is there. Returns what is stored.';

@@ -92,6 +92,18 @@ CREATE TYPE runledger._held_job AS (
 
 COMMENT ON TYPE runledger._held_job IS 'What a decision about a lease needs to know of its job: no JSON, so nothing is fetched from TOAST. Internal.';
 
+CREATE TYPE runledger._log_entry AS (
+	ordinal integer,
+	job_id uuid,
+	lease_token bigint,
+	level text,
+	message text,
+	payload jsonb,
+	code text
+);
+
+COMMENT ON TYPE runledger._log_entry IS 'One decoded item of log_jobs; code says why it is refused. Internal.';
+
 CREATE TYPE runledger._mark AS (
 	scope text,
 	looked_at timestamp with time zone,
@@ -293,6 +305,21 @@ CREATE TYPE runledger.completed_step AS (
 
 COMMENT ON TYPE runledger.completed_step IS 'Result of complete_external_step.';
 
+CREATE TYPE runledger.dead_letter AS (
+	job_id uuid,
+	job_type text,
+	organization_id uuid,
+	run_number integer,
+	attempt integer,
+	error_code text,
+	error_message text,
+	failed_at timestamp with time zone,
+	status text,
+	is_dead boolean
+);
+
+COMMENT ON TYPE runledger.dead_letter IS 'A dead letter without its bodies; result of list_dead_letters. status: of the job now. is_dead: it was not requeued since.';
+
 CREATE TYPE runledger.enqueued_item AS (
 	ordinal integer,
 	job_id uuid,
@@ -367,6 +394,27 @@ CREATE TYPE runledger.idle_report AS (
 
 COMMENT ON TYPE runledger.idle_report IS 'Result of idle_worker: when the next job of its types becomes due, NULL if none waits.';
 
+CREATE TYPE runledger.job_attempt_record AS (
+	job_id uuid,
+	run_number integer,
+	attempt integer,
+	worker_id text,
+	claim_origin text,
+	leased_at timestamp with time zone,
+	started_at timestamp with time zone,
+	finished_at timestamp with time zone,
+	disposition text,
+	outcome text,
+	error_code text,
+	error_message text,
+	retry_delay_ms bigint,
+	requested_retry_not_before timestamp with time zone,
+	effective_next_run_at timestamp with time zone,
+	retry_timing_source text
+);
+
+COMMENT ON TYPE runledger.job_attempt_record IS 'One attempt of a job, without its lease token; result of list_job_attempts.';
+
 CREATE TYPE runledger.job_body AS (
 	job_id uuid,
 	payload jsonb,
@@ -396,6 +444,21 @@ CREATE TYPE runledger.job_definition AS (
 
 COMMENT ON TYPE runledger.job_definition IS 'A job type as define_job takes it, with its switches.';
 
+CREATE TYPE runledger.job_event_record AS (
+	event_id bigint,
+	job_id uuid,
+	run_number integer,
+	attempt integer,
+	event_type text,
+	stage text,
+	progress_done bigint,
+	progress_total bigint,
+	detail jsonb,
+	occurred_at timestamp with time zone
+);
+
+COMMENT ON TYPE runledger.job_event_record IS 'One event of a job; result of list_job_events. detail: what Runledger wrote of it, no payload.';
+
 CREATE TYPE runledger.job_event_type AS ENUM (
     'ENQUEUED',
     'LEASED',
@@ -413,6 +476,26 @@ CREATE TYPE runledger.job_event_type AS ENUM (
 );
 
 COMMENT ON TYPE runledger.job_event_type IS 'What happened to a job. HEARTBEAT, STAGE_CHANGED, PROGRESS, PAYLOAD_CORRECTED and REDACTED change no status.';
+
+CREATE TYPE runledger.job_log_body AS (
+	log_id bigint,
+	payload jsonb
+);
+
+COMMENT ON TYPE runledger.job_log_body IS 'The JSON of a log line; result of job_log_payloads.';
+
+CREATE TYPE runledger.job_log_record AS (
+	log_id bigint,
+	job_id uuid,
+	run_number integer,
+	attempt integer,
+	level text,
+	message text,
+	has_payload boolean,
+	occurred_at timestamp with time zone
+);
+
+COMMENT ON TYPE runledger.job_log_record IS 'One log line of a job without its JSON; result of list_job_logs.';
 
 CREATE TYPE runledger.job_record AS (
 	job_id uuid,
@@ -450,6 +533,20 @@ CREATE TYPE runledger.job_record AS (
 
 COMMENT ON TYPE runledger.job_record IS 'Everything about a job; result of get_job.';
 
+CREATE TYPE runledger.job_state AS (
+	job_id uuid,
+	job_type text,
+	status text,
+	run_number integer,
+	attempt integer,
+	stage text,
+	next_run_at timestamp with time zone,
+	finished_at timestamp with time zone,
+	last_error_code text
+);
+
+COMMENT ON TYPE runledger.job_state IS 'Where a job stands; result of job_statuses.';
+
 CREATE TYPE runledger.job_summary AS (
 	job_id uuid,
 	job_type text,
@@ -476,6 +573,16 @@ CREATE TYPE runledger.job_summary AS (
 );
 
 COMMENT ON TYPE runledger.job_summary IS 'A job without its JSON bodies; result of list_jobs.';
+
+CREATE TYPE runledger.logged_line AS (
+	ordinal integer,
+	job_id uuid,
+	log_id bigint,
+	disposition text,
+	code text
+);
+
+COMMENT ON TYPE runledger.logged_line IS 'One row per line of log_jobs: disposition STORED, LOST (no such job, or not its lease) or INVALID, and why in code.';
 
 CREATE TYPE runledger.operator_action AS (
 	id bigint,
@@ -538,6 +645,17 @@ CREATE TYPE runledger.runtime_config_record AS (
 
 COMMENT ON TYPE runledger.runtime_config_record IS 'Result of runtime_config and set_runtime_config.';
 
+CREATE TYPE runledger.runtime_config_summary AS (
+	job_type text,
+	schema_version integer,
+	config_bytes integer,
+	updated_by text,
+	created_at timestamp with time zone,
+	updated_at timestamp with time zone
+);
+
+COMMENT ON TYPE runledger.runtime_config_summary IS 'A runtime config in a list: how large it is, not what it says.';
+
 CREATE TYPE runledger.schedule_change AS (
 	name text,
 	disposition text,
@@ -555,6 +673,60 @@ CREATE TYPE runledger.schedule_preview AS (
 );
 
 COMMENT ON TYPE runledger.schedule_preview IS 'One coming fire: the instant, what the clocks of the zone show then, their offset, and what a change of the clocks has to do with it.';
+
+CREATE TYPE runledger.schedule_record AS (
+	schedule_id uuid,
+	name text,
+	job_type text,
+	workflow_type text,
+	organization_id uuid,
+	cron_expr text,
+	timezone text,
+	missed text,
+	max_jitter_seconds integer,
+	is_active boolean,
+	paused_at timestamp with time zone,
+	paused_by text,
+	paused_reason text,
+	next_fire_at timestamp with time zone,
+	due_at timestamp with time zone,
+	last_fired_at timestamp with time zone,
+	deferred_at timestamp with time zone,
+	deferred_until timestamp with time zone,
+	deferred_code text,
+	payload jsonb,
+	steps jsonb,
+	created_at timestamp with time zone,
+	updated_at timestamp with time zone
+);
+
+COMMENT ON TYPE runledger.schedule_record IS 'Everything about a schedule: payload of its jobs, or steps of its workflows.';
+
+CREATE TYPE runledger.schedule_summary AS (
+	schedule_id uuid,
+	name text,
+	job_type text,
+	workflow_type text,
+	organization_id uuid,
+	cron_expr text,
+	timezone text,
+	missed text,
+	max_jitter_seconds integer,
+	is_active boolean,
+	paused_at timestamp with time zone,
+	paused_by text,
+	paused_reason text,
+	next_fire_at timestamp with time zone,
+	due_at timestamp with time zone,
+	last_fired_at timestamp with time zone,
+	deferred_at timestamp with time zone,
+	deferred_until timestamp with time zone,
+	deferred_code text,
+	created_at timestamp with time zone,
+	updated_at timestamp with time zone
+);
+
+COMMENT ON TYPE runledger.schedule_summary IS 'A schedule in a list: no JSON.';
 
 CREATE TYPE runledger.schema_state AS (
 	migration_head integer,
@@ -589,12 +761,50 @@ CREATE TYPE runledger.upkeep_report AS (
 
 COMMENT ON TYPE runledger.upkeep_report IS 'One row per task of run_maintenance: how many rows it dealt with, and whether it should be called again at once.';
 
+CREATE TYPE runledger.worker_record AS (
+	worker_id text,
+	state text,
+	job_types text[],
+	max_jobs integer,
+	leases bigint,
+	role_name text,
+	registered_at timestamp with time zone,
+	last_seen_at timestamp with time zone,
+	idle_until timestamp with time zone
+);
+
+COMMENT ON TYPE runledger.worker_record IS 'A worker in a list: state idle, busy, silent or unknown (then it has leases and no more).';
+
 CREATE TYPE runledger.workflow_dependency_release_mode AS ENUM (
     'ON_TERMINAL',
     'ON_SUCCESS'
 );
 
 COMMENT ON TYPE runledger.workflow_dependency_release_mode IS 'ON_SUCCESS: the dependent runs only if the prerequisite succeeded. ON_TERMINAL: whatever became of it.';
+
+CREATE TYPE runledger.workflow_edge AS (
+	workflow_run_id uuid,
+	dependent_ordinal integer,
+	dependent_key text,
+	prerequisite_ordinal integer,
+	prerequisite_key text,
+	release_mode text,
+	prerequisite_status text,
+	prerequisite_is_hidden boolean
+);
+
+COMMENT ON TYPE runledger.workflow_edge IS 'One edge of a run: release_mode ON_SUCCESS or ON_TERMINAL. A hidden prerequisite belongs to another tenant and has neither key nor status.';
+
+CREATE TYPE runledger.workflow_mutation AS (
+	workflow_run_id uuid,
+	mutation_key text,
+	append_window text,
+	steps integer,
+	step_keys text[],
+	created_at timestamp with time zone
+);
+
+COMMENT ON TYPE runledger.workflow_mutation IS 'One append to a run: how many steps, and the keys of the first thousand.';
 
 CREATE TYPE runledger.workflow_outcome AS (
 	workflow_run_id uuid,
@@ -667,6 +877,72 @@ CREATE TYPE runledger.workflow_step_execution_kind AS ENUM (
 );
 
 COMMENT ON TYPE runledger.workflow_step_execution_kind IS 'JOB: a job does the work. EXTERNAL: a gate, completed by a call.';
+
+CREATE TYPE runledger.workflow_step_record AS (
+	workflow_run_id uuid,
+	ordinal integer,
+	step_key text,
+	execution_kind text,
+	status text,
+	job_id uuid,
+	job_type text,
+	organization_id uuid,
+	priority integer,
+	max_attempts integer,
+	timeout_seconds integer,
+	stage text,
+	allow_continuation boolean,
+	gate_timeout_seconds integer,
+	on_timeout text,
+	gate_expires_at timestamp with time zone,
+	dependency_count_total integer,
+	dependency_count_pending integer,
+	dependency_count_unsatisfied integer,
+	status_reason text,
+	last_error_code text,
+	last_error_message text,
+	payload jsonb,
+	output jsonb,
+	released_at timestamp with time zone,
+	started_at timestamp with time zone,
+	finished_at timestamp with time zone,
+	created_at timestamp with time zone,
+	updated_at timestamp with time zone
+);
+
+COMMENT ON TYPE runledger.workflow_step_record IS 'Everything about a step.';
+
+CREATE TYPE runledger.workflow_step_summary AS (
+	workflow_run_id uuid,
+	ordinal integer,
+	step_key text,
+	execution_kind text,
+	status text,
+	job_id uuid,
+	job_type text,
+	organization_id uuid,
+	priority integer,
+	max_attempts integer,
+	timeout_seconds integer,
+	stage text,
+	allow_continuation boolean,
+	gate_timeout_seconds integer,
+	on_timeout text,
+	gate_expires_at timestamp with time zone,
+	dependency_count_total integer,
+	dependency_count_pending integer,
+	dependency_count_unsatisfied integer,
+	status_reason text,
+	last_error_code text,
+	last_error_message text,
+	released_at timestamp with time zone,
+	started_at timestamp with time zone,
+	finished_at timestamp with time zone,
+	created_at timestamp with time zone,
+	updated_at timestamp with time zone
+);
+
+COMMENT ON TYPE runledger.workflow_step_summary IS 'A step in a list: no JSON.';
 
 CREATE TYPE runledger.workflow_summary AS (
 	workflow_run_id uuid,
@@ -976,6 +1252,12 @@ CREATE FUNCTION runledger._close_runs(run_ids uuid[], now timestamp with time zo
 
 COMMENT ON FUNCTION runledger._close_runs(run_ids uuid[], now timestamp with time zone) IS 'Result, active key and notification of those of these runs that have finished.';
 
+CREATE FUNCTION runledger._contains(value text, part text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._contains(value text, part text) IS 'Whether the letters stand in the value, upper and lower case alike; nothing is a wildcard.';
+
 CREATE FUNCTION runledger._count_steps(from_active runledger._finished_step[], from_waiting runledger._finished_step[], now timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
     AS 'see sql/functions';
@@ -1005,6 +1287,12 @@ CREATE FUNCTION runledger._decode_enqueue(item jsonb, ordinal integer, now times
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._decode_enqueue(item jsonb, ordinal integer, now timestamp with time zone) IS 'One item of enqueue_jobs, decoded and checked; never raises.';
+
+CREATE FUNCTION runledger._decode_log(item jsonb, ordinal integer) RETURNS runledger._log_entry
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._decode_log(item jsonb, ordinal integer) IS 'One item of log_jobs, decoded and checked; never raises.';
 
 CREATE FUNCTION runledger._decode_outcome(item jsonb, ordinal integer, now timestamp with time zone) RETURNS runledger._outcome
     LANGUAGE plpgsql STABLE
@@ -1695,6 +1983,12 @@ CREATE FUNCTION runledger._jittered(schedule runledger.job_schedules, cron runle
 
 COMMENT ON FUNCTION runledger._jittered(schedule runledger.job_schedules, cron runledger._cron, base_at timestamp with time zone) IS 'The fire that belongs to a cron instant of a schedule.';
 
+CREATE FUNCTION runledger._job_in_scope(job_id uuid, organization_id uuid) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._job_in_scope(job_id uuid, organization_id uuid) IS 'Whether a job may be read under that tenant: NULL asks for no tenant, and then what is left of a job that is gone may be read too.';
+
 CREATE FUNCTION runledger._json_bytes(value jsonb) RETURNS bigint
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
@@ -2073,6 +2367,12 @@ CREATE FUNCTION runledger._retry_delay_ms(definition runledger.job_definitions, 
 
 COMMENT ON FUNCTION runledger._retry_delay_ms(definition runledger.job_definitions, job_id uuid, attempt integer, error_code text) IS 'Milliseconds until the retry: the override of the error code, else the formula of the type.';
 
+CREATE FUNCTION runledger._run_in_scope(workflow_run_id uuid, organization_id uuid) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._run_in_scope(workflow_run_id uuid, organization_id uuid) IS 'Whether a run may be read under that tenant; NULL asks for no tenant.';
+
 CREATE FUNCTION runledger._run_of_key(workflow_type text, organization_id uuid, idempotency_key text) RETURNS uuid
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
@@ -2291,12 +2591,12 @@ CREATE FUNCTION runledger.correct_payload(job_id uuid, payload jsonb, reason tex
 
 COMMENT ON FUNCTION runledger.correct_payload(job_id uuid, payload jsonb, reason text) IS 'Replace the payload of a pending job, and of its step if it has one, for a reason that stands in its events. disposition CORRECTED or UNCHANGED.';
 
-CREATE FUNCTION runledger.define_job(job_type text, version integer DEFAULT NULL::integer, max_attempts integer DEFAULT NULL::integer, timeout_seconds integer DEFAULT NULL::integer, priority integer DEFAULT NULL::integer, is_enabled boolean DEFAULT NULL::boolean, max_concurrency integer DEFAULT NULL::integer, retry_base_ms integer DEFAULT NULL::integer, retry_max_ms integer DEFAULT NULL::integer, retry_delays_ms jsonb DEFAULT NULL::jsonb) RETURNS runledger.job_definition
+CREATE FUNCTION runledger.define_job(job_type text, version integer DEFAULT NULL::integer, max_attempts integer DEFAULT NULL::integer, timeout_seconds integer DEFAULT NULL::integer, priority integer DEFAULT NULL::integer, is_enabled boolean DEFAULT NULL::boolean, max_concurrency integer DEFAULT NULL::integer, retry_base_ms integer DEFAULT NULL::integer, retry_max_ms integer DEFAULT NULL::integer, retry_delays_ms jsonb DEFAULT NULL::jsonb, if_missing boolean DEFAULT false) RETURNS runledger.job_definition
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger.define_job(job_type text, version integer, max_attempts integer, timeout_seconds integer, priority integer, is_enabled boolean, max_concurrency integer, retry_base_ms integer, retry_max_ms integer, retry_delays_ms jsonb) IS 'Define a job type or change it; NULL takes the default on insert and keeps the value on update. timeout_seconds, priority and max_attempts are defaults of new jobs; max_concurrency bounds live leases over the fleet, 0 lifts it; retry_delays_ms maps an error code to a fixed delay. An equal call writes nothing. Returns the definition.';
+COMMENT ON FUNCTION runledger.define_job(job_type text, version integer, max_attempts integer, timeout_seconds integer, priority integer, is_enabled boolean, max_concurrency integer, retry_base_ms integer, retry_max_ms integer, retry_delays_ms jsonb, if_missing boolean) IS 'Define a job type or change it; NULL takes the default on insert and keeps the value on update. timeout_seconds, priority and max_attempts are defaults of new jobs; max_concurrency bounds live leases over the fleet, 0 lifts it; retry_delays_ms maps an error code to a fixed delay. An equal call writes nothing; if_missing: nor does any, once the type exists. Returns the definition.';
 
 CREATE FUNCTION runledger.delete_schedule(name text) RETURNS runledger.schedule_change
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2378,6 +2678,24 @@ CREATE FUNCTION runledger.fail_job(job_id uuid, lease_token bigint, error_code t
 
 COMMENT ON FUNCTION runledger.fail_job(job_id uuid, lease_token bigint, error_code text, error_message text, kind text, not_before timestamp with time zone) IS 'End a lease with a failure. kind: RETRYABLE and TIMEOUT are tried again while attempts are left, TERMINAL and PANICKED dead-letter at once. not_before can only lengthen the delay of the policy. error_message is cut to 8 KiB. Disposition RETRY_SCHEDULED (next_run_at says when) or DEAD_LETTERED.';
 
+CREATE FUNCTION runledger.find_job(job_type text, idempotency_key text, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.job_summary
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.find_job(job_type text, idempotency_key text, organization_id uuid) IS 'The job that was enqueued under an idempotency key, or no row. The scope is exact, as at enqueue: without organization_id the jobs of no tenant are meant, not those of any.';
+
+CREATE FUNCTION runledger.find_workflow(workflow_type text, idempotency_key text, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.workflow_summary
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.find_workflow(workflow_type text, idempotency_key text, organization_id uuid) IS 'The run that was started under an idempotency key, or no row. The scope is exact, as at enqueue: without organization_id the runs of no tenant are meant, not those of any.';
+
 CREATE FUNCTION runledger.finish_jobs(outcomes jsonb) RETURNS SETOF runledger.finished_job
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -2416,6 +2734,33 @@ CREATE FUNCTION runledger.get_job(job_id uuid, organization_id uuid DEFAULT NULL
 
 COMMENT ON FUNCTION runledger.get_job(job_id uuid, organization_id uuid) IS 'Everything about one job, or no row.';
 
+CREATE FUNCTION runledger.get_job_definition(job_type text) RETURNS SETOF runledger.job_definition
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.get_job_definition(job_type text) IS 'One job type, or no row.';
+
+CREATE FUNCTION runledger.get_runtime_config(job_type text) RETURNS SETOF runledger.runtime_config_record
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.get_runtime_config(job_type text) IS 'The runtime config of a job type, or no row; runtime_config() raises instead.';
+
+CREATE FUNCTION runledger.get_schedule(name text, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.schedule_record
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.get_schedule(name text, organization_id uuid) IS 'Everything about one schedule, or no row. schedule_id is what its jobs carry.';
+
 CREATE FUNCTION runledger.get_workflow(workflow_run_id uuid, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.workflow_record
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -2424,6 +2769,15 @@ CREATE FUNCTION runledger.get_workflow(workflow_run_id uuid, organization_id uui
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.get_workflow(workflow_run_id uuid, organization_id uuid) IS 'Everything about one run, or no row.';
+
+CREATE FUNCTION runledger.get_workflow_step(workflow_run_id uuid, step_key text, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.workflow_step_record
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.get_workflow_step(workflow_run_id uuid, step_key text, organization_id uuid) IS 'Everything about one step of a run, or no row.';
 
 CREATE FUNCTION runledger.grant_access(role_name text, kind text, job_types text[] DEFAULT NULL::text[]) RETURNS runledger.access_grant
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2452,14 +2806,32 @@ CREATE FUNCTION runledger.idle_worker(worker_id text, until timestamp with time 
 
 COMMENT ON FUNCTION runledger.idle_worker(worker_id text, until timestamp with time zone) IS 'Ask for a notification on runledger_wake when a job of the types of this worker becomes available, until that instant (at most an hour ahead); NULL: no more. Returns when the next job that waits now becomes due.';
 
-CREATE FUNCTION runledger.job_payload(job_id uuid) RETURNS SETOF runledger.job_body
+CREATE FUNCTION runledger.job_log_payloads(job_id uuid, log_ids bigint[], organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.job_log_body
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
     SET jit TO 'off'
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger.job_payload(job_id uuid) IS 'payload, checkpoint and output of one job. Apart from claims and get_job the only way to them.';
+COMMENT ON FUNCTION runledger.job_log_payloads(job_id uuid, log_ids bigint[], organization_id uuid) IS 'The JSON of up to 1000 log lines of one job, by the log_id that list_job_logs tells.';
+
+CREATE FUNCTION runledger.job_payload(job_id uuid, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.job_body
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.job_payload(job_id uuid, organization_id uuid) IS 'payload, checkpoint and output of one job. Apart from claims and get_job the only way to them.';
+
+CREATE FUNCTION runledger.job_statuses(job_ids uuid[], organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.job_state
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.job_statuses(job_ids uuid[], organization_id uuid) IS 'The status of up to 1000 jobs, by id, ascending. An unknown id, or one of another tenant, has no row.';
 
 CREATE FUNCTION runledger.leased_jobs(worker_id text, known_tokens bigint[] DEFAULT '{}'::bigint[]) RETURNS SETOF runledger.claimed_job
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -2470,12 +2842,57 @@ CREATE FUNCTION runledger.leased_jobs(worker_id text, known_tokens bigint[] DEFA
 
 COMMENT ON FUNCTION runledger.leased_jobs(worker_id text, known_tokens bigint[]) IS 'The live leases of this worker but for the tokens it knows, in the shape of claim_jobs.';
 
-CREATE FUNCTION runledger.list_jobs(job_type text DEFAULT NULL::text, status text DEFAULT NULL::text, organization_id uuid DEFAULT NULL::uuid, worker_id text DEFAULT NULL::text, created_after timestamp with time zone DEFAULT NULL::timestamp with time zone, created_before timestamp with time zone DEFAULT NULL::timestamp with time zone, before_id uuid DEFAULT NULL::uuid, max_rows integer DEFAULT 100) RETURNS SETOF runledger.job_summary
+CREATE FUNCTION runledger.list_dead_letters(job_type text DEFAULT NULL::text, error_code text DEFAULT NULL::text, failed_after timestamp with time zone DEFAULT NULL::timestamp with time zone, failed_before timestamp with time zone DEFAULT NULL::timestamp with time zone, before_failed_at timestamp with time zone DEFAULT NULL::timestamp with time zone, before_id uuid DEFAULT NULL::uuid, max_rows integer DEFAULT 100, organization_id uuid DEFAULT NULL::uuid, is_dead boolean DEFAULT NULL::boolean) RETURNS SETOF runledger.dead_letter
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.list_dead_letters(job_type text, error_code text, failed_after timestamp with time zone, failed_before timestamp with time zone, before_failed_at timestamp with time zone, before_id uuid, max_rows integer, organization_id uuid, is_dead boolean) IS 'Dead letters, latest first, by exact type, error code, time of failure and tenant; is_dead: whether the job still is one, or was requeued since. For the next page give failed_at and job_id of the last one as before_failed_at and before_id. At most 1000 rows a page.';
+
+CREATE FUNCTION runledger.list_job_attempts(job_id uuid, after_run integer DEFAULT NULL::integer, after_attempt integer DEFAULT NULL::integer, before_run integer DEFAULT NULL::integer, before_attempt integer DEFAULT NULL::integer, max_rows integer DEFAULT 100, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.job_attempt_record
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.list_job_attempts(job_id uuid, after_run integer, after_attempt integer, before_run integer, before_attempt integer, max_rows integer, organization_id uuid) IS 'The attempts of a job, oldest first; for the next page give run_number and attempt of the last one as after_run and after_attempt. Newest first: give before_run (2147483647 for the first page) and before_attempt. Lease tokens are not told. At most 1000 rows a page.';
+
+CREATE FUNCTION runledger.list_job_definitions(contains text DEFAULT NULL::text, after_type text DEFAULT NULL::text, max_rows integer DEFAULT 100) RETURNS SETOF runledger.job_definition
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.list_job_definitions(contains text, after_type text, max_rows integer) IS 'The job types, ordered by name; contains: those whose name has these letters, upper and lower case alike, no wildcards. For the next page give the last job_type as after_type. At most 1000 rows a page.';
+
+CREATE FUNCTION runledger.list_job_events(job_id uuid, after_event_id bigint DEFAULT NULL::bigint, before_event_id bigint DEFAULT NULL::bigint, max_rows integer DEFAULT 100, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.job_event_record
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.list_job_events(job_id uuid, after_event_id bigint, before_event_id bigint, max_rows integer, organization_id uuid) IS 'The events of a job, oldest first; for the next page give the last event_id as after_event_id. Newest first: give before_event_id (9223372036854775807 for the first page). detail is what Runledger wrote of the event, never a payload of the job. At most 1000 rows a page.';
+
+CREATE FUNCTION runledger.list_job_logs(job_id uuid, after_log_id bigint DEFAULT NULL::bigint, before_log_id bigint DEFAULT NULL::bigint, max_rows integer DEFAULT 100, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.job_log_record
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.list_job_logs(job_id uuid, after_log_id bigint, before_log_id bigint, max_rows integer, organization_id uuid) IS 'The log lines of a job, oldest first; for the next page give the last log_id as after_log_id. Newest first: give before_log_id (9223372036854775807 for the first page). The JSON of a line is read with job_log_payloads(). At most 1000 rows a page.';
+
+CREATE FUNCTION runledger.list_jobs(job_type text DEFAULT NULL::text, status text DEFAULT NULL::text, organization_id uuid DEFAULT NULL::uuid, worker_id text DEFAULT NULL::text, created_after timestamp with time zone DEFAULT NULL::timestamp with time zone, created_before timestamp with time zone DEFAULT NULL::timestamp with time zone, before_id uuid DEFAULT NULL::uuid, max_rows integer DEFAULT 100, contains text DEFAULT NULL::text) RETURNS SETOF runledger.job_summary
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger.list_jobs(job_type text, status text, organization_id uuid, worker_id text, created_after timestamp with time zone, created_before timestamp with time zone, before_id uuid, max_rows integer) IS 'Jobs, newest first, filtered by exact type, status, tenant, worker and time of creation, without payloads. For the next page give the last job_id as before_id. At most 1000 rows a page.';
+COMMENT ON FUNCTION runledger.list_jobs(job_type text, status text, organization_id uuid, worker_id text, created_after timestamp with time zone, created_before timestamp with time zone, before_id uuid, max_rows integer, contains text) IS 'Jobs, newest first, filtered by exact type, status, tenant, worker and time of creation, without payloads; contains: part of the name of the type, no wildcards. For the next page give the last job_id as before_id. At most 1000 rows a page.';
 
 CREATE FUNCTION runledger.list_operator_actions(role_name text DEFAULT NULL::text, action text DEFAULT NULL::text, object text DEFAULT NULL::text, before_action_id bigint DEFAULT NULL::bigint, max_rows integer DEFAULT 100) RETURNS SETOF runledger.operator_action
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -2486,12 +2903,67 @@ CREATE FUNCTION runledger.list_operator_actions(role_name text DEFAULT NULL::tex
 
 COMMENT ON FUNCTION runledger.list_operator_actions(role_name text, action text, object text, before_action_id bigint, max_rows integer) IS 'What operators did: role, action (the function), object, reason, detail and time, newest first. For the next page give the last id as before_action_id. At most 1000 rows a page.';
 
-CREATE FUNCTION runledger.list_workflows(workflow_type text DEFAULT NULL::text, status text DEFAULT NULL::text, organization_id uuid DEFAULT NULL::uuid, created_after timestamp with time zone DEFAULT NULL::timestamp with time zone, created_before timestamp with time zone DEFAULT NULL::timestamp with time zone, before_id uuid DEFAULT NULL::uuid, max_rows integer DEFAULT 100) RETURNS SETOF runledger.workflow_summary
+CREATE FUNCTION runledger.list_runtime_configs(contains text DEFAULT NULL::text, after_type text DEFAULT NULL::text, max_rows integer DEFAULT 100) RETURNS SETOF runledger.runtime_config_summary
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.list_runtime_configs(contains text, after_type text, max_rows integer) IS 'The job types that have a runtime config, ordered by name, without the config itself: that is runtime_config(). contains: part of the name, no wildcards. For the next page give the last job_type as after_type. At most 1000 rows a page.';
+
+CREATE FUNCTION runledger.list_schedules(contains text DEFAULT NULL::text, job_type text DEFAULT NULL::text, is_active boolean DEFAULT NULL::boolean, after_name text DEFAULT NULL::text, max_rows integer DEFAULT 100, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.schedule_summary
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.list_schedules(contains text, job_type text, is_active boolean, after_name text, max_rows integer, organization_id uuid) IS 'The schedules, ordered by name; contains: part of the name, no wildcards; job_type: those that start it, also as a step of a workflow. For the next page give the last name as after_name. At most 1000 rows a page.';
+
+CREATE FUNCTION runledger.list_workers(job_type text DEFAULT NULL::text, after_worker text DEFAULT NULL::text, max_rows integer DEFAULT 100) RETURNS SETOF runledger.worker_record
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.list_workers(job_type text, after_worker text, max_rows integer) IS 'The workers, ordered by name: state idle, busy, silent (not heard of for three minutes) or unknown (holds leases and never registered), and how many live leases each holds. job_type: those that handle it. For the next page give the last worker_id as after_worker. At most 1000 rows a page.';
+
+CREATE FUNCTION runledger.list_workflow_edges(workflow_run_id uuid, after_dependent integer DEFAULT NULL::integer, after_prerequisite integer DEFAULT NULL::integer, max_rows integer DEFAULT 100, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.workflow_edge
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.list_workflow_edges(workflow_run_id uuid, after_dependent integer, after_prerequisite integer, max_rows integer, organization_id uuid) IS 'The edges of a run, by dependent and prerequisite in the order of the steps. For the next page give dependent_ordinal and prerequisite_ordinal of the last edge as after_dependent and after_prerequisite. prerequisite_is_hidden: it belongs to another tenant. At most 1000 rows a page.';
+
+CREATE FUNCTION runledger.list_workflow_mutations(workflow_run_id uuid, after_created_at timestamp with time zone DEFAULT NULL::timestamp with time zone, after_key text DEFAULT NULL::text, max_rows integer DEFAULT 100, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.workflow_mutation
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.list_workflow_mutations(workflow_run_id uuid, after_created_at timestamp with time zone, after_key text, max_rows integer, organization_id uuid) IS 'The appends to a run, oldest first: key, gate under which it was made, how many steps and the keys of the first thousand. For the next page give created_at and mutation_key of the last one as after_created_at and after_key. At most 1000 rows a page.';
+
+CREATE FUNCTION runledger.list_workflow_steps(workflow_run_id uuid, after_ordinal integer DEFAULT NULL::integer, max_rows integer DEFAULT 100, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.workflow_step_summary
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.list_workflow_steps(workflow_run_id uuid, after_ordinal integer, max_rows integer, organization_id uuid) IS 'The steps of a run, prerequisites first. For the next page give the last ordinal as after_ordinal. One step with its bodies: get_workflow_step(). At most 1000 rows a page.';
+
+CREATE FUNCTION runledger.list_workflows(workflow_type text DEFAULT NULL::text, status text DEFAULT NULL::text, organization_id uuid DEFAULT NULL::uuid, created_after timestamp with time zone DEFAULT NULL::timestamp with time zone, created_before timestamp with time zone DEFAULT NULL::timestamp with time zone, before_id uuid DEFAULT NULL::uuid, max_rows integer DEFAULT 100, contains text DEFAULT NULL::text) RETURNS SETOF runledger.workflow_summary
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger.list_workflows(workflow_type text, status text, organization_id uuid, created_after timestamp with time zone, created_before timestamp with time zone, before_id uuid, max_rows integer) IS 'Runs, newest first, filtered by exact type, status, tenant and time of creation. For the next page give the last workflow_run_id as before_id. At most 1000 rows a page.';
+COMMENT ON FUNCTION runledger.list_workflows(workflow_type text, status text, organization_id uuid, created_after timestamp with time zone, created_before timestamp with time zone, before_id uuid, max_rows integer, contains text) IS 'Runs, newest first, filtered by exact type, status, tenant and time of creation; contains: part of the name of the type, no wildcards. For the next page give the last workflow_run_id as before_id. At most 1000 rows a page.';
 
 CREATE FUNCTION runledger.log_job(job_id uuid, level text, message text, payload jsonb DEFAULT '{}'::jsonb, lease_token bigint DEFAULT NULL::bigint) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2501,6 +2973,15 @@ CREATE FUNCTION runledger.log_job(job_id uuid, level text, message text, payload
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.log_job(job_id uuid, level text, message text, payload jsonb, lease_token bigint) IS 'Write a log line for a job: level is a free word, message at most 8 KiB, payload at most 16 KiB. Returns the id of the line.';
+
+CREATE FUNCTION runledger.log_jobs(entries jsonb) RETURNS SETOF runledger.logged_line
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.log_jobs(entries jsonb) IS 'Write log lines: an array of at most 10000 objects {"job_id", "level", "message", "payload", "lease_token"}, the last two optional. One row per line: STORED with its log_id, LOST (no such job, or not its lease) or INVALID, and why in code.';
 
 CREATE FUNCTION runledger.next_fire_at(cron text, timezone text DEFAULT 'UTC'::text, after timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS timestamp with time zone
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -2653,12 +3134,12 @@ CREATE FUNCTION runledger.schema_info() RETURNS runledger.schema_state
 
 COMMENT ON FUNCTION runledger.schema_info() IS 'What is installed: migration head, contract, package version, checksum of the functions, server version. Changes nothing. A client compares contract with its own.';
 
-CREATE FUNCTION runledger.set_runtime_config(job_type text, config jsonb, schema_version integer DEFAULT 1) RETURNS runledger.runtime_config_record
+CREATE FUNCTION runledger.set_runtime_config(job_type text, config jsonb, schema_version integer DEFAULT 1, if_missing boolean DEFAULT false) RETURNS runledger.runtime_config_record
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger.set_runtime_config(job_type text, config jsonb, schema_version integer) IS 'Store the runtime config of a job type, a JSON object of at most 64 KiB. Returns it.';
+COMMENT ON FUNCTION runledger.set_runtime_config(job_type text, config jsonb, schema_version integer, if_missing boolean) IS 'Store the runtime config of a job type, a JSON object of at most 64 KiB; if_missing keeps one that is there. Returns what is stored.';
 
 CREATE FUNCTION runledger.start_jobs(job_ids uuid[], lease_tokens bigint[]) RETURNS SETOF runledger.started_job
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2726,6 +3207,59 @@ CREATE FUNCTION runledger.workflow_tree(workflow_run_id uuid) RETURNS SETOF text
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.workflow_tree(workflow_run_id uuid) IS 'A run as lines of text: state, attempt, age, and what each step waits for.';
+
+CREATE TABLE runledger.job_dead_letters (
+    job_id uuid NOT NULL,
+    job_type text NOT NULL,
+    organization_id uuid,
+    run_number integer NOT NULL,
+    attempt integer NOT NULL,
+    error_code text,
+    error_message text,
+    payload_snapshot jsonb NOT NULL,
+    checkpoint_snapshot jsonb,
+    failed_at timestamp with time zone NOT NULL,
+    CONSTRAINT attempt_starts_at_one CHECK ((attempt >= 1)),
+    CONSTRAINT run_number_starts_at_one CHECK ((run_number >= 1))
+);
+
+COMMENT ON TABLE runledger.job_dead_letters IS 'The latest dead letter of each job. Stays as history when the job is requeued; a later one replaces it.';
+
+COMMENT ON COLUMN runledger.job_dead_letters.job_id IS 'The job.';
+
+COMMENT ON COLUMN runledger.job_dead_letters.job_type IS 'Its type.';
+
+COMMENT ON COLUMN runledger.job_dead_letters.organization_id IS 'Its tenant.';
+
+COMMENT ON COLUMN runledger.job_dead_letters.run_number IS 'The run that failed.';
+
+COMMENT ON COLUMN runledger.job_dead_letters.attempt IS 'The attempt that failed last.';
+
+COMMENT ON COLUMN runledger.job_dead_letters.error_code IS 'Code of the failure.';
+
+COMMENT ON COLUMN runledger.job_dead_letters.error_message IS 'Message of the failure.';
+
+COMMENT ON COLUMN runledger.job_dead_letters.payload_snapshot IS 'The payload at that time.';
+
+COMMENT ON COLUMN runledger.job_dead_letters.checkpoint_snapshot IS 'The checkpoint at that time.';
+
+COMMENT ON COLUMN runledger.job_dead_letters.failed_at IS 'When it was dead-lettered.';
+
+CREATE VIEW runledger._dead_letters AS
+ SELECT d.job_id,
+    d.job_type,
+    d.organization_id,
+    d.run_number,
+    d.attempt,
+    d.error_code,
+    d.error_message,
+    d.failed_at,
+    (q.status)::text AS status,
+    COALESCE(((q.run_number = d.run_number) AND (q.status = 'DEAD_LETTERED'::runledger.job_status)), false) AS is_dead
+   FROM (runledger.job_dead_letters d
+     LEFT JOIN runledger.job_queue q ON ((q.id = d.job_id)));
+
+COMMENT ON VIEW runledger._dead_letters IS 'Dead letters in the shape of dead_letter. Internal: read the view dead_letters.';
 
 CREATE VIEW runledger._job_summaries AS
  SELECT id AS job_id,
@@ -2813,6 +3347,24 @@ ALTER TABLE runledger._shelves ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY 
     CACHE 1
 );
 
+CREATE VIEW runledger._workflow_summaries AS
+ SELECT id AS workflow_run_id,
+    workflow_type,
+    organization_id,
+    (status)::text AS status,
+    steps_total,
+    steps_active,
+    steps_waiting,
+    steps_failed,
+    steps_succeeded,
+    status_reason,
+    started_at,
+    finished_at,
+    created_at
+   FROM runledger.workflow_runs r;
+
+COMMENT ON VIEW runledger._workflow_summaries IS 'Runs in the shape of workflow_summary. Internal: read the view workflows.';
+
 CREATE TABLE runledger.access_grants (
     role_name text NOT NULL,
     kind text NOT NULL,
@@ -2856,43 +3408,6 @@ COMMENT ON COLUMN runledger.access.job_types IS 'What it may enqueue or claim; a
 COMMENT ON COLUMN runledger.access.granted_by IS 'Who granted it.';
 
 COMMENT ON COLUMN runledger.access.granted_at IS 'When it was granted or last changed.';
-
-CREATE TABLE runledger.job_dead_letters (
-    job_id uuid NOT NULL,
-    job_type text NOT NULL,
-    organization_id uuid,
-    run_number integer NOT NULL,
-    attempt integer NOT NULL,
-    error_code text,
-    error_message text,
-    payload_snapshot jsonb NOT NULL,
-    checkpoint_snapshot jsonb,
-    failed_at timestamp with time zone NOT NULL,
-    CONSTRAINT attempt_starts_at_one CHECK ((attempt >= 1)),
-    CONSTRAINT run_number_starts_at_one CHECK ((run_number >= 1))
-);
-
-COMMENT ON TABLE runledger.job_dead_letters IS 'The latest dead letter of each job. Stays as history when the job is requeued; a later one replaces it.';
-
-COMMENT ON COLUMN runledger.job_dead_letters.job_id IS 'The job.';
-
-COMMENT ON COLUMN runledger.job_dead_letters.job_type IS 'Its type.';
-
-COMMENT ON COLUMN runledger.job_dead_letters.organization_id IS 'Its tenant.';
-
-COMMENT ON COLUMN runledger.job_dead_letters.run_number IS 'The run that failed.';
-
-COMMENT ON COLUMN runledger.job_dead_letters.attempt IS 'The attempt that failed last.';
-
-COMMENT ON COLUMN runledger.job_dead_letters.error_code IS 'Code of the failure.';
-
-COMMENT ON COLUMN runledger.job_dead_letters.error_message IS 'Message of the failure.';
-
-COMMENT ON COLUMN runledger.job_dead_letters.payload_snapshot IS 'The payload at that time.';
-
-COMMENT ON COLUMN runledger.job_dead_letters.checkpoint_snapshot IS 'The checkpoint at that time.';
-
-COMMENT ON COLUMN runledger.job_dead_letters.failed_at IS 'When it was dead-lettered.';
 
 CREATE VIEW runledger.dead_letters WITH (security_barrier='true') AS
  SELECT d.job_id,
@@ -3755,6 +4270,10 @@ CREATE INDEX job_dead_letters_failed_at_idx ON runledger.job_dead_letters USING 
 
 COMMENT ON INDEX runledger.job_dead_letters_failed_at_idx IS 'Dead letters by age, for lists, redrive and metrics.';
 
+CREATE INDEX job_dead_letters_tenant_idx ON runledger.job_dead_letters USING btree (organization_id, failed_at, job_id) WHERE (organization_id IS NOT NULL);
+
+COMMENT ON INDEX runledger.job_dead_letters_tenant_idx IS 'Dead letters of one tenant, latest first.';
+
 CREATE INDEX job_queue_claim_idx ON runledger.job_queue USING btree (priority DESC, next_run_at, id) WHERE (status = 'PENDING'::runledger.job_status);
 
 COMMENT ON INDEX runledger.job_queue_claim_idx IS 'The order of claiming over all types.';
@@ -3806,6 +4325,10 @@ COMMENT ON INDEX runledger.workflow_runs_one_run_per_global_key IS 'One run per 
 CREATE UNIQUE INDEX workflow_runs_one_run_per_tenant_key ON runledger.workflow_runs USING btree (workflow_type, organization_id, idempotency_key) WHERE ((idempotency_key IS NOT NULL) AND (organization_id IS NOT NULL));
 
 COMMENT ON INDEX runledger.workflow_runs_one_run_per_tenant_key IS 'One run per type, tenant and idempotency key.';
+
+CREATE INDEX workflow_runs_tenant_idx ON runledger.workflow_runs USING btree (organization_id, id) WHERE (organization_id IS NOT NULL);
+
+COMMENT ON INDEX runledger.workflow_runs_tenant_idx IS 'Lists of one tenant, newest first.';
 
 CREATE INDEX workflow_step_dependencies_dependent_idx ON runledger.workflow_step_dependencies USING btree (dependent_step_id, prerequisite_step_id);
 
@@ -3861,6 +4384,8 @@ REVOKE ALL ON TYPE runledger.job_status FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger._held_job FROM PUBLIC;
 
+REVOKE ALL ON TYPE runledger._log_entry FROM PUBLIC;
+
 REVOKE ALL ON TYPE runledger._mark FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger._outcome FROM PUBLIC;
@@ -3893,6 +4418,8 @@ REVOKE ALL ON TYPE runledger.claimed_job FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.completed_step FROM PUBLIC;
 
+REVOKE ALL ON TYPE runledger.dead_letter FROM PUBLIC;
+
 REVOKE ALL ON TYPE runledger.enqueued_item FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.enqueued_job FROM PUBLIC;
@@ -3909,15 +4436,27 @@ REVOKE ALL ON TYPE runledger.fsck_finding FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.idle_report FROM PUBLIC;
 
+REVOKE ALL ON TYPE runledger.job_attempt_record FROM PUBLIC;
+
 REVOKE ALL ON TYPE runledger.job_body FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.job_definition FROM PUBLIC;
 
+REVOKE ALL ON TYPE runledger.job_event_record FROM PUBLIC;
+
 REVOKE ALL ON TYPE runledger.job_event_type FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger.job_log_body FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger.job_log_record FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.job_record FROM PUBLIC;
 
+REVOKE ALL ON TYPE runledger.job_state FROM PUBLIC;
+
 REVOKE ALL ON TYPE runledger.job_summary FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger.logged_line FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.operator_action FROM PUBLIC;
 
@@ -3931,9 +4470,15 @@ REVOKE ALL ON TYPE runledger.requeued_job FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.runtime_config_record FROM PUBLIC;
 
+REVOKE ALL ON TYPE runledger.runtime_config_summary FROM PUBLIC;
+
 REVOKE ALL ON TYPE runledger.schedule_change FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.schedule_preview FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger.schedule_record FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger.schedule_summary FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.schema_state FROM PUBLIC;
 
@@ -3943,7 +4488,13 @@ REVOKE ALL ON TYPE runledger.step_input FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.upkeep_report FROM PUBLIC;
 
+REVOKE ALL ON TYPE runledger.worker_record FROM PUBLIC;
+
 REVOKE ALL ON TYPE runledger.workflow_dependency_release_mode FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger.workflow_edge FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger.workflow_mutation FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.workflow_outcome FROM PUBLIC;
 
@@ -3956,6 +4507,10 @@ REVOKE ALL ON TYPE runledger.workflow_record FROM PUBLIC;
 REVOKE ALL ON TYPE runledger.workflow_run_status FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.workflow_step_execution_kind FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger.workflow_step_record FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger.workflow_step_summary FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.workflow_summary FROM PUBLIC;
 
@@ -4027,6 +4582,8 @@ REVOKE ALL ON FUNCTION runledger._close_gates(step_ids uuid[], outcome text, out
 
 REVOKE ALL ON FUNCTION runledger._close_runs(run_ids uuid[], now timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._contains(value text, part text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._count_steps(from_active runledger._finished_step[], from_waiting runledger._finished_step[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._cron_field(field text, lowest integer, highest integer, names text[]) FROM PUBLIC;
@@ -4036,6 +4593,8 @@ REVOKE ALL ON FUNCTION runledger._cron_number(word text, lowest integer, names t
 REVOKE ALL ON FUNCTION runledger._cut(value text, max_bytes bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._decode_enqueue(item jsonb, ordinal integer, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._decode_log(item jsonb, ordinal integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._decode_outcome(item jsonb, ordinal integer, now timestamp with time zone) FROM PUBLIC;
 
@@ -4161,6 +4720,8 @@ REVOKE ALL ON FUNCTION runledger._jitter(schedule_id uuid, base_at timestamp wit
 
 REVOKE ALL ON FUNCTION runledger._jittered(schedule runledger.job_schedules, cron runledger._cron, base_at timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._job_in_scope(job_id uuid, organization_id uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._json_bytes(value jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._json_problem(value jsonb, max_bytes bigint) FROM PUBLIC;
@@ -4257,6 +4818,8 @@ REVOKE ALL ON FUNCTION runledger._require_step_types(steps runledger._step_item[
 
 REVOKE ALL ON FUNCTION runledger._retry_delay_ms(definition runledger.job_definitions, job_id uuid, attempt integer, error_code text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._run_in_scope(workflow_run_id uuid, organization_id uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._run_of_key(workflow_type text, organization_id uuid, idempotency_key text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._same_request(stored jsonb, request jsonb) FROM PUBLIC;
@@ -4319,7 +4882,7 @@ REVOKE ALL ON FUNCTION runledger.continue_job(job_id uuid, lease_token bigint, d
 
 REVOKE ALL ON FUNCTION runledger.correct_payload(job_id uuid, payload jsonb, reason text) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger.define_job(job_type text, version integer, max_attempts integer, timeout_seconds integer, priority integer, is_enabled boolean, max_concurrency integer, retry_base_ms integer, retry_max_ms integer, retry_delays_ms jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger.define_job(job_type text, version integer, max_attempts integer, timeout_seconds integer, priority integer, is_enabled boolean, max_concurrency integer, retry_base_ms integer, retry_max_ms integer, retry_delays_ms jsonb, if_missing boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.delete_schedule(name text) FROM PUBLIC;
 
@@ -4341,6 +4904,10 @@ REVOKE ALL ON FUNCTION runledger.explain_workflow(steps jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.fail_job(job_id uuid, lease_token bigint, error_code text, error_message text, kind text, not_before timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger.find_job(job_type text, idempotency_key text, organization_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.find_workflow(workflow_type text, idempotency_key text, organization_id uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger.finish_jobs(outcomes jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.fire_due_schedules(max_schedules integer) FROM PUBLIC;
@@ -4349,7 +4916,15 @@ REVOKE ALL ON FUNCTION runledger.fsck(scope text, workflow_run_id uuid, max_rows
 
 REVOKE ALL ON FUNCTION runledger.get_job(job_id uuid, organization_id uuid) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger.get_job_definition(job_type text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.get_runtime_config(job_type text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.get_schedule(name text, organization_id uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger.get_workflow(workflow_run_id uuid, organization_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.get_workflow_step(workflow_run_id uuid, step_key text, organization_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.grant_access(role_name text, kind text, job_types text[]) FROM PUBLIC;
 
@@ -4357,17 +4932,45 @@ REVOKE ALL ON FUNCTION runledger.heartbeat_jobs(job_ids uuid[], lease_tokens big
 
 REVOKE ALL ON FUNCTION runledger.idle_worker(worker_id text, until timestamp with time zone) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger.job_payload(job_id uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger.job_log_payloads(job_id uuid, log_ids bigint[], organization_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.job_payload(job_id uuid, organization_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.job_statuses(job_ids uuid[], organization_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.leased_jobs(worker_id text, known_tokens bigint[]) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger.list_jobs(job_type text, status text, organization_id uuid, worker_id text, created_after timestamp with time zone, created_before timestamp with time zone, before_id uuid, max_rows integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger.list_dead_letters(job_type text, error_code text, failed_after timestamp with time zone, failed_before timestamp with time zone, before_failed_at timestamp with time zone, before_id uuid, max_rows integer, organization_id uuid, is_dead boolean) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.list_job_attempts(job_id uuid, after_run integer, after_attempt integer, before_run integer, before_attempt integer, max_rows integer, organization_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.list_job_definitions(contains text, after_type text, max_rows integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.list_job_events(job_id uuid, after_event_id bigint, before_event_id bigint, max_rows integer, organization_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.list_job_logs(job_id uuid, after_log_id bigint, before_log_id bigint, max_rows integer, organization_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.list_jobs(job_type text, status text, organization_id uuid, worker_id text, created_after timestamp with time zone, created_before timestamp with time zone, before_id uuid, max_rows integer, contains text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.list_operator_actions(role_name text, action text, object text, before_action_id bigint, max_rows integer) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger.list_workflows(workflow_type text, status text, organization_id uuid, created_after timestamp with time zone, created_before timestamp with time zone, before_id uuid, max_rows integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger.list_runtime_configs(contains text, after_type text, max_rows integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.list_schedules(contains text, job_type text, is_active boolean, after_name text, max_rows integer, organization_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.list_workers(job_type text, after_worker text, max_rows integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.list_workflow_edges(workflow_run_id uuid, after_dependent integer, after_prerequisite integer, max_rows integer, organization_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.list_workflow_mutations(workflow_run_id uuid, after_created_at timestamp with time zone, after_key text, max_rows integer, organization_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.list_workflow_steps(workflow_run_id uuid, after_ordinal integer, max_rows integer, organization_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.list_workflows(workflow_type text, status text, organization_id uuid, created_after timestamp with time zone, created_before timestamp with time zone, before_id uuid, max_rows integer, contains text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.log_job(job_id uuid, level text, message text, payload jsonb, lease_token bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.log_jobs(entries jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.next_fire_at(cron text, timezone text, after timestamp with time zone) FROM PUBLIC;
 
@@ -4407,7 +5010,7 @@ REVOKE ALL ON FUNCTION runledger.runtime_config(job_type text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.schema_info() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger.set_runtime_config(job_type text, config jsonb, schema_version integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger.set_runtime_config(job_type text, config jsonb, schema_version integer, if_missing boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.start_jobs(job_ids uuid[], lease_tokens bigint[]) FROM PUBLIC;
 

@@ -15,9 +15,11 @@ from tests.support.ledger import OTHER_TENANT, TENANT, Ledger
 
 SECRET = "s3cret"
 # Lists over objects that belong to no tenant.
-TENANTLESS = {"list_job_definitions", "list_runtime_configs", "list_workers"}
+TENANTLESS = {"list_job_definitions", "list_operator_actions", "list_runtime_configs", "list_workers"}
 # JSON that Runledger wrote itself or an operator set, no body: a function, and the column.
-NO_BODY = {("list_job_definitions", "retry_delays_ms"), ("list_job_events", "detail")}
+NO_BODY = {
+    ("list_job_definitions", "retry_delays_ms"), ("list_job_events", "detail"), ("list_operator_actions", "detail"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ def lists(db: Db) -> dict[str, list[str]]:
 
 
 @pytest.fixture
-def scene(db: Db, q: Ledger) -> Scene:
+def scene(db: Db, q: Ledger, stranger: str) -> Scene:
+    q.row("grant_access", role_name=stranger, kind="observer")
     q.define("u", retry_delays_ms={"e.x": 1})
     q.row("set_runtime_config", job_type="t", config={SECRET: SECRET})
     q.row("register_worker", worker_id="w1", job_types=["t"], metadata={SECRET: SECRET})

@@ -1,0 +1,164 @@
+"""What goes wrong: the words, the stream they go to, the exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.conftest import NASTY, objects, verbs
+from tests.support.servers import ROOT
+
+NOBODY = "00000000-0000-7000-8000-00000000dead"
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (("job", "show", NOBODY), "job.not_found"),
+        (("job", "payload", NOBODY), "job.not_found"),
+        (("job", "cancel", NOBODY), "job.not_found"),
+        (("workflow", "show", NOBODY), "workflow.run_not_found"),
+        (("workflow", "mermaid", NOBODY), "workflow.run_not_found"),
+        (("schedule", "preview", "nowhere"), "job_schedule.not_found"),
+        (("type", "pause", "nowhere"), "job.definition_not_found"),
+        (("enqueue", "nowhere"), "job.definition_not_found_or_disabled"),
+        (("schedule", "next", "61 * * * *"), "job_schedule.invalid_cron"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else " ".join(v[:2]),
+)
+def test_a_refusal_is_told_with_its_code_and_what_to_do(cli, args, code):
+    result = cli(*args)
+    first, *_, last = result.stderr.splitlines()
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert first.startswith("runledger: ")
+    assert first.endswith(f"({code})")
+    assert last.startswith("hint: ")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("jobs", "--status", "LOST"), ("jobs", "--limit", "0"), ("jobs", "--created-after", "yesterday"),
+        ("jobs", "--created-after", "2030-01-01T00:00:00"), ("job", "show", "0190"), ("job", "cancel"),
+        ("job", "replay", NOBODY), ("enqueue", "t", "{"), ("enqueue", "t", "@/nowhere/at/all"),
+        ("enqueue", "t", "--timeout", "3 days"), ("job", "cancel", NOBODY, NOBODY.replace("dead", "beef")),
+        ("job", "cancel", NOBODY, NOBODY.replace("dead", "beef"), "--reason", "r"), ("job", "redact", NOBODY, "--reason", "r"),
+        ("schedule", "delete", "s"), ("no-such-verb",), ("workflow", "complete", NOBODY, "k", "--outcome", "MAYBE"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_wrong_usage_ends_with_2_before_anything_is_asked(cli, monkeypatch, args):
+    monkeypatch.setenv("RUNLEDGER_DSN", "host=/nowhere")
+    result = cli(*args)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Error: " in result.stderr
+
+
+def test_json_that_is_refused_is_not_repeated(cli):
+    assert "hunter2" not in cli("enqueue", "t", '{"password": "hunter2"').output
+
+
+def test_an_empty_list_is_said_beside_the_output(cli):
+    result = cli("jobs")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "no such jobs\n")
+    assert cli("jobs", "--json").output == ""
+
+
+@pytest.mark.parametrize("path", [p for p in verbs() if p != ("doctor",)], ids=" ".join)
+def test_no_database_is_told_without_a_traceback(cli, monkeypatch, path):
+    """Each verb, with whatever arguments it demands."""
+    monkeypatch.setenv("RUNLEDGER_DSN", "host=/nowhere connect_timeout=1 password=hunter2")
+    params = verbs()[path].params
+    demanded = {"JSON": "[]", "UUID": NOBODY, "TEXT": "x"}
+    args = [demanded[p.type.name.upper()] for p in params if p.param_type_name == "argument" and p.required]
+    for p in params:
+        if p.param_type_name == "option" and p.required:
+            args += [p.opts[0], "x"]
+    if any("--yes" in p.opts for p in params):
+        args.append("--yes")
+    if "job_ids" in [p.name for p in params]:
+        args = [NOBODY]
+    result = cli(*path, *args)
+    assert (result.exit_code, result.stdout) == ((2 if path == ("health",) else 1), ""), result.stderr
+    assert result.stderr.startswith("runledger: ")
+    assert "hint: " in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "hunter2" not in result.output
+
+
+def test_no_schema_is_told(empty_db, cli, monkeypatch):
+    monkeypatch.setenv("RUNLEDGER_DSN", empty_db.dsn)
+    result = cli("jobs")
+    assert result.exit_code == 1
+    assert "runledger migrate" in result.stderr
+
+
+def test_no_grant_is_told(db, stranger, cli):
+    result = cli("jobs", "--dsn", f"{db.admin_dsn} options='-c role={stranger}'")
+    assert result.exit_code == 1
+    assert "permission denied" in result.stderr
+    assert "hint: " in result.stderr
+
+
+def test_a_dsn_of_the_verb_goes_before_that_of_the_program(db, cli):
+    assert cli("--dsn", "host=/nowhere", "schema", "--dsn", db.dsn).exit_code == 0
+
+
+def test_names_in_errors_steer_no_terminal(cli):
+    result = cli("type", "pause", NASTY)
+    assert "\x1b" not in result.stderr
+    assert "\u202e" not in result.stderr
+
+
+def process(db, *args: str, **options) -> subprocess.Popen[str]:
+    env = {**os.environ, "RUNLEDGER_DSN": db.dsn, "PYTHONPATH": str(ROOT)}
+    argv = [sys.executable, "-m", "runledger", *args]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+    return subprocess.Popen(argv, text=True, env=env, **{**pipes, **options})
+
+
+def test_a_reader_that_goes_away_is_no_error_worth_words(db):
+    reading, writing = os.pipe()
+    os.close(reading)
+    started = process(db, "errors", "--json", stdout=writing)
+    os.close(writing)
+    _, said = started.communicate()
+    assert (started.returncode, said) == (1, "")
+
+
+def test_an_interrupt_while_waiting_ends_with_130(db):
+    """Held up by a lock; the statement is canceled on the server too."""
+    db.execute("select runledger.define_job('t')")
+    holder = db.connect(autocommit=False)
+    holder.execute("select from runledger.job_definitions for update")
+    started = process(db, "type", "pause", "t")
+    waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    while db.value(waiting) == 0:
+        assert started.poll() is None
+    started.send_signal(signal.SIGINT)
+    out, said = started.communicate()
+    assert (started.returncode, out, said) == (130, "", "runledger: interrupted\n")
+    holder.rollback()
+    assert db.value("select is_paused from runledger.job_definitions") is False
+
+
+def test_plain_output_has_no_colours_and_no_boxes(db, world):
+    out, said = process(db, "jobs").communicate()
+    assert (said, "\x1b" in out) == ("", False)
+    assert not [c for c in out if "\u2500" <= c <= "\u257f"]
+    assert out.splitlines()[0].split()[:3] == ["job", "id", "job"]
+
+
+def test_pages_are_joined(db, cli):
+    db.execute("select runledger.define_job('t')")
+    db.execute("select runledger.enqueue_job('t') from generate_series(1, 1205)")
+    result = cli("jobs", "--json", "--limit", "1203", "--show-sql")
+    rows = objects(result)
+    assert [r["job_id"] for r in rows] == [
+        str(i) for i in db.column("select id from runledger.job_queue order by id desc limit 1203")
+    ]
+    assert [line.count("before_id") for line in result.stderr.splitlines()] == [0, 1]

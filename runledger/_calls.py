@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime, timedelta
 from functools import cache, lru_cache
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
 from psycopg.types.numeric import Int4, Int8
@@ -119,6 +119,25 @@ class Value(Call[T]):
         """The value."""
         ((value,),) = rows
         return value  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True)
+class View(Call[list[Mapping[str, Json]]]):
+    """All rows of a view, as mappings by column: intervals and instants in the words of the database."""
+
+    @property
+    def text(self) -> str:
+        """What a person would run in psql."""
+        return f"select * from runledger.{self.function};"  # noqa: S608 - a name of this file
+
+    def read(self, rows: Sequence[tuple[Any, ...]]) -> list[Mapping[str, Json]]:
+        """The rows, in the order of the view."""
+        return [json.loads(row) for (row,) in rows]
+
+
+def view(name: Literal["limits", "worker_status", "access"]) -> View:
+    """One of the views that stand for themselves: no parameters, no paging."""
+    return View(name, f"select row_to_json(v)::text from runledger.{name} as v".encode(), {}, dict)  # noqa: S608
 
 
 _SHAPES: dict[type[Any], tuple[str, tuple[int, ...]]] = {}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from runledger.cli import bench, demo, job, jobtype, migrate, schedule, upkeep, worker, workflow
+from runledger.cli import access, bench, demo, job, jobtype, migrate, schedule, upkeep, worker, workflow
 from runledger.cli._run import Manual, resolve_dsn
 
 __all__ = ["main", "resolve_dsn"]
@@ -47,7 +47,15 @@ def main(ctx: click.Context, dsn: str | None) -> None:
 main.sections = {
     "Jobs": [job.enqueue, job.jobs, job.job, jobtype.job_types],
     "Workflows and schedules": [workflow.workflow, schedule.schedule],
-    "Operations": [upkeep.maintenance, upkeep.fsck, upkeep.schema, upkeep.errors],
+    "Operations": [
+        upkeep.workers,
+        upkeep.maintenance,
+        upkeep.fsck,
+        upkeep.schema,
+        upkeep.limits,
+        upkeep.errors,
+    ],
+    "Access": [access.grant, access.revoke, access.access, access.actions],
     "Programs": [migrate.migrate, worker.worker, bench.bench, demo.demo],
 }
 for _commands in main.sections.values():

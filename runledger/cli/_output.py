@@ -44,7 +44,9 @@ class Column:
 
     def of(self, row: object) -> object:
         """The value of a row in this column."""
-        return getattr(row, self.value) if isinstance(self.value, str) else self.value(row)
+        if not isinstance(self.value, str):
+            return self.value(row)
+        return row[self.value] if isinstance(row, Mapping) else getattr(row, self.value)
 
 
 def columns(spec: str, **made: Callable[[Any], object]) -> list[Column]:
@@ -58,7 +60,9 @@ def columns(spec: str, **made: Callable[[Any], object]) -> list[Column]:
 
 
 def every(row: Any) -> list[Column]:
-    """All fields of a result type as columns; texts may be cut."""
+    """All fields of a result type, or of a view, as columns; what is no id may be cut."""
+    if isinstance(row, Mapping):
+        return [Column(name.replace("_", " "), name, cut=True) for name in row]
     return [Column(f.name.replace("_", " "), f.name, cut="UUID" not in str(f.type)) for f in dataclasses.fields(row)]
 
 

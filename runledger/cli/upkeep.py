@@ -1,4 +1,4 @@
-"""`runledger maintenance`, `fsck`, `schema`, `errors`: the state of the whole."""
+"""`runledger maintenance`, `fsck`, `workers`, `schema`, `limits`, `errors`: the state of the whole."""
 
 from __future__ import annotations
 
@@ -67,3 +67,17 @@ def errors(run: Run, /) -> None:
 def schema(run: Run, /) -> None:
     """Say which version of the schema is installed."""
     run.record(run.call(_calls.schema_info()))
+
+
+@click.command()
+@verb
+def workers(run: Run, /) -> None:
+    """List who works here: registered workers, and others that hold leases."""
+    run.rows(run.call(_calls.view("worker_status")), empty="nobody has registered and nobody holds a lease")
+
+
+@click.command()
+@verb
+def limits(run: Run, /) -> None:
+    """List every limit: beyond it a call is refused."""
+    run.rows(run.call(_calls.view("limits")))

@@ -53,6 +53,10 @@ READS = [
     Case(("schedule", "preview", "hourly"), t.SchedulePreview),
     Case(("schedule", "next", "30 2 * * *", "--timezone", "Asia/Tokyo"), ("next_fire_at",)),
     Case(("type", "config", "plain"), t.RuntimeConfigRecord),
+    Case(("workers",), ("worker", "state", "seen_ago", "leases", "max_jobs", "types", "up", "role")),
+    Case(("access",), ("role", "kind", "job_types", "granted_by", "granted_at")),
+    Case(("actions",), t.OperatorAction),
+    Case(("limits",), ("name", "value", "unit", "meaning")),
     Case(("errors",), t.ErrorCode),
     Case(("schema",), t.SchemaState),
 ]
@@ -81,6 +85,8 @@ CHANGES = [
     Case(("type", "disable", "other", "--reason", "retired"), t.JobDefinition),
     Case(("type", "enable", "plain"), t.JobDefinition),
     Case(("type", "config", "plain", "--set", '{"limit": 4}', "--schema-version", "2"), t.RuntimeConfigRecord),
+    Case(("grant", "{role}", "worker", "--type", "plain", "--type", "other"), t.AccessGrant),
+    Case(("revoke", "{role}"), t.AccessGrant),
     Case(("maintenance",), t.UpkeepReport),
 ]
 

@@ -56,13 +56,14 @@ def verbs(group: click.Group = main, path: tuple[str, ...] = ()) -> dict[tuple[s
 
 
 @pytest.fixture
-def world(db: Db) -> SimpleNamespace:
+def world(db: Db, stranger: str) -> SimpleNamespace:
     with Client.connect(db.dsn) as c:
         for name in ("plain", "other", LONG, WIDE, NASTY):
             c.define_job(name, max_attempts=1)
         c.set_runtime_config("plain", {"limit": 3})
         c.pause_job_type(WIDE, NASTY)
-        w = SimpleNamespace(client=c, run=None)
+        w = SimpleNamespace(client=c, run=None, role=stranger)
+        c.grant_access(stranger, "observer")
         ids = {}
 
         def claimed(name: str, job_type: str = "other") -> Any:

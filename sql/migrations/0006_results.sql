@@ -233,6 +233,10 @@ create type runledger._outcome as (
 comment on type runledger._outcome is
   'One decoded outcome of finish_jobs; code says why it is refused. Internal.';
 
+create type runledger._successes as (
+  ordinals integer[], job_ids uuid[], lease_tokens bigint[], outputs jsonb[]);
+comment on type runledger._successes is 'Plain successes of a batch, by job id. Internal.';
+
 create type runledger._verdict as (
   job_id uuid, job_type text, settlement runledger._settlement, result runledger.finished_job,
   quiets boolean);

@@ -26,6 +26,7 @@ begin
            last_error_code = null, last_error_message = null,
            progress_done = case when not _requeue.reset_state then q.progress_done end,
            progress_total = case when not _requeue.reset_state then q.progress_total end,
+           progress_pct = case when not _requeue.reset_state then q.progress_pct end,
            checkpoint = case when not _requeue.reset_state then q.checkpoint end
      where q.id = any (_requeue.job_ids)
     returning q.id, q.job_type, q.run_number

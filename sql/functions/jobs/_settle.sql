@@ -30,6 +30,9 @@ begin
                      when 'CONTINUED' then 'queued' else q.stage end,
            progress_done = coalesce(s.done, q.progress_done),
            progress_total = coalesce(s.total, q.progress_total),
+           progress_pct = case when s.done is null and s.total is null then q.progress_pct
+             else runledger._percent(coalesce(s.done, q.progress_done),
+               coalesce(s.total, q.progress_total)) end,
            checkpoint = coalesce(s.checkpoint, q.checkpoint),
            output = case when s.disposition = 'SUCCEEDED' then s.output end,
            status_reason = coalesce(s.kind::text, s.reason),

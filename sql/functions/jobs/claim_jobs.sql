@@ -24,6 +24,8 @@ declare
   v_now timestamptz := runledger._now();
   v_expires_at timestamptz := v_now + make_interval(secs => claim_jobs.lease_seconds);
   v_prestart boolean := coalesce(claim_jobs.prestart, false);
+  v_note jsonb := jsonb_build_object('worker_id', claim_jobs.worker_id,
+    'lease_duration_seconds', claim_jobs.lease_seconds);
   v_ids uuid[];
 begin
   perform runledger._check_claim(claim_jobs.worker_id, claim_jobs.job_types, claim_jobs.max_jobs,
@@ -55,8 +57,7 @@ begin
   ), logged as (
     insert into runledger.job_events
       (job_id, run_number, attempt, event_type, stage, payload, occurred_at)
-    select l.id, l.run_number, l.attempt, 'LEASED', l.stage, jsonb_build_object(
-             'worker_id', l.worker_id, 'lease_duration_seconds', claim_jobs.lease_seconds), v_now
+    select l.id, l.run_number, l.attempt, 'LEASED', l.stage, v_note, v_now
       from leased as l
   ), stepped as (
     update runledger.workflow_steps as s

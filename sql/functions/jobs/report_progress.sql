@@ -33,6 +33,8 @@ begin
   update runledger.job_queue as q
      set progress_done = coalesce(report_progress.done, q.progress_done),
          progress_total = coalesce(report_progress.total, q.progress_total),
+         progress_pct = runledger._percent(coalesce(report_progress.done, q.progress_done),
+           coalesce(report_progress.total, q.progress_total)),
          checkpoint = coalesce(report_progress.checkpoint, q.checkpoint),
          stage = coalesce(report_progress.stage, q.stage), updated_at = v_now
    where q.id = v_job.id

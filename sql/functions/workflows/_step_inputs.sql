@@ -3,7 +3,7 @@
 -- counts is the length of their text; their stored size, which is cheaper to know, is asked first.
 create or replace function runledger._step_inputs(step_id uuid)
 returns table (inputs jsonb, is_omitted boolean)
-language plpgsql stable
+language plpgsql stable strict
 as $$
 begin
   return query

@@ -1,0 +1,58 @@
+-- End the leases of plain successes in one statement: verdict and writing are the same thing here.
+-- Either every lease is live and its job outside workflows, or nothing is written: the rows that
+-- were locked are given back with the subtransaction, because the judge locks in an order of its
+-- own (runs before jobs). The clock is read row by row, after the row lock: an update that waited
+-- looks at the row and at the clock again.
+--
+-- The index of held leases must not serve here, it would be read whole for each item: coalesce
+-- keeps the planner from it.
+create or replace function runledger._succeed_jobs(
+  successes runledger._successes, now timestamptz)
+returns runledger.finished_job[]
+language plpgsql volatile
+as $$
+declare
+  v_asked constant runledger._successes := _succeed_jobs.successes;
+  v_results runledger.finished_job[];
+begin
+  with asked as materialized (
+    select a.* from unnest(v_asked.ordinals, v_asked.job_ids, v_asked.lease_tokens,
+                           v_asked.outputs) as a(ordinal, job_id, lease_token, output)
+  ), ended as (
+    update runledger.job_queue as q
+       set status = 'SUCCEEDED', worker_id = null, lease_token = null, lease_expires_at = null,
+           last_lease_token = null, last_disposition = null, finished_at = _succeed_jobs.now,
+           stage = 'completed', output = a.output, status_reason = null, last_error_code = null,
+           last_error_message = null, updated_at = _succeed_jobs.now
+      from asked as a
+     where q.id = a.job_id and q.status = 'LEASED'
+       and coalesce(q.lease_token, 0) = a.lease_token
+       and q.lease_expires_at > runledger._now() and q.workflow_run_id is null
+    returning a.ordinal, q.id, q.run_number, q.attempt, q.progress_done, q.progress_total
+  ), closed as (
+    update runledger.job_attempts as a
+       set finished_at = _succeed_jobs.now, disposition = 'SUCCEEDED'
+      from ended as e
+     where a.job_id = e.id and a.run_number = e.run_number and a.attempt = e.attempt
+  ), logged as (
+    insert into runledger.job_events (job_id, run_number, attempt, event_type, stage, occurred_at)
+    select e.id, e.run_number, e.attempt, 'SUCCEEDED', 'completed', _succeed_jobs.now
+      from ended as e
+     order by e.ordinal
+  )
+  select array_agg(row(e.ordinal, e.id, 'SUCCEEDED', false, 'SUCCEEDED', null, null,
+                       e.progress_done, e.progress_total)::runledger.finished_job order by e.ordinal)
+    into v_results
+    from ended as e;
+  if coalesce(cardinality(v_results), 0) < cardinality(v_asked.job_ids) then
+    raise exception using errcode = 'RL000';
+  end if;
+  return v_results;
+exception
+  when sqlstate 'RL000' then return null;
+end
+$$;
+
+comment on function runledger._succeed_jobs(runledger._successes, timestamptz) is
+  'End these leases with success if all of them are live and outside workflows; their results, or '
+  'NULL and nothing is written.';

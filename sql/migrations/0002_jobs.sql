@@ -151,6 +151,8 @@ create table runledger.job_queue (
   constraint a_stage_is_not_blank check (btrim(stage, E' \t\n\r\f\v') <> ''),
   constraint progress_counts_up_to_its_total check (
     progress_done >= 0 and progress_total >= 0 and progress_done <= progress_total),
+  constraint a_percentage_stands_exactly_where_it_means_something check (
+    (progress_pct is not null) = coalesce(progress_done >= 0 and progress_total > 0, false)),
   constraint only_a_succeeded_job_has_an_output check (output is null or status = 'SUCCEEDED'),
   constraint an_idempotency_key_is_not_blank check (
     btrim(idempotency_key, E' \t\n\r\f\v') <> '' and octet_length(idempotency_key) <= 512),

@@ -1,5 +1,5 @@
--- What nearly every batch is: plain successes, each with at most an output. They need no judge, only
--- the fence, so finish_jobs ends them in one statement. NULL: something else is among them, and the
+-- What nearly every batch is: plain successes, each with at most an output. They need no judge,
+-- only the fence, so finish_jobs ends them in one statement. NULL: something else is there, and the
 -- judge looks at the whole batch; no leniency here that it does not have.
 create or replace function runledger._decode_successes(outcomes jsonb)
 returns runledger._successes

@@ -1,6 +1,7 @@
 -- The verdict on each decoded outcome. The caller holds the job rows locked and has read the clock
--- after that: a lease that ran out while it waited is lost. Success, the common case, is judged in
--- the statement itself; the rest goes to a function each.
+-- after that: a lease that ran out while it waited is lost. Success is judged in the statement
+-- itself; the rest goes to a function each. (A batch of nothing but plain successes whose leases
+-- are live never comes here: _succeed_jobs.)
 create or replace function runledger._judge_outcomes(
   outcomes runledger._outcome[], now timestamptz)
 returns setof runledger._verdict

@@ -40,16 +40,17 @@ begin
       from ended as e
      order by e.ordinal
   )
-  select array_agg(row(e.ordinal, e.id, 'SUCCEEDED', false, 'SUCCEEDED', null, null,
-                       e.progress_done, e.progress_total)::runledger.finished_job order by e.ordinal)
+  select array_agg(
+           row(e.ordinal, e.id, 'SUCCEEDED', false, 'SUCCEEDED', null, null, e.progress_done,
+               e.progress_total)::runledger.finished_job order by e.ordinal)
     into v_results
     from ended as e;
   if coalesce(cardinality(v_results), 0) < cardinality(v_asked.job_ids) then
-    raise exception using errcode = 'RL000';
+    perform runledger._raise('job.lease_owner_mismatch');
   end if;
   return v_results;
 exception
-  when sqlstate 'RL000' then return null;
+  when sqlstate 'RL003' then return null;
 end
 $$;
 

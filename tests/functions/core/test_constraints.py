@@ -16,7 +16,8 @@ REFUSED = {
     "attempts_stay_within_their_budget": [JOB + "max_attempts = 0", JOB + "attempt = 9"],
     "max_attempts_is_positive": ["update runledger.job_definitions set max_attempts = 0"],
     "a_timeout_is_positive": [JOB + "timeout_seconds = 0", "update runledger.job_definitions set default_timeout_seconds = 0"],
-    "progress_counts_up_to_its_total": [JOB + "progress_done = -1", JOB + "progress_total = -1", JOB + "progress_done = 2, progress_total = 1"],
+    "progress_counts_up_to_its_total": [JOB + "progress_done = -1", JOB + "progress_total = -1", JOB + "progress_done = 2, progress_total = 1, progress_pct = 200"],
+    "a_percentage_stands_exactly_where_it_means_something": [JOB + "progress_pct = 1", JOB + "progress_done = 1, progress_total = 2"],
     "a_lease_has_worker_token_expiry_and_attempt": [JOB + "worker_id = null", JOB + "lease_token = null", JOB + "lease_expires_at = null"],
     "a_worker_id_is_not_blank": [JOB + "worker_id = ' '", "update runledger.job_attempts set worker_id = ''"],
     "a_stage_is_not_blank": [JOB + "stage = ' '"],
@@ -40,8 +41,7 @@ def test_the_tables_refuse(db: Db, q: Ledger):
             assert refused.value.diag.constraint_name == constraint, statement
 
 
-def test_percent_is_computed_by_the_table(db: Db, q: Ledger):
-    job_id = q.enqueue()
+def test_percent_is_done_of_total(db: Db, q: Ledger):
     for done, total, want in (
         (None, None, None),
         (1, None, None),
@@ -50,8 +50,9 @@ def test_percent_is_computed_by_the_table(db: Db, q: Ledger):
         (2, 3, 66.67),
         (5, 5, 100),
     ):
-        db.execute("update runledger.job_queue set progress_done = %s, progress_total = %s", [done, total])
-        got = db.value("select progress_pct from runledger.job_queue where id = %s", [job_id])
+        job = q.leased()
+        q.row("succeed_job", **job, done=done, total=total)
+        got = q.job(job["job_id"])["progress_pct"]
         assert (float(got) if got is not None else None) == want
 
 

@@ -291,3 +291,80 @@ def test_a_late_word_does_not_spoil_that_of_the_next_lease_in_the_same_batch(q: 
         ("SUCCEEDED", None),
     ]
     assert (q.job(late["job_id"])["status"], q.job(late["job_id"])["output"]) == ("SUCCEEDED", "second")
+
+
+# Plain successes go a short way of their own; whatever is not plain is judged as if there were none.
+OK = {"outcome": "SUCCEEDED"}
+
+
+def test_a_batch_of_plain_successes_ends_as_one_by_one(db: Db, q: Ledger):
+    leases = [q.leased() for _ in range(5)]
+    outputs = [None, {"n": 1}, [], "text", 0]
+    rows = q.finish(*[{**x, **OK, "output": o} for x, o in zip(leases, outputs, strict=True)][::-1])
+    assert [r["ordinal"] for r in rows] == [1, 2, 3, 4, 5]
+    assert [r["job_id"] for r in rows] == [x["job_id"] for x in leases][::-1]
+    for lease, output in zip(leases, outputs, strict=True):
+        job = q.job(lease["job_id"])
+        assert (job["status"], job["stage"], job["output"]) == ("SUCCEEDED", "completed", output)
+        assert (job["worker_id"], job["lease_token"]) == (None, None)
+        assert db.events(lease["job_id"]) == ["ENQUEUED", "LEASED", "SUCCEEDED"]
+        assert [a["disposition"] for a in db.attempts(lease["job_id"])] == ["SUCCEEDED"]
+
+
+@pytest.mark.parametrize("spoiler", ["lost", "expired", "canceled", "workflow", "replayed", "duplicate", "failed"])
+def test_one_that_is_not_plain_changes_nothing_for_the_others(db: Db, q: Ledger, clock: Clock, spoiler: str):
+    others = [q.leased(lease_seconds=3600) for _ in range(2)]
+    items = [{**x, **OK} for x in others]
+    if spoiler == "workflow":
+        q.row("define_job", job_type="step")
+        q.row("enqueue_workflow", workflow_type="w", steps=Raw('[{"key": "a", "job_type": "step"}]'))
+        [step] = q.rows("claim_jobs", worker_id="w1", job_types=["step"])
+        odd = {"job_id": step["job_id"], "lease_token": step["lease_token"], **OK}
+    else:
+        odd = {**q.leased(lease_seconds=30), **OK}
+    want, code = "LEASE_LOST", "job.lease_owner_mismatch"
+    if spoiler == "lost":
+        odd["lease_token"] += 1_000_000
+    elif spoiler == "expired":
+        clock.advance(31)
+    elif spoiler == "canceled":
+        q.row("cancel_job", job_id=odd["job_id"])
+        code = "job.canceled"
+    elif spoiler == "workflow":
+        want, code = "SUCCEEDED", None
+    elif spoiler == "replayed":
+        q.finish(odd)
+        want, code = "SUCCEEDED", None
+    elif spoiler == "duplicate":
+        items.append(odd)
+        want, code = "INVALID", "job.duplicate_item"
+    else:
+        odd |= {"outcome": "FAILED", "error_code": "x", "error_message": "y"}
+        want, code = "RETRY_SCHEDULED", "x"
+    rows = q.finish(*items, odd)
+    assert [r["disposition"] for r in rows[:-1]] == ["SUCCEEDED"] * len(items)
+    assert (rows[-1]["disposition"], rows[-1]["code"], rows[-1]["replayed"]) == (want, code, spoiler == "replayed")
+    for lease in others:
+        assert db.events(lease["job_id"]) == ["ENQUEUED", "LEASED", "SUCCEEDED"]
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"lease_token": "7"}, "job.invalid_tokens"),
+        ({"lease_token": 1.5}, "job.invalid_tokens"),
+        ({"lease_token": 10**30}, "job.invalid_tokens"),
+        ({"job_id": "no uuid"}, "job.invalid_id"),
+        ({"job_id": "x" * 36}, "job.invalid_id"),
+        ({"outcome": "succeeded"}, "job.invalid_outcome"),
+        ({"extra": 1}, "job.unknown_field"),
+        ({"output": [[[]]] * 200_000}, "json.too_large"),
+        ({"done": 2, "total": 1}, "job.invalid_completion_progress"),
+    ],
+)
+def test_a_malformed_item_is_refused_and_the_others_end(q: Ledger, change: dict, code: str):
+    good, bad = q.leased(), q.leased()
+    first, second = q.finish({**good, **OK}, {**bad, **OK, **change})
+    assert first["disposition"] == "SUCCEEDED"
+    assert (second["disposition"], second["code"]) == ("INVALID", code)
+    assert q.job(bad["job_id"])["status"] == "LEASED"

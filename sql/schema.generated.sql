@@ -206,6 +206,15 @@ CREATE TYPE runledger._step_order AS (
 
 COMMENT ON TYPE runledger._step_order IS 'Place in topological order and level of each step, or the members of a cycle. Internal.';
 
+CREATE TYPE runledger._successes AS (
+	ordinals integer[],
+	job_ids uuid[],
+	lease_tokens bigint[],
+	outputs jsonb[]
+);
+
+COMMENT ON TYPE runledger._successes IS 'Plain successes of a batch, by job id. Internal.';
+
 CREATE TYPE runledger.finished_job AS (
 	ordinal integer,
 	job_id uuid,
@@ -1312,6 +1321,12 @@ CREATE FUNCTION runledger._decode_steps(steps jsonb) RETURNS runledger._step_ite
 
 COMMENT ON FUNCTION runledger._decode_steps(steps jsonb) IS 'The steps of a workflow, decoded; raises only if there are none or far too many.';
 
+CREATE FUNCTION runledger._decode_successes(outcomes jsonb) RETURNS runledger._successes
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._decode_successes(outcomes jsonb) IS 'The outcomes of a batch of plain successes, by job id; NULL when it is anything else.';
+
 CREATE FUNCTION runledger._definition(job_type text) RETURNS runledger.job_definition
     LANGUAGE sql STABLE
     AS 'see sql/functions';
@@ -1339,7 +1354,8 @@ CREATE TABLE runledger.job_definitions (
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT a_job_type_has_at_most_200_bytes CHECK ((octet_length(job_type) <= 200)),
-    CONSTRAINT a_job_type_is_not_blank CHECK ((job_type ~ '[^[:space:]]'::text)),
+    CONSTRAINT a_job_type_is_not_blank CHECK ((btrim(job_type, ' 	
+'::text) <> ''::text)),
     CONSTRAINT a_timeout_is_positive CHECK ((default_timeout_seconds > 0)),
     CONSTRAINT a_version_is_positive CHECK ((version > 0)),
     CONSTRAINT max_attempts_is_positive CHECK ((max_attempts > 0)),
@@ -1660,11 +1676,7 @@ CREATE TABLE runledger.job_queue (
     stage text DEFAULT 'queued'::text NOT NULL,
     progress_done bigint,
     progress_total bigint,
-    progress_pct numeric GENERATED ALWAYS AS (
-CASE
-    WHEN (progress_total > 0) THEN round((((progress_done)::numeric * 100.0) / (progress_total)::numeric), 2)
-    ELSE NULL::numeric
-END) STORED,
+    progress_pct numeric,
     checkpoint jsonb,
     output jsonb,
     idempotency_key text,
@@ -1678,17 +1690,22 @@ END) STORED,
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
     CONSTRAINT a_job_becomes_due_at_a_finite_time CHECK (isfinite(next_run_at)),
-    CONSTRAINT a_job_type_is_not_blank CHECK ((job_type ~ '[^[:space:]]'::text)),
+    CONSTRAINT a_job_type_is_not_blank CHECK ((btrim(job_type, ' 	
+'::text) <> ''::text)),
     CONSTRAINT a_keyed_job_keeps_its_request CHECK (((idempotency_key IS NULL) OR (enqueue_request IS NOT NULL))),
     CONSTRAINT a_last_disposition_belongs_to_a_token CHECK (((last_lease_token IS NULL) = (last_disposition IS NULL))),
     CONSTRAINT a_lease_ends_at_a_finite_time CHECK (isfinite(lease_expires_at)),
     CONSTRAINT a_lease_has_worker_token_expiry_and_attempt CHECK ((((status = 'LEASED'::runledger.job_status) = (worker_id IS NOT NULL)) AND ((lease_token IS NULL) = (lease_expires_at IS NULL)) AND ((status <> 'LEASED'::runledger.job_status) OR ((lease_token IS NOT NULL) AND (attempt >= 1) AND (last_heartbeat_at IS NOT NULL))))),
     CONSTRAINT a_pending_job_has_an_attempt_left CHECK (((status <> 'PENDING'::runledger.job_status) OR (attempt < max_attempts))),
+    CONSTRAINT a_percentage_stands_exactly_where_it_means_something CHECK (((progress_pct IS NOT NULL) = COALESCE(((progress_done >= 0) AND (progress_total > 0)), false))),
     CONSTRAINT a_scheduled_instant_belongs_to_a_schedule CHECK (((schedule_id IS NULL) = (scheduled_for IS NULL))),
-    CONSTRAINT a_stage_is_not_blank CHECK ((stage ~ '[^[:space:]]'::text)),
+    CONSTRAINT a_stage_is_not_blank CHECK ((btrim(stage, ' 	
+'::text) <> ''::text)),
     CONSTRAINT a_timeout_is_positive CHECK ((timeout_seconds > 0)),
-    CONSTRAINT a_worker_id_is_not_blank CHECK ((worker_id ~ '[^[:space:]]'::text)),
-    CONSTRAINT an_idempotency_key_is_not_blank CHECK (((idempotency_key ~ '[^[:space:]]'::text) AND (octet_length(idempotency_key) <= 512))),
+    CONSTRAINT a_worker_id_is_not_blank CHECK ((btrim(worker_id, ' 	
+'::text) <> ''::text)),
+    CONSTRAINT an_idempotency_key_is_not_blank CHECK (((btrim(idempotency_key, ' 	
+'::text) <> ''::text) AND (octet_length(idempotency_key) <= 512))),
     CONSTRAINT attempts_stay_within_their_budget CHECK ((((attempt >= 0) AND (attempt <= max_attempts)) AND (max_attempts > 0))),
     CONSTRAINT exactly_the_finished_jobs_have_finished_at CHECK (((status = ANY (ARRAY['SUCCEEDED'::runledger.job_status, 'DEAD_LETTERED'::runledger.job_status, 'CANCELED'::runledger.job_status])) = (finished_at IS NOT NULL))),
     CONSTRAINT only_a_leased_or_canceled_job_holds_a_token CHECK (((lease_token IS NULL) OR (status = ANY (ARRAY['LEASED'::runledger.job_status, 'CANCELED'::runledger.job_status])))),
@@ -1892,7 +1909,8 @@ CREATE TABLE runledger.workflow_steps (
     CONSTRAINT a_gate_timeout_says_what_then CHECK ((((gate_timeout_seconds IS NULL) = (on_timeout IS NULL)) AND (gate_timeout_seconds > 0) AND (on_timeout = ANY (ARRAY['SUCCEEDED'::text, 'FAILED'::text, 'CANCELED'::text])))),
     CONSTRAINT a_job_step_has_type_and_queue_settings CHECK (((execution_kind <> 'JOB'::runledger.workflow_step_execution_kind) OR ((job_type IS NOT NULL) AND (priority IS NOT NULL) AND (max_attempts IS NOT NULL) AND (timeout_seconds IS NOT NULL) AND (stage IS NOT NULL)))),
     CONSTRAINT a_released_step_has_all_it_needs CHECK (((status = ANY (ARRAY['BLOCKED'::runledger.step_status, 'CANCELED'::runledger.step_status])) OR ((dependency_count_pending = 0) AND (dependency_count_unsatisfied = 0)))),
-    CONSTRAINT a_step_key_is_not_blank CHECK (((step_key ~ '[^[:space:]]'::text) AND (octet_length(step_key) <= 200))),
+    CONSTRAINT a_step_key_is_not_blank CHECK (((btrim(step_key, ' 	
+'::text) <> ''::text) AND (octet_length(step_key) <= 200))),
     CONSTRAINT dependency_counters_stay_within_their_total CHECK ((((dependency_count_pending >= 0) AND (dependency_count_pending <= dependency_count_total)) AND ((dependency_count_unsatisfied >= 0) AND (dependency_count_unsatisfied <= dependency_count_total)))),
     CONSTRAINT exactly_the_finished_steps_have_finished_at CHECK (((status = ANY (ARRAY['SUCCEEDED'::runledger.step_status, 'FAILED'::runledger.step_status, 'CANCELED'::runledger.step_status])) = (finished_at IS NOT NULL))),
     CONSTRAINT only_a_gate_has_a_gate_timeout CHECK ((((gate_timeout_seconds IS NULL) AND (on_timeout IS NULL)) OR (execution_kind = 'EXTERNAL'::runledger.workflow_step_execution_kind))),
@@ -2091,10 +2109,14 @@ CREATE TABLE runledger.workflow_runs (
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
     CONSTRAINT a_canceled_run_has_nothing_open CHECK (((status <> 'CANCELED'::runledger.workflow_run_status) OR ((steps_active + steps_waiting) = 0))),
-    CONSTRAINT a_result_step_key_is_not_blank CHECK ((result_step_key ~ '[^[:space:]]'::text)),
-    CONSTRAINT a_workflow_type_is_not_blank CHECK (((workflow_type ~ '[^[:space:]]'::text) AND (octet_length(workflow_type) <= 200))),
-    CONSTRAINT an_active_key_is_not_blank CHECK (((active_key ~ '[^[:space:]]'::text) AND (octet_length(active_key) <= 512))),
-    CONSTRAINT an_idempotency_key_is_not_blank CHECK (((idempotency_key ~ '[^[:space:]]'::text) AND (octet_length(idempotency_key) <= 512))),
+    CONSTRAINT a_result_step_key_is_not_blank CHECK ((btrim(result_step_key, ' 	
+'::text) <> ''::text)),
+    CONSTRAINT a_workflow_type_is_not_blank CHECK (((btrim(workflow_type, ' 	
+'::text) <> ''::text) AND (octet_length(workflow_type) <= 200))),
+    CONSTRAINT an_active_key_is_not_blank CHECK (((btrim(active_key, ' 	
+'::text) <> ''::text) AND (octet_length(active_key) <= 512))),
+    CONSTRAINT an_idempotency_key_is_not_blank CHECK (((btrim(idempotency_key, ' 	
+'::text) <> ''::text) AND (octet_length(idempotency_key) <= 512))),
     CONSTRAINT every_step_is_counted_once CHECK ((steps_total = (((steps_active + steps_waiting) + steps_failed) + steps_succeeded))),
     CONSTRAINT exactly_the_finished_runs_have_finished_at CHECK (((status = ANY (ARRAY['SUCCEEDED'::runledger.workflow_run_status, 'COMPLETED_WITH_ERRORS'::runledger.workflow_run_status, 'CANCELED'::runledger.workflow_run_status])) = (finished_at IS NOT NULL))),
     CONSTRAINT only_a_run_with_a_key_holds_it CHECK (((NOT active_key_held) OR (active_key IS NOT NULL))),
@@ -2265,6 +2287,12 @@ CREATE FUNCTION runledger._past_append(run_id uuid, mutation_key text, request j
 
 COMMENT ON FUNCTION runledger._past_append(run_id uuid, mutation_key text, request jsonb) IS 'The step keys of the append with that key, NULL if there was none; raises if it was another one.';
 
+CREATE FUNCTION runledger._percent(done bigint, total bigint) RETURNS numeric
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._percent(done bigint, total bigint) IS 'done of total in percent; NULL while either is unknown or there is nothing to do.';
+
 CREATE FUNCTION runledger._pick_jobs(job_types text[], max_jobs integer, now timestamp with time zone) RETURNS uuid[]
     LANGUAGE plpgsql
     AS 'see sql/functions';
@@ -2434,7 +2462,7 @@ CREATE FUNCTION runledger._status_of_run(active bigint, waiting bigint, failed b
 COMMENT ON FUNCTION runledger._status_of_run(active bigint, waiting bigint, failed bigint) IS 'The status of a run that was not canceled, by its counters.';
 
 CREATE FUNCTION runledger._step_inputs(step_id uuid) RETURNS TABLE(inputs jsonb, is_omitted boolean)
-    LANGUAGE plpgsql STABLE
+    LANGUAGE plpgsql STABLE STRICT
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._step_inputs(step_id uuid) IS 'Prerequisite step_key -> output, or NULL and is_omitted when they are too large.';
@@ -2450,6 +2478,12 @@ CREATE FUNCTION runledger._step_problems(step runledger._step_item, given jsonb)
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._step_problems(step runledger._step_item, given jsonb) IS 'The codes of what is wrong with one step by itself, without their prefix.';
+
+CREATE FUNCTION runledger._succeed_jobs(successes runledger._successes, now timestamp with time zone) RETURNS runledger.finished_job[]
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._succeed_jobs(successes runledger._successes, now timestamp with time zone) IS 'End these leases with success if all of them are live and outside workflows; their results, or NULL and nothing is written.';
 
 CREATE FUNCTION runledger._switch_definition(job_type text, switch text, turned_on boolean, reason text) RETURNS runledger.job_definition
     LANGUAGE plpgsql
@@ -3467,7 +3501,8 @@ CREATE TABLE runledger.job_attempts (
     CONSTRAINT a_disposition_is_one_of_six CHECK ((disposition = ANY (ARRAY['SUCCEEDED'::text, 'RETRY_SCHEDULED'::text, 'DEAD_LETTERED'::text, 'CONTINUED'::text, 'RELEASED'::text, 'CANCELED'::text]))),
     CONSTRAINT a_retry_delay_is_not_negative CHECK ((retry_delay_ms >= 0)),
     CONSTRAINT a_retry_has_a_delay_an_instant_and_a_source CHECK (((NOT (disposition IS DISTINCT FROM 'RETRY_SCHEDULED'::text)) = ((retry_delay_ms IS NOT NULL) AND (effective_next_run_at IS NOT NULL) AND (retry_timing_source IS NOT NULL)))),
-    CONSTRAINT a_worker_id_is_not_blank CHECK ((worker_id ~ '[^[:space:]]'::text)),
+    CONSTRAINT a_worker_id_is_not_blank CHECK ((btrim(worker_id, ' 	
+'::text) <> ''::text)),
     CONSTRAINT attempt_starts_at_one CHECK ((attempt >= 1)),
     CONSTRAINT exactly_a_finished_attempt_has_a_disposition CHECK (((finished_at IS NULL) = (disposition IS NULL))),
     CONSTRAINT only_a_failed_attempt_has_an_outcome CHECK (((outcome IS NOT NULL) = COALESCE((disposition = ANY (ARRAY['RETRY_SCHEDULED'::text, 'DEAD_LETTERED'::text])), false))),
@@ -3524,7 +3559,8 @@ CREATE TABLE runledger.job_events (
     payload jsonb DEFAULT '{}'::jsonb NOT NULL,
     occurred_at timestamp with time zone NOT NULL,
     transaction_id xid8 DEFAULT pg_current_xact_id() NOT NULL,
-    CONSTRAINT a_stage_is_not_blank CHECK ((stage ~ '[^[:space:]]'::text)),
+    CONSTRAINT a_stage_is_not_blank CHECK ((btrim(stage, ' 	
+'::text) <> ''::text)),
     CONSTRAINT attempt_starts_at_one CHECK ((attempt >= 1)),
     CONSTRAINT progress_counts_up_to_its_total CHECK (((progress_done >= 0) AND (progress_total >= 0) AND (progress_done <= progress_total))),
     CONSTRAINT run_number_starts_at_one CHECK ((run_number >= 1))
@@ -3567,7 +3603,8 @@ CREATE TABLE runledger.job_events_default (
     payload jsonb DEFAULT '{}'::jsonb CONSTRAINT job_events_payload_not_null NOT NULL,
     occurred_at timestamp with time zone CONSTRAINT job_events_occurred_at_not_null NOT NULL,
     transaction_id xid8 DEFAULT pg_current_xact_id() CONSTRAINT job_events_transaction_id_not_null NOT NULL,
-    CONSTRAINT a_stage_is_not_blank CHECK ((stage ~ '[^[:space:]]'::text)),
+    CONSTRAINT a_stage_is_not_blank CHECK ((btrim(stage, ' 	
+'::text) <> ''::text)),
     CONSTRAINT attempt_starts_at_one CHECK ((attempt >= 1)),
     CONSTRAINT progress_counts_up_to_its_total CHECK (((progress_done >= 0) AND (progress_total >= 0) AND (progress_done <= progress_total))),
     CONSTRAINT run_number_starts_at_one CHECK ((run_number >= 1))
@@ -3594,8 +3631,10 @@ CREATE TABLE runledger.job_logs (
     message text NOT NULL,
     payload jsonb DEFAULT '{}'::jsonb NOT NULL,
     occurred_at timestamp with time zone NOT NULL,
-    CONSTRAINT a_level_is_not_blank CHECK ((level ~ '[^[:space:]]'::text)),
-    CONSTRAINT a_message_is_not_blank CHECK ((message ~ '[^[:space:]]'::text)),
+    CONSTRAINT a_level_is_not_blank CHECK ((btrim(level, ' 	
+'::text) <> ''::text)),
+    CONSTRAINT a_message_is_not_blank CHECK ((btrim(message, ' 	
+'::text) <> ''::text)),
     CONSTRAINT attempt_is_not_negative CHECK ((attempt >= 0)),
     CONSTRAINT run_number_starts_at_one CHECK ((run_number >= 1))
 )
@@ -3628,8 +3667,10 @@ CREATE TABLE runledger.job_logs_default (
     message text CONSTRAINT job_logs_message_not_null NOT NULL,
     payload jsonb DEFAULT '{}'::jsonb CONSTRAINT job_logs_payload_not_null NOT NULL,
     occurred_at timestamp with time zone CONSTRAINT job_logs_occurred_at_not_null NOT NULL,
-    CONSTRAINT a_level_is_not_blank CHECK ((level ~ '[^[:space:]]'::text)),
-    CONSTRAINT a_message_is_not_blank CHECK ((message ~ '[^[:space:]]'::text)),
+    CONSTRAINT a_level_is_not_blank CHECK ((btrim(level, ' 	
+'::text) <> ''::text)),
+    CONSTRAINT a_message_is_not_blank CHECK ((btrim(message, ' 	
+'::text) <> ''::text)),
     CONSTRAINT attempt_is_not_negative CHECK ((attempt >= 0)),
     CONSTRAINT run_number_starts_at_one CHECK ((run_number >= 1))
 )
@@ -3654,8 +3695,10 @@ CREATE TABLE runledger.job_replays (
     reason text NOT NULL,
     created_at timestamp with time zone NOT NULL,
     CONSTRAINT a_job_is_no_replay_of_itself CHECK ((source_job_id <> replay_job_id)),
-    CONSTRAINT a_reason_is_not_blank CHECK ((reason ~ '[^[:space:]]'::text)),
-    CONSTRAINT a_request_key_is_not_blank CHECK (((request_key ~ '[^[:space:]]'::text) AND (octet_length(request_key) <= 512)))
+    CONSTRAINT a_reason_is_not_blank CHECK ((btrim(reason, ' 	
+'::text) <> ''::text)),
+    CONSTRAINT a_request_key_is_not_blank CHECK (((btrim(request_key, ' 	
+'::text) <> ''::text) AND (octet_length(request_key) <= 512)))
 );
 
 COMMENT ON TABLE runledger.job_replays IS 'Which job is a replay of which succeeded one, and why.';
@@ -4091,7 +4134,8 @@ CREATE TABLE runledger.workflow_run_mutations (
     request jsonb NOT NULL,
     step_keys text[] NOT NULL,
     created_at timestamp with time zone NOT NULL,
-    CONSTRAINT a_mutation_key_is_not_blank CHECK (((mutation_key ~ '[^[:space:]]'::text) AND (octet_length(mutation_key) <= 512)))
+    CONSTRAINT a_mutation_key_is_not_blank CHECK (((btrim(mutation_key, ' 	
+'::text) <> ''::text) AND (octet_length(mutation_key) <= 512)))
 );
 
 COMMENT ON TABLE runledger.workflow_run_mutations IS 'What was appended to a run: a repeated append is known by its key.';
@@ -4400,6 +4444,8 @@ REVOKE ALL ON TYPE runledger._step_item FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger._step_order FROM PUBLIC;
 
+REVOKE ALL ON TYPE runledger._successes FROM PUBLIC;
+
 REVOKE ALL ON TYPE runledger.finished_job FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger._verdict FROM PUBLIC;
@@ -4602,6 +4648,8 @@ REVOKE ALL ON FUNCTION runledger._decode_step(item jsonb, nth integer) FROM PUBL
 
 REVOKE ALL ON FUNCTION runledger._decode_steps(steps jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._decode_successes(outcomes jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._definition(job_type text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._definition_problem(definition runledger.job_definitions) FROM PUBLIC;
@@ -4784,6 +4832,8 @@ REVOKE ALL ON FUNCTION runledger._parse_cron(cron text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._past_append(run_id uuid, mutation_key text, request jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._percent(done bigint, total bigint) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._pick_jobs(job_types text[], max_jobs integer, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._pick_ready(job_types text[], max_jobs integer, now timestamp with time zone) FROM PUBLIC;
@@ -4845,6 +4895,8 @@ REVOKE ALL ON FUNCTION runledger._step_inputs(step_id uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION runledger._step_levels(run_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._step_problems(step runledger._step_item, given jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._succeed_jobs(successes runledger._successes, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._switch_definition(job_type text, switch text, turned_on boolean, reason text) FROM PUBLIC;
 

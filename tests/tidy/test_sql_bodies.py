@@ -17,6 +17,7 @@ each_function = pytest.mark.parametrize("function", functions(), ids=str)
 STATUS_WRITERS = {
     "jobs/_requeue.sql",
     "jobs/_settle.sql",
+    "jobs/_succeed_jobs.sql",
     "jobs/_cancel_jobs.sql",
     "jobs/claim_jobs.sql",
 }

@@ -1161,6 +1161,11 @@ def list_operator_actions(
     return _many(t.OperatorAction, "list_operator_actions", locals())
 
 
+def why(job_id: Id, organization_id: Id | None = None) -> Many[t.Reason]:
+    """Why a job is not running, or what it is doing: ranked, each with its fix. Calls `runledger.why`."""
+    return _many(t.Reason, "why", locals())
+
+
 def error_codes() -> Many[t.ErrorCode]:
     """Every error with its SQLSTATE, message and hint. Calls `runledger.error_codes`."""
     return _many(t.ErrorCode, "error_codes", locals())

@@ -178,5 +178,6 @@ class AsyncClient:
     grant_access = _verb(_calls.grant_access)
     revoke_access = _verb(_calls.revoke_access)
     list_operator_actions = _verb(_calls.list_operator_actions)
+    why = _verb(_calls.why)
     error_codes = _verb(_calls.error_codes)
     schema_info = _verb(_calls.schema_info)

@@ -704,6 +704,15 @@ class OperatorAction:
     occurred_at: datetime
 
 
+class Reason:
+    """`fix`: the statement that helps; None if waiting is right, or nothing is left to do."""
+
+    rank: int
+    code: str
+    explanation: str
+    fix: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorCode:
     code: str

@@ -181,6 +181,33 @@ comment on type runledger.fsck_finding is
   'A violated invariant: its id, ERROR or WARN, what it is about, safe values, and the statement '
   'that repairs it.';
 
+create type runledger.reason as (rank integer, code text, explanation text, fix text);
+comment on type runledger.reason is
+  'One answer of why: code is stable (view why_codes), fix the statement that helps. Without a fix '
+  'there is nothing to do but to wait, or nothing at all; the explanation says which.';
+
+create type runledger._job_case as (
+  id uuid, job_type text, status runledger.job_status, priority integer, run_number integer,
+  attempt integer, max_attempts integer, timeout_seconds integer, next_run_at timestamptz,
+  worker_id text, lease_token bigint, lease_expires_at timestamptz, last_heartbeat_at timestamptz,
+  last_disposition text, started_at timestamptz, finished_at timestamptz, stage text,
+  progress_done bigint, progress_total bigint, status_reason text, last_error_code text,
+  last_error_message text, workflow_run_id uuid, updated_at timestamptz, is_redacted boolean,
+  locker xid, tenant uuid);
+comment on type runledger._job_case is
+  'What why looks at of a job; locker: who last locked the row, tenant: on whose behalf why was '
+  'asked. Internal.';
+
+create type runledger._handler as (
+  worker_id text, is_registered boolean, job_types text[], max_jobs integer, busy integer,
+  jobs_of_type integer, heard_at timestamptz, is_live boolean);
+comment on type runledger._handler is
+  'A worker that handles a job type: registered for it, or holding a job of it. Internal.';
+
+create type runledger._lock_holder as (words text, fix text);
+comment on type runledger._lock_holder is
+  'An open transaction that keeps a lock, in words, and what ends it. Internal.';
+
 create type runledger.error_code as (code text, sqlstate text, message text, hint text);
 comment on type runledger.error_code is 'One line of error_codes().';
 

@@ -88,6 +88,8 @@ as $$
   ('function', 'next_fire_at', '{operator,observer}'),
   ('function', 'list_operator_actions', '{operator,observer}'),
   ('function', 'fsck', '{operator,observer}'),
+  ('function', 'why', '{operator,observer}'),
+  ('view', 'why_codes', '{operator,observer}'),
   ('view', 'access', '{operator,observer}'),
   ('view', 'dead_letters', '{operator,observer}'),
   ('view', 'job_timeline', '{operator,observer}'),

@@ -171,7 +171,7 @@ class TestPending:
         job_id = ready.enqueue()
         row = one(ready, job_id)
         assert row["code"] == "why.type_limit"
-        says(row, "may run 2 jobs at a time", *(f"job {x['job_id']}, on worker" for x in held))
+        says(row, "may run 2 jobs at once", *(f"job {x['job_id']}, on worker" for x in held))
         mend(ready, job_id, "why.type_limit")
         assert codes(ready, job_id) == ["ready"]
         assert ready.ids() == [job_id]

@@ -63,6 +63,19 @@ CREATE TYPE runledger._fire AS (
 
 COMMENT ON TYPE runledger._fire IS 'A fire of a schedule: the cron instant, and the same with jitter. Internal.';
 
+CREATE TYPE runledger._handler AS (
+	worker_id text,
+	is_registered boolean,
+	job_types text[],
+	max_jobs integer,
+	busy integer,
+	jobs_of_type integer,
+	heard_at timestamp with time zone,
+	is_live boolean
+);
+
+COMMENT ON TYPE runledger._handler IS 'A worker that handles a job type: registered for it, or holding a job of it. Internal.';
+
 CREATE TYPE runledger.job_status AS ENUM (
     'PENDING',
     'LEASED',
@@ -91,6 +104,45 @@ CREATE TYPE runledger._held_job AS (
 );
 
 COMMENT ON TYPE runledger._held_job IS 'What a decision about a lease needs to know of its job: no JSON, so nothing is fetched from TOAST. Internal.';
+
+CREATE TYPE runledger._job_case AS (
+	id uuid,
+	job_type text,
+	status runledger.job_status,
+	priority integer,
+	run_number integer,
+	attempt integer,
+	max_attempts integer,
+	timeout_seconds integer,
+	next_run_at timestamp with time zone,
+	worker_id text,
+	lease_token bigint,
+	lease_expires_at timestamp with time zone,
+	last_heartbeat_at timestamp with time zone,
+	last_disposition text,
+	started_at timestamp with time zone,
+	finished_at timestamp with time zone,
+	stage text,
+	progress_done bigint,
+	progress_total bigint,
+	status_reason text,
+	last_error_code text,
+	last_error_message text,
+	workflow_run_id uuid,
+	updated_at timestamp with time zone,
+	is_redacted boolean,
+	locker xid,
+	tenant uuid
+);
+
+COMMENT ON TYPE runledger._job_case IS 'What why looks at of a job; locker: who last locked the row, tenant: on whose behalf why was asked. Internal.';
+
+CREATE TYPE runledger._lock_holder AS (
+	words text,
+	fix text
+);
+
+COMMENT ON TYPE runledger._lock_holder IS 'An open transaction that keeps a lock, in words, and what ends it. Internal.';
 
 CREATE TYPE runledger._log_entry AS (
 	ordinal integer,
@@ -628,6 +680,15 @@ CREATE TYPE runledger.reaped_lease AS (
 
 COMMENT ON TYPE runledger.reaped_lease IS 'Result of reap_expired_leases: disposition RETRY_SCHEDULED, DEAD_LETTERED, RELEASED or DEFERRED.';
 
+CREATE TYPE runledger.reason AS (
+	rank integer,
+	code text,
+	explanation text,
+	fix text
+);
+
+COMMENT ON TYPE runledger.reason IS 'One answer of why: code is stable (view why_codes), fix the statement that helps. Without a fix there is nothing to do but to wait, or nothing at all; the explanation says which.';
+
 CREATE TYPE runledger.replayed_job AS (
 	job_id uuid,
 	disposition text
@@ -1048,6 +1109,12 @@ CREATE FUNCTION runledger._as_uuid(value jsonb) RETURNS uuid
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._as_uuid(value jsonb) IS 'A uuid out of a batch item, NULL if it is none.';
+
+CREATE FUNCTION runledger._by_hand(job_type text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._by_hand(job_type text) IS 'The statement that takes a job of this type by hand for five minutes.';
 
 CREATE FUNCTION runledger._caller() RETURNS text
     LANGUAGE sql STABLE
@@ -1843,6 +1910,12 @@ CREATE FUNCTION runledger._grow_run(run_id uuid, organization_id uuid, steps run
 
 COMMENT ON FUNCTION runledger._grow_run(run_id uuid, organization_id uuid, steps runledger._step_item[], now timestamp with time zone) IS 'Insert steps and edges into a run and start what can start.';
 
+CREATE FUNCTION runledger._handlers(job_type text, now timestamp with time zone) RETURNS SETOF runledger._handler
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._handlers(job_type text, now timestamp with time zone) IS 'The workers known to handle a job type.';
+
 CREATE FUNCTION runledger._has_only(item jsonb, fields text[]) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
@@ -2001,11 +2074,23 @@ CREATE FUNCTION runledger._jittered(schedule runledger.job_schedules, cron runle
 
 COMMENT ON FUNCTION runledger._jittered(schedule runledger.job_schedules, cron runledger._cron, base_at timestamp with time zone) IS 'The fire that belongs to a cron instant of a schedule.';
 
+CREATE FUNCTION runledger._job_case(job_id uuid, tenant uuid) RETURNS SETOF runledger._job_case
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._job_case(job_id uuid, tenant uuid) IS 'What why looks at of a job, or no row; tenant is on whose behalf it was asked.';
+
 CREATE FUNCTION runledger._job_in_scope(job_id uuid, organization_id uuid) RETURNS boolean
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._job_in_scope(job_id uuid, organization_id uuid) IS 'Whether a job may be read under that tenant: NULL asks for no tenant, and then what is left of a job that is gone may be read too.';
+
+CREATE FUNCTION runledger._jobs_ahead(job_types text[], job runledger._job_case, now timestamp with time zone) RETURNS bigint[]
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._jobs_ahead(job_types text[], job runledger._job_case, now timestamp with time zone) IS 'How many ready jobs of these types come before a job: of higher priority, and due longer.';
 
 CREATE FUNCTION runledger._json_bytes(value jsonb) RETURNS bigint
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
@@ -2066,6 +2151,12 @@ CREATE FUNCTION runledger._lock_expired(max_jobs integer, now timestamp with tim
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._lock_expired(max_jobs integer, now timestamp with time zone) IS 'Lock expired leases and their runs; the ids of the jobs, oldest expiry first.';
+
+CREATE FUNCTION runledger._lock_holders(locker xid, key_class integer, key integer, now timestamp with time zone) RETURNS SETOF runledger._lock_holder
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._lock_holders(locker xid, key_class integer, key integer, now timestamp with time zone) IS 'The open transaction of another session that keeps this row or this advisory lock, if any.';
 
 CREATE FUNCTION runledger._lock_lane(job_type text, priority integer, from_at timestamp with time zone, from_id uuid, max_jobs integer, now timestamp with time zone) RETURNS runledger._pick
     LANGUAGE plpgsql
@@ -2268,6 +2359,12 @@ CREATE FUNCTION runledger._offsets(sorted integer[], n integer) RETURNS integer[
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._offsets(sorted integer[], n integer) IS 'For each value 1..n+1 the place of its first entry in a sorted array.';
+
+CREATE FUNCTION runledger._one_line(value text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._one_line(value text) IS 'Foreign words within a sentence: one line, and not a long one.';
 
 CREATE FUNCTION runledger._outcome_problem(decoded runledger._outcome, given jsonb) RETURNS text
     LANGUAGE plpgsql STABLE
@@ -2532,6 +2629,72 @@ CREATE FUNCTION runledger._wake_key(job_type text) RETURNS text
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._wake_key(job_type text) IS 'What a wake-up for this type carries on the channel runledger_wake: a hash, never data.';
+
+CREATE FUNCTION runledger._when(at timestamp with time zone, now timestamp with time zone) RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._when(at timestamp with time zone, now timestamp with time zone) IS 'An instant to read, with how far it is from now.';
+
+CREATE FUNCTION runledger._why_due(job runledger._job_case, type runledger.job_definitions, now timestamp with time zone) RETURNS SETOF runledger.reason
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._why_due(job runledger._job_case, type runledger.job_definitions, now timestamp with time zone) IS 'Why a due job is not running: locked, limited, no free slot, not its turn; or that it is ready.';
+
+CREATE FUNCTION runledger._why_expired(job runledger._job_case, is_claimed boolean, now timestamp with time zone) RETURNS SETOF runledger.reason
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._why_expired(job runledger._job_case, is_claimed boolean, now timestamp with time zone) IS 'What becomes of a job whose lease ran out, and who sees to it.';
+
+CREATE FUNCTION runledger._why_finished(job runledger._job_case, now timestamp with time zone) RETURNS SETOF runledger.reason
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._why_finished(job runledger._job_case, now timestamp with time zone) IS 'How a finished job ended, and what runs it again.';
+
+CREATE FUNCTION runledger._why_job(job runledger._job_case, now timestamp with time zone) RETURNS SETOF runledger.reason
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._why_job(job runledger._job_case, now timestamp with time zone) IS 'Every reason why this job is not running, or what it is doing; not yet ranked.';
+
+CREATE FUNCTION runledger._why_leased(job runledger._job_case, now timestamp with time zone) RETURNS SETOF runledger.reason
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._why_leased(job runledger._job_case, now timestamp with time zone) IS 'Who has a leased job in hand since when, how far it is, and whether that should have ended.';
+
+CREATE FUNCTION runledger._why_limit(job runledger._job_case, max_concurrency integer, now timestamp with time zone) RETURNS SETOF runledger.reason
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._why_limit(job runledger._job_case, max_concurrency integer, now timestamp with time zone) IS 'Whether the fleet-wide limit of its type holds a job up, and who has the slots.';
+
+CREATE FUNCTION runledger._why_no_worker(job runledger._job_case, now timestamp with time zone) RETURNS SETOF runledger.reason
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._why_no_worker(job runledger._job_case, now timestamp with time zone) IS 'Whether no live worker is known to handle the type of a job.';
+
+CREATE FUNCTION runledger._why_not_due(job runledger._job_case, now timestamp with time zone) RETURNS SETOF runledger.reason
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._why_not_due(job runledger._job_case, now timestamp with time zone) IS 'Why a pending job is not due yet, and until when: delayed, retried, given back or continued.';
+
+CREATE FUNCTION runledger._why_turn(job runledger._job_case, is_explained boolean, ready_at timestamp with time zone, now timestamp with time zone) RETURNS SETOF runledger.reason
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._why_turn(job runledger._job_case, is_explained boolean, ready_at timestamp with time zone, now timestamp with time zone) IS 'Whether its workers have a free slot for a due job, what comes before it, or that it is ready.';
+
+CREATE FUNCTION runledger._why_type(job runledger._job_case, type runledger.job_definitions, now timestamp with time zone) RETURNS SETOF runledger.reason
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._why_type(job runledger._job_case, type runledger.job_definitions, now timestamp with time zone) IS 'What of its type keeps a job from being claimed: unknown or paused.';
 
 CREATE FUNCTION runledger._workflow_problems(steps runledger._step_item[], existing text[]) RETURNS SETOF runledger.workflow_problem
     LANGUAGE plpgsql STABLE
@@ -3218,6 +3381,15 @@ CREATE FUNCTION runledger.validate_workflow(steps jsonb) RETURNS SETOF runledger
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.validate_workflow(steps jsonb) IS 'What is wrong with a list of steps (see enqueue_workflow): a row per problem, no row if it is sound. Does not look at job types; explain_workflow does.';
+
+CREATE FUNCTION runledger.why(job_id uuid, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.reason
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.why(job_id uuid, organization_id uuid) IS 'Why a job is not running, or what it is doing: every reason, ranked, each with a stable code (view why_codes), words, and the statement that mends it. No fix: waiting is right, and the words say until when, or nothing is left to do.';
 
 CREATE FUNCTION runledger.workflow_mermaid(workflow_run_id uuid) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -4044,6 +4216,20 @@ COMMENT ON COLUMN runledger.upkeep_state.timeline_since IS 'When that timeline w
 
 COMMENT ON COLUMN runledger.upkeep_state.tokens_lifted IS 'How often the token sequence was lifted past a fail-over.';
 
+CREATE VIEW runledger.why_codes WITH (security_barrier='true') AS
+ SELECT code,
+    tells_of,
+    meaning
+   FROM ( VALUES ('why.type_unknown'::text,'job'::text,'its type is not defined'::text), ('why.type_paused'::text,'job'::text,'its type is paused: by whom, since when, why'::text), ('why.not_due'::text,'job'::text,'it was enqueued for later'::text), ('why.retry_wait'::text,'job'::text,'it failed and waits for its next attempt'::text), ('why.release_wait'::text,'job'::text,'a worker gave it back with a delay'::text), ('why.continuation_wait'::text,'job'::text,'its handler asked to go on later'::text), ('why.no_worker'::text,'job'::text,'no worker is registered for its type'::text), ('why.workers_silent'::text,'job'::text,'workers are registered for its type, none is heard of'::text), ('why.workers_unregistered'::text,'job'::text,'only workers that did not register hold jobs of it'::text), ('why.row_locked'::text,'job'::text,'an open transaction has locked it'::text), ('why.type_limit'::text,'job'::text,'max_concurrency of its type is reached: who has the slots'::text), ('why.type_limit_locked'::text,'job'::text,'an open transaction keeps the lock of a limited type'::text), ('why.workers_busy'::text,'job'::text,'all slots of its workers are taken'::text), ('why.behind'::text,'job'::text,'ready jobs come before it: how many'::text), ('why.ready'::text,'job'::text,'it comes next, and a worker has a free slot'::text), ('why.not_picked_up'::text,'job'::text,'it comes next for a minute, and no free worker takes it'::text), ('why.type_disabled'::text,'job'::text,'its type takes no new jobs; that does not hold this one up'::text), ('why.claimed'::text,'job'::text,'a worker has claimed it and not started it yet'::text), ('why.running'::text,'job'::text,'a worker runs it: since when, how far, until when'::text), ('why.over_timeout'::text,'job'::text,'a worker runs it for longer than it may take'::text), ('why.lease_expired'::text,'job'::text,'its worker is gone and nobody has taken it back yet'::text), ('why.canceled_stopping'::text,'job'::text,'canceled; its handler may still be at work'::text), ('why.canceled'::text,'job'::text,'canceled: why'::text), ('why.dead_lettered'::text,'job'::text,'it failed for good: with what'::text), ('why.succeeded'::text,'job'::text,'it is done'::text)) c(code, tells_of, meaning);
+
+COMMENT ON VIEW runledger.why_codes IS 'Every code of why and why_workflow.';
+
+COMMENT ON COLUMN runledger.why_codes.code IS 'The code; it keeps its meaning.';
+
+COMMENT ON COLUMN runledger.why_codes.tells_of IS 'A job, a step, or a run.';
+
+COMMENT ON COLUMN runledger.why_codes.meaning IS 'What it says.';
+
 CREATE TABLE runledger.workers (
     worker_id text NOT NULL,
     job_types text[] NOT NULL,
@@ -4424,9 +4610,15 @@ REVOKE ALL ON TYPE runledger._finished_step FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger._fire FROM PUBLIC;
 
+REVOKE ALL ON TYPE runledger._handler FROM PUBLIC;
+
 REVOKE ALL ON TYPE runledger.job_status FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger._held_job FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger._job_case FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger._lock_holder FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger._log_entry FROM PUBLIC;
 
@@ -4510,6 +4702,8 @@ REVOKE ALL ON TYPE runledger.progress_report FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.reaped_lease FROM PUBLIC;
 
+REVOKE ALL ON TYPE runledger.reason FROM PUBLIC;
+
 REVOKE ALL ON TYPE runledger.replayed_job FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.requeued_job FROM PUBLIC;
@@ -4585,6 +4779,8 @@ REVOKE ALL ON FUNCTION runledger._as_text(value jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION runledger._as_text_array(value jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._as_uuid(value jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._by_hand(job_type text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._caller() FROM PUBLIC;
 
@@ -4752,6 +4948,8 @@ REVOKE ALL ON FUNCTION runledger._graph_problems(steps runledger._step_item[], e
 
 REVOKE ALL ON FUNCTION runledger._grow_run(run_id uuid, organization_id uuid, steps runledger._step_item[], now timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._handlers(job_type text, now timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._has_only(item jsonb, fields text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._horizon(now timestamp with time zone) FROM PUBLIC;
@@ -4768,7 +4966,11 @@ REVOKE ALL ON FUNCTION runledger._jitter(schedule_id uuid, base_at timestamp wit
 
 REVOKE ALL ON FUNCTION runledger._jittered(schedule runledger.job_schedules, cron runledger._cron, base_at timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._job_case(job_id uuid, tenant uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._job_in_scope(job_id uuid, organization_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._jobs_ahead(job_types text[], job runledger._job_case, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._json_bytes(value jsonb) FROM PUBLIC;
 
@@ -4789,6 +4991,8 @@ REVOKE ALL ON FUNCTION runledger._load_mark(scope text, now timestamp with time 
 REVOKE ALL ON FUNCTION runledger._local_time(utc timestamp without time zone, timezone text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._lock_expired(max_jobs integer, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._lock_holders(locker xid, key_class integer, key integer, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._lock_lane(job_type text, priority integer, from_at timestamp with time zone, from_id uuid, max_jobs integer, now timestamp with time zone) FROM PUBLIC;
 
@@ -4825,6 +5029,8 @@ REVOKE ALL ON FUNCTION runledger._notice_timeline(now timestamp with time zone) 
 REVOKE ALL ON FUNCTION runledger._now() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._offsets(sorted integer[], n integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._one_line(value text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._outcome_problem(decoded runledger._outcome, given jsonb) FROM PUBLIC;
 
@@ -4913,6 +5119,28 @@ REVOKE ALL ON FUNCTION runledger._uuidv7() FROM PUBLIC;
 REVOKE ALL ON FUNCTION runledger._wake(job_types text[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._wake_key(job_type text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._when(at timestamp with time zone, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._why_due(job runledger._job_case, type runledger.job_definitions, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._why_expired(job runledger._job_case, is_claimed boolean, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._why_finished(job runledger._job_case, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._why_job(job runledger._job_case, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._why_leased(job runledger._job_case, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._why_limit(job runledger._job_case, max_concurrency integer, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._why_no_worker(job runledger._job_case, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._why_not_due(job runledger._job_case, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._why_turn(job runledger._job_case, is_explained boolean, ready_at timestamp with time zone, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._why_type(job runledger._job_case, type runledger.job_definitions, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._workflow_problems(steps runledger._step_item[], existing text[]) FROM PUBLIC;
 
@@ -5073,6 +5301,8 @@ REVOKE ALL ON FUNCTION runledger.succeed_job(job_id uuid, lease_token bigint, ou
 REVOKE ALL ON FUNCTION runledger.upsert_schedule(name text, job_type text, cron text, timezone text, payload jsonb, organization_id uuid, max_jitter_seconds integer, missed text, is_active boolean, next_fire_at timestamp with time zone, workflow_type text, steps jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.validate_workflow(steps jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.why(job_id uuid, organization_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.workflow_mermaid(workflow_run_id uuid) FROM PUBLIC;
 

@@ -704,6 +704,7 @@ class OperatorAction:
     occurred_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
 class Reason:
     """`fix`: the statement that helps; None if waiting is right, or nothing is left to do."""
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-import pytest
-
 from tests.support.clock import Clock
 from tests.support.database import Db
-from tests.support.flows import Flow, Flows, gate, step
 from tests.support.ledger import Ledger
 
 DAY = timedelta(days=1)

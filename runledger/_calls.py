@@ -416,7 +416,7 @@ _BY_TYPE: dict[Callable[[Any], object], str] = {
     uuids: "job_ids",
     timestamptz: "run_at not_before failed_after failed_before before_failed_at created_after created_before"
     " after_created_at until after next_fire_at",
-    interval: "delay retry_delay older_than dead_letters_older_than finished dead_letters history",
+    interval: "delay retry_delay",
     encode: "payload checkpoint output config metadata retry_delays_ms",
     batch: "jobs outcomes entries",
     steps: "steps",
@@ -1132,29 +1132,6 @@ def run_maintenance() -> Many[t.UpkeepReport]:
     return _many(t.UpkeepReport, "run_maintenance", locals())
 
 
-def prune(
-    older_than: Seconds | None = None,
-    max_rows: int | None = None,
-    *,
-    reason: str | None = None,
-    dead_letters_older_than: Seconds | None = None,
-) -> Many[t.UpkeepReport]:
-    """Delete old finished jobs and runs; again while a row says more. Calls `runledger.prune`."""
-    return _many(t.UpkeepReport, "prune", locals())
-
-
-def retention() -> One[t.RetentionRecord]:
-    """How long what is kept; zero means for ever. Calls `runledger.retention`."""
-    return _one(t.RetentionRecord, "retention", locals())
-
-
-def set_retention(
-    finished: Seconds | None = None, dead_letters: Seconds | None = None, *, history: Seconds | None = None
-) -> One[t.RetentionRecord]:
-    """How long to keep what is finished; None keeps what is set, 0 is for ever. Calls `runledger.set_retention`."""
-    return _one(t.RetentionRecord, "set_retention", locals())
-
-
 def fsck(
     scope: str | None = None, workflow_run_id: Id | None = None, *, max_rows: int | None = None
 ) -> Many[t.FsckFinding]:
@@ -1187,6 +1164,11 @@ def list_operator_actions(
 def why(job_id: Id, organization_id: Id | None = None) -> Many[t.Reason]:
     """Why a job is not running, or what it is doing: ranked, each with its fix. Calls `runledger.why`."""
     return _many(t.Reason, "why", locals())
+
+
+def health() -> Many[t.HealthCheck]:
+    """One row per check, the worst first: what is wrong, and what to run about it. Calls `runledger.health`."""
+    return _many(t.HealthCheck, "health", locals())
 
 
 def error_codes() -> Many[t.ErrorCode]:

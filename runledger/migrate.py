@@ -81,7 +81,8 @@ insert into runledger._migrations (number, name, sha256, package_version, elapse
 values ({number}, {name}, {sha256}, {version}, {elapsed});
 """
 _INSERT_SHELF = """\
-insert into runledger._shelves (sha256, contract, package_version) values ({sha256}, {contract}, {version});
+insert into runledger._shelves (sha256, contract, package_version, manifest)
+values ({sha256}, {contract}, {version}, runledger._schema_manifest(true));
 """
 # What the shelf did not define just now carries the xmin of an older transaction. Grants come later: they too
 # rewrite rows of pg_proc.
@@ -155,7 +156,7 @@ class FileFailed(MigrateError):
 class Report:
     """What was found and done: `status` before the call, file names applied, whether the functions were put in place.
 
-    `detail` says why the status is DRIFTED.
+    `detail` says why the status is DRIFTED, or which functions somebody changed by hand.
     """
 
     status: Literal["CURRENT", "PENDING", "DRIFTED"]
@@ -230,7 +231,7 @@ def migrate(
         _require_server(conn)
         conn.execute(_OPENING.encode())
         pending, recorded = _examine(conn, tree, owned=True)
-        if not pending and recorded is not None and recorded[0] == tree.sha256:
+        if not pending and recorded is not None and recorded[0] == tree.sha256 and not _changed_by_hand(conn):
             return Report("CURRENT", (), False, len(tree.migrations), tree.sha256)
         if recorded is not None and _order(recorded[1]) > _order(package_version()) and not rollback_functions:
             raise FunctionsAhead(
@@ -271,8 +272,12 @@ def _check(target: Connection | str) -> Report:
             pending, recorded = _examine(conn, tree, owned=False)
         except Drift as drift:
             return Report("DRIFTED", (), False, len(tree.migrations), tree.sha256, f"{drift}; {drift.hint}")
-    current = not pending and recorded is not None and recorded[0] == tree.sha256
-    return Report("CURRENT" if current else "PENDING", (), False, len(tree.migrations), tree.sha256)
+        current = not pending and recorded is not None and recorded[0] == tree.sha256
+        changed = _changed_by_hand(conn) if current else ""
+    detail = f"changed by hand: {changed}" if changed else ""
+    return Report(
+        "CURRENT" if current and not changed else "PENDING", (), False, len(tree.migrations), tree.sha256, detail
+    )
 
 
 def _load() -> _Tree:
@@ -358,6 +363,19 @@ def _examine(conn: Connection, tree: _Tree, *, owned: bool) -> tuple[tuple[_File
             )
     shelves = _rows(conn, "select sha256, package_version from runledger._shelves order by id desc limit 1")
     return tree.migrations[len(rows) :], (shelves[0][0], shelves[0][1]) if shelves else None
+
+
+def _changed_by_hand(conn: Connection) -> str:
+    """Return the functions and views that are not as the last apply left them; the next one puts them back."""
+    conn.execute("set local search_path = pg_catalog, pg_temp")
+    if _rows(conn, "select from pg_proc where oid = to_regprocedure('runledger._schema_drift()')") == []:
+        return "_schema_drift()"
+    ((changed,),) = _rows(
+        conn,
+        "select string_agg(d.name, ', ' order by d.name) from runledger._schema_drift() as d"
+        " where d.kind in ('functions', 'views')",
+    )
+    return changed or ""
 
 
 def _require_owner(conn: Connection) -> None:

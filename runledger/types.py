@@ -667,23 +667,11 @@ class IdleReport:
 
 @dataclass(frozen=True, slots=True)
 class UpkeepReport:
-    """`more`: call it again at once."""
+    """`more`: call run_maintenance again at once."""
 
     task: str
     affected: int
     more: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RetentionRecord:
-    """A length of zero means for ever. `history_begins_at`: events before it may be gone; None: none are."""
-
-    finished: timedelta
-    dead_letters: timedelta
-    history: timedelta
-    updated_by: str | None
-    updated_at: datetime | None
-    history_begins_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -724,6 +712,19 @@ class Reason:
     code: str
     explanation: str
     fix: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """`fix` is a SQL statement, or a command if it begins with `runledger`; None if all is well."""
+
+    code: str
+    level: Literal["OK", "WARN", "CRIT"]
+    value: Decimal | None
+    unit: str
+    explanation: str
+    fix: str | None
+    detail: Json
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ create table runledger._shelves (
   sha256          text        not null,
   contract        integer     not null,
   package_version text        not null,
+  manifest        jsonb       not null,
   applied_at      timestamptz not null default clock_timestamp(),
   applied_by      text        not null default session_user
 );
@@ -45,5 +46,8 @@ comment on column runledger._shelves.sha256 is
 comment on column runledger._shelves.contract is
   'Rises only with a breaking change of the SQL contract.';
 comment on column runledger._shelves.package_version is 'Version of the package that applied it.';
+comment on column runledger._shelves.manifest is
+  'What was there afterwards: functions with a checksum of each, views, indexes and constraints. '
+  'health() compares it with what is there now.';
 comment on column runledger._shelves.applied_at is 'When it was applied.';
 comment on column runledger._shelves.applied_by is 'The login role that applied it.';

@@ -175,18 +175,6 @@ comment on type runledger.upkeep_report is
   'One row per task of run_maintenance: how many rows it dealt with, and whether it should be '
   'called again at once.';
 
-create type runledger.retention_record as (
-  finished interval, dead_letters interval, history interval, updated_by text,
-  updated_at timestamptz, history_begins_at timestamptz);
-comment on type runledger.retention_record is
-  'Result of retention and set_retention: how long what is kept (0: for ever), and since when the '
-  'history is whole (NULL: nothing was dropped yet).';
-
-create type runledger._erasure as (job_ids uuid[], affected bigint, is_cut boolean);
-comment on type runledger._erasure is
-  'Jobs that were deleted with all that belongs to them, how many rows that were, and whether '
-  'others did not fit. Internal.';
-
 create type runledger.fsck_finding as (
   invariant text, severity text, object text, detail jsonb, repair text);
 comment on type runledger.fsck_finding is
@@ -219,6 +207,12 @@ comment on type runledger._handler is
 create type runledger._lock_holder as (words text, fix text);
 comment on type runledger._lock_holder is
   'An open transaction that keeps a lock, in words, and what ends it. Internal.';
+
+create type runledger.health_check as (
+  code text, level text, value numeric, unit text, explanation text, fix text, detail jsonb);
+comment on type runledger.health_check is
+  'One check of health(): its code, OK, WARN or CRIT, what was measured and in which unit, what '
+  'that means, what to run about it (NULL if nothing), and the particulars with the two bounds.';
 
 create type runledger.error_code as (code text, sqlstate text, message text, hint text);
 comment on type runledger.error_code is 'One line of error_codes().';

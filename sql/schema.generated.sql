@@ -448,6 +448,18 @@ CREATE TYPE runledger.fsck_finding AS (
 
 COMMENT ON TYPE runledger.fsck_finding IS 'A violated invariant: its id, ERROR or WARN, what it is about, safe values, and the statement that repairs it.';
 
+CREATE TYPE runledger.health_check AS (
+	code text,
+	level text,
+	value numeric,
+	unit text,
+	explanation text,
+	fix text,
+	detail jsonb
+);
+
+COMMENT ON TYPE runledger.health_check IS 'One check of health(): its code, OK, WARN or CRIT, what was measured and in which unit, what that means, what to run about it (NULL if nothing), and the particulars with the two bounds.';
+
 CREATE TYPE runledger.idle_report AS (
 	worker_id text,
 	next_due_at timestamp with time zone
@@ -1922,6 +1934,78 @@ CREATE FUNCTION runledger._has_only(item jsonb, fields text[]) RETURNS boolean
 
 COMMENT ON FUNCTION runledger._has_only(item jsonb, fields text[]) IS 'Whether an object has no field beyond these.';
 
+CREATE FUNCTION runledger._health_bounds() RETURNS TABLE(code text, warn numeric, crit numeric, unit text, fine text)
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._health_bounds() IS 'The checks of health() in their order: from where on they warn, and what they say when all is well.';
+
+CREATE FUNCTION runledger._health_check(code text, value numeric, explanation text, fix text, detail jsonb DEFAULT '{}'::jsonb) RETURNS runledger.health_check
+    LANGUAGE sql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._health_check(code text, value numeric, explanation text, fix text, detail jsonb) IS 'One row of health(), measured against its bounds. explanation and fix are for the case that it is not well; no value is well.';
+
+CREATE FUNCTION runledger._health_leases(now timestamp with time zone) RETURNS SETOF runledger.health_check
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._health_leases(now timestamp with time zone) IS 'Expired leases, and jobs that run beyond their timeout.';
+
+CREATE FUNCTION runledger._health_partitions(now timestamp with time zone) RETURNS SETOF runledger.health_check
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._health_partitions(now timestamp with time zone) IS 'Partitions of the coming days, and rows that have none.';
+
+CREATE FUNCTION runledger._health_queue(now timestamp with time zone) RETURNS SETOF runledger.health_check
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._health_queue(now timestamp with time zone) IS 'Ready jobs by type: how long the oldest waits, and whether anybody would take it.';
+
+CREATE FUNCTION runledger._health_schedules(now timestamp with time zone) RETURNS SETOF runledger.health_check
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._health_schedules(now timestamp with time zone) IS 'Overdue and deferred schedules, overdue gates.';
+
+CREATE FUNCTION runledger._health_schema() RETURNS SETOF runledger.health_check
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._health_schema() IS 'Indexes, constraints, functions and views.';
+
+CREATE FUNCTION runledger._health_server(now timestamp with time zone) RETURNS SETOF runledger.health_check
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._health_server(now timestamp with time zone) IS 'Old snapshots, vacuum, the notification queue.';
+
+CREATE FUNCTION runledger._health_types(code text, types jsonb, explanation text, fix text) RETURNS runledger.health_check
+    LANGUAGE sql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._health_types(code text, types jsonb, explanation text, fix text) IS 'A row of health() about the worst of several job types.';
+
+CREATE FUNCTION runledger._health_upkeep(now timestamp with time zone) RETURNS SETOF runledger.health_check
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._health_upkeep(now timestamp with time zone) IS 'Maintenance, fail-over, tokens and partitions.';
+
+CREATE FUNCTION runledger._health_vacuum(now timestamp with time zone) RETURNS SETOF runledger.health_check
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._health_vacuum(now timestamp with time zone) IS 'Dead rows, and who should remove them.';
+
+CREATE FUNCTION runledger._health_workers(now timestamp with time zone) RETURNS SETOF runledger.health_check
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._health_workers(now timestamp with time zone) IS 'Workers that were not heard of, with and without leases.';
+
 CREATE FUNCTION runledger._horizon(now timestamp with time zone) RETURNS timestamp with time zone
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
@@ -2516,6 +2600,18 @@ CREATE FUNCTION runledger._save_mark(mark runledger._mark) RETURNS void
 
 COMMENT ON FUNCTION runledger._save_mark(mark runledger._mark) IS 'Remember where this claim left off, per priority.';
 
+CREATE FUNCTION runledger._schema_drift() RETURNS TABLE(kind text, name text, change text, definition text)
+    LANGUAGE sql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._schema_drift() IS 'Functions, views, indexes and constraints that are not as the last apply left them.';
+
+CREATE FUNCTION runledger._schema_manifest(definitions boolean) RETURNS jsonb
+    LANGUAGE sql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._schema_manifest(definitions boolean) IS 'What is in the schema now: functions with checksums, views, indexes and constraints, these two with their definitions or without.';
+
 CREATE FUNCTION runledger._settle(settlements runledger._settlement[], now timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
     AS 'see sql/functions';
@@ -2539,6 +2635,12 @@ CREATE FUNCTION runledger._settlement_events(settlement runledger._settlement) R
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._settlement_events(settlement runledger._settlement) IS 'The one or two events that tell how a lease ended.';
+
+CREATE FUNCTION runledger._snapshot_holders() RETURNS TABLE(kind text, who text, since timestamp with time zone, age integer, release text)
+    LANGUAGE sql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._snapshot_holders() IS 'Sessions, prepared transactions, replication slots and standbys that hold an old snapshot.';
 
 CREATE FUNCTION runledger._sort_steps(steps runledger._step_item[]) RETURNS runledger._step_order
     LANGUAGE plpgsql STABLE
@@ -2617,6 +2719,12 @@ CREATE FUNCTION runledger._uuidv7() RETURNS uuid
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._uuidv7() IS 'A uuid of version 7, on any supported server.';
+
+CREATE FUNCTION runledger._waiting_types() RETURNS TABLE(job_type text, due_at timestamp with time zone)
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._waiting_types() IS 'The types with pending jobs, and when the first job of each became or becomes due.';
 
 CREATE FUNCTION runledger._wake(job_types text[], now timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
@@ -2982,6 +3090,15 @@ CREATE FUNCTION runledger.grant_access(role_name text, kind text, job_types text
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.grant_access(role_name text, kind text, job_types text[]) IS 'Give a role a kind: producer, worker, operator or observer; a role may have several. job_types holds a producer to what it may enqueue and a worker to what it may claim; NULL: any. Again with other job_types replaces them. disposition GRANTED, CHANGED or UNCHANGED. For the owner of the schema alone.';
+
+CREATE FUNCTION runledger.health() RETURNS SETOF runledger.health_check
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.health() IS 'One row per check, always, the worst first: level OK, WARN or CRIT; value in unit, measured against detail.warn and detail.crit; explanation in plain words; fix: the statement (or the command, if it begins with runledger) to run about it, NULL if all is well. Cheap at any number of jobs, and works on a standby.';
 
 CREATE FUNCTION runledger.heartbeat_jobs(job_ids uuid[], lease_tokens bigint[], lease_seconds integer DEFAULT 60) RETURNS SETOF runledger.extended_lease
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3526,6 +3643,7 @@ CREATE TABLE runledger._shelves (
     sha256 text NOT NULL,
     contract integer NOT NULL,
     package_version text NOT NULL,
+    manifest jsonb NOT NULL,
     applied_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     applied_by text DEFAULT SESSION_USER NOT NULL
 );
@@ -3539,6 +3657,8 @@ COMMENT ON COLUMN runledger._shelves.sha256 IS 'Checksum over retired.sql, funct
 COMMENT ON COLUMN runledger._shelves.contract IS 'Rises only with a breaking change of the SQL contract.';
 
 COMMENT ON COLUMN runledger._shelves.package_version IS 'Version of the package that applied it.';
+
+COMMENT ON COLUMN runledger._shelves.manifest IS 'What was there afterwards: functions with a checksum of each, views, indexes and constraints. health() compares it with what is there now.';
 
 COMMENT ON COLUMN runledger._shelves.applied_at IS 'When it was applied.';
 
@@ -4203,6 +4323,7 @@ CREATE TABLE runledger.upkeep_state (
     timeline text NOT NULL,
     timeline_since timestamp with time zone NOT NULL,
     tokens_lifted bigint DEFAULT 0 NOT NULL,
+    last_pass_at timestamp with time zone,
     CONSTRAINT there_is_one_row CHECK (only_row)
 );
 
@@ -4215,6 +4336,8 @@ COMMENT ON COLUMN runledger.upkeep_state.timeline IS 'The WAL timeline last seen
 COMMENT ON COLUMN runledger.upkeep_state.timeline_since IS 'When that timeline was first seen.';
 
 COMMENT ON COLUMN runledger.upkeep_state.tokens_lifted IS 'How often the token sequence was lifted past a fail-over.';
+
+COMMENT ON COLUMN runledger.upkeep_state.last_pass_at IS 'When run_maintenance last worked, to half a minute.';
 
 CREATE VIEW runledger.why_codes WITH (security_barrier='true') AS
  SELECT code,
@@ -4672,6 +4795,8 @@ REVOKE ALL ON TYPE runledger.fired_schedule FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.fsck_finding FROM PUBLIC;
 
+REVOKE ALL ON TYPE runledger.health_check FROM PUBLIC;
+
 REVOKE ALL ON TYPE runledger.idle_report FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.job_attempt_record FROM PUBLIC;
@@ -4952,6 +5077,30 @@ REVOKE ALL ON FUNCTION runledger._handlers(job_type text, now timestamp with tim
 
 REVOKE ALL ON FUNCTION runledger._has_only(item jsonb, fields text[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._health_bounds() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._health_check(code text, value numeric, explanation text, fix text, detail jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._health_leases(now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._health_partitions(now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._health_queue(now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._health_schedules(now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._health_schema() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._health_server(now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._health_types(code text, types jsonb, explanation text, fix text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._health_upkeep(now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._health_vacuum(now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._health_workers(now timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._horizon(now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._insert_jobs(items runledger._enqueue_item[], now timestamp with time zone) FROM PUBLIC;
@@ -5082,6 +5231,10 @@ REVOKE ALL ON FUNCTION runledger._same_request(stored jsonb, request jsonb) FROM
 
 REVOKE ALL ON FUNCTION runledger._save_mark(mark runledger._mark) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._schema_drift() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._schema_manifest(definitions boolean) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._settle(settlements runledger._settlement[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._settle_apart(settlements runledger._settlement[], retry_delay interval, now timestamp with time zone) FROM PUBLIC;
@@ -5089,6 +5242,8 @@ REVOKE ALL ON FUNCTION runledger._settle_apart(settlements runledger._settlement
 REVOKE ALL ON FUNCTION runledger._settle_steps(settlements runledger._settlement[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._settlement_events(settlement runledger._settlement) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._snapshot_holders() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._sort_steps(steps runledger._step_item[]) FROM PUBLIC;
 
@@ -5115,6 +5270,8 @@ REVOKE ALL ON FUNCTION runledger._try_partitions() FROM PUBLIC;
 REVOKE ALL ON FUNCTION runledger._update_schedule(old runledger.job_schedules, new runledger.job_schedules, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._uuidv7() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._waiting_types() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._wake(job_types text[], now timestamp with time zone) FROM PUBLIC;
 
@@ -5207,6 +5364,8 @@ REVOKE ALL ON FUNCTION runledger.get_workflow(workflow_run_id uuid, organization
 REVOKE ALL ON FUNCTION runledger.get_workflow_step(workflow_run_id uuid, step_key text, organization_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.grant_access(role_name text, kind text, job_types text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.health() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.heartbeat_jobs(job_ids uuid[], lease_tokens bigint[], lease_seconds integer) FROM PUBLIC;
 

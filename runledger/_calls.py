@@ -403,7 +403,7 @@ _BY_TYPE: dict[Callable[[Any], object], str] = {
     text: "job_type worker_id reason kind error_code error_message idempotency_key stage request_key status"
     " expected_status level message scope workflow_type active_key result_step step_key outcome mutation_key"
     " append_window after_key cron timezone name missed role_name action object contains after_type after_name"
-    " after_worker",
+    " after_worker catalog",
     texts: "job_types",
     int4: "version max_attempts priority max_concurrency retry_base_ms retry_max_ms schema_version max_jobs"
     " max_rows expected_run_number max_schedules fires after_ordinal after_dependent after_prerequisite after_run"
@@ -411,14 +411,14 @@ _BY_TYPE: dict[Callable[[Any], object], str] = {
     int8: "lease_token done total max_bytes before_action_id after_event_id before_event_id after_log_id before_log_id",
     int8s: "lease_tokens known_tokens log_ids",
     whole_seconds: "timeout_seconds lease_seconds max_jitter_seconds",
-    boolean: "is_enabled strict prestart reset_state is_active if_missing is_dead",
+    boolean: "is_enabled strict prestart reset_state is_active if_missing is_dead dry_run",
     uuid: "job_id organization_id before_id workflow_run_id",
     uuids: "job_ids",
     timestamptz: "run_at not_before failed_after failed_before before_failed_at created_after created_before"
     " after_created_at until after next_fire_at",
     interval: "delay retry_delay",
     encode: "payload checkpoint output config metadata retry_delays_ms",
-    batch: "jobs outcomes entries",
+    batch: "jobs outcomes entries definitions schedules",
     steps: "steps",
 }
 ADAPTERS: Mapping[str, Callable[[Any], object]] = {
@@ -1091,6 +1091,25 @@ def fire_due_schedules(max_schedules: int | None = None) -> Many[t.FiredSchedule
 def next_schedule_at() -> Value[datetime | None]:
     """When a schedule is due next; None if there is none. Calls `runledger.next_schedule_at`."""
     return _value(datetime, "next_schedule_at", locals())
+
+
+# --- catalogs -------------------------------------------------------------------------------------
+
+
+def sync_catalog(
+    catalog: str,
+    definitions: Sequence[Mapping[str, Any]],
+    *,
+    schedules: Sequence[Mapping[str, Any]] | None = None,
+    dry_run: bool | None = None,
+    strict: bool | None = None,
+) -> Many[t.CatalogChange]:
+    """Make the job types and schedules of a catalog exactly what is listed. Calls `runledger.sync_catalog`.
+
+    `definitions` have the arguments of `define_job`, `schedules` those of `upsert_schedule`; what is left out is the
+    default. An entry that makes no sense is REFUSED alone, or raises if `strict`. `dry_run` only tells.
+    """
+    return _many(t.CatalogChange, "sync_catalog", locals())
 
 
 # --- operations -----------------------------------------------------------------------------------

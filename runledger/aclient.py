@@ -168,6 +168,9 @@ class AsyncClient:
     fire_due_schedules = _verb(_calls.fire_due_schedules)
     next_schedule_at = _verb(_calls.next_schedule_at)
 
+    # catalogs
+    sync_catalog = _verb(_calls.sync_catalog)
+
     # operations
     register_worker = _verb(_calls.register_worker)
     idle_worker = _verb(_calls.idle_worker)

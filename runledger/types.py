@@ -611,6 +611,17 @@ class SchedulePreview:
 
 
 @dataclass(frozen=True, slots=True)
+class CatalogChange:
+    """`changes`: the settings that differ, with `old` and `new`; of payload and steps the name alone."""
+
+    kind: Literal["JOB_TYPE", "SCHEDULE"]
+    name: str
+    action: Literal["INSERTED", "UPDATED", "UNCHANGED", "RESTORED", "DISABLED", "PAUSED", "REFUSED"]
+    changes: Json
+    code: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class FiredSchedule:
     """`code`: why it was SKIPPED (MISSED, ALREADY_FIRED) or DEFERRED until `next_fire_at`."""
 

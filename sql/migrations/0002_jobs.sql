@@ -45,6 +45,8 @@ create table runledger.job_definitions (
   retry_base_ms           integer     not null default 5000,
   retry_max_ms            integer     not null default 300000,
   retry_delays_ms         jsonb       not null default '{}',
+  catalog                 text,
+  absent_at               timestamptz,
   created_at              timestamptz not null default clock_timestamp(),
   updated_at              timestamptz not null default clock_timestamp(),
   constraint a_job_type_is_not_blank check (btrim(job_type, E' \t\n\r\f\v') <> ''),
@@ -57,7 +59,9 @@ create table runledger.job_definitions (
   constraint max_concurrency_is_positive check (max_concurrency > 0),
   constraint retry_delays_rise_from_base_to_max check (
     retry_base_ms > 0 and retry_max_ms >= retry_base_ms),
-  constraint retry_delays_are_an_object check (jsonb_typeof(retry_delays_ms) = 'object')
+  constraint retry_delays_are_an_object check (jsonb_typeof(retry_delays_ms) = 'object'),
+  constraint only_a_type_of_a_catalog_is_absent_from_it check (
+    absent_at is null or catalog is not null)
 );
 comment on table runledger.job_definitions is
   'The job types: defaults for new jobs, retry policy, and the two switches. Written by '
@@ -88,6 +92,10 @@ comment on column runledger.job_definitions.retry_base_ms is
 comment on column runledger.job_definitions.retry_max_ms is 'Longest retry delay, in milliseconds.';
 comment on column runledger.job_definitions.retry_delays_ms is
   'Fixed retry delays in milliseconds by error code, before the formula.';
+comment on column runledger.job_definitions.catalog is
+  'The code-owned set that it belongs to, see sync_catalog; NULL: none.';
+comment on column runledger.job_definitions.absent_at is
+  'Since when that catalog lists it no more; equal to disabled_at if that is why it is disabled.';
 comment on column runledger.job_definitions.created_at is 'When the type was first defined.';
 comment on column runledger.job_definitions.updated_at is
   'When the row last changed; an equal define_job does not touch it.';

@@ -24,6 +24,8 @@ create table runledger.job_schedules (
   deferred_code      text,
   due_at             timestamptz generated always as (
     greatest(next_fire_at, deferred_until)) stored,
+  catalog            text,
+  absent_at          timestamptz,
   created_at         timestamptz not null,
   updated_at         timestamptz not null,
   constraint a_schedule_name_is_unique unique (name),
@@ -42,7 +44,9 @@ create table runledger.job_schedules (
     paused_at is null or not is_active),
   constraint a_deferred_schedule_says_why check (
     (deferred_at is null) = (deferred_code is null)
-    and (deferred_at is null) = (deferred_until is null))
+    and (deferred_at is null) = (deferred_until is null)),
+  constraint only_a_schedule_of_a_catalog_is_absent_from_it check (
+    absent_at is null or catalog is not null)
 );
 comment on table runledger.job_schedules is
   'The cron schedules: what to start, when next, and what to do about missed fires.';
@@ -74,6 +78,10 @@ comment on column runledger.job_schedules.deferred_until is 'When that fire is t
 comment on column runledger.job_schedules.deferred_code is 'Why it failed.';
 comment on column runledger.job_schedules.due_at is
   'When it is looked at next: at next_fire_at, or once it is no longer put off.';
+comment on column runledger.job_schedules.catalog is
+  'The code-owned set that it belongs to, see sync_catalog; NULL: none.';
+comment on column runledger.job_schedules.absent_at is
+  'Since when that catalog lists it no more; equal to paused_at if that is why it is paused.';
 comment on column runledger.job_schedules.created_at is 'When it was first set.';
 comment on column runledger.job_schedules.updated_at is 'When the row last changed.';
 create index job_schedules_due_idx on runledger.job_schedules (due_at, id) where is_active;

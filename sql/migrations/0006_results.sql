@@ -445,6 +445,20 @@ comment on type runledger.schedule_preview is
   'One coming fire: the instant, what the clocks of the zone show then, their offset, and what a '
   'change of the clocks has to do with it.';
 
+create type runledger.catalog_change as (
+  kind text, name text, action text, changes jsonb, code text);
+comment on type runledger.catalog_change is
+  'One row per job type (JOB_TYPE) and schedule (SCHEDULE) of sync_catalog: INSERTED, UPDATED, '
+  'UNCHANGED, RESTORED, DISABLED, PAUSED, or REFUSED with the reason in code. changes has each '
+  'changed setting with old and new value; those of payload and steps are not shown.';
+
+create type runledger._catalog_entry as (
+  kind text, name text, action text, changes jsonb, code text,
+  definition runledger.job_definitions, schedule runledger.job_schedules, fires_at timestamptz);
+comment on type runledger._catalog_entry is
+  'A job type or a schedule as a catalog wants it, and what that comes to; fires_at is the first '
+  'fire that was asked for. Internal.';
+
 create type runledger.fired_schedule as (
   name text, job_id uuid, workflow_run_id uuid, scheduled_for timestamptz,
   next_fire_at timestamptz, disposition text, code text);

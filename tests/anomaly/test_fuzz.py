@@ -74,6 +74,9 @@ class Generator:
             "max_rows": lambda: self.pick([1, 3, 100], INTEGERS),
             "jobs": lambda: self.batch(self.item),
             "outcomes": lambda: self.batch(self.outcome),
+            "catalog": lambda: self.pick(["one", "two"], [*NAMES, " x"]),
+            "definitions": lambda: self.batch(self.definition),
+            "schedules": lambda: self.batch(self.schedule),
             "workflow_run_id": lambda: self.pick([self.rng.choice(self.runs)], [None, NIL, MAX, self.jobs[0]]),
             "name": lambda: self.pick(["plan", "plan 2"], [*NAMES, " x"]),
             "cron": lambda: self.pick(["* * * * *", "@daily", "5 4 * * 1-5"], ["", "x", "0 0 30 2 *", " @daily", "*/0 * * * *", *NAMES]),
@@ -206,6 +209,21 @@ class Generator:
             item["idempotency_key"] = MARKER + str(self.rng.randint(1, 5))
         return item
 
+    def definition(self) -> dict[str, Any]:
+        names = ["version", "max_attempts", "timeout_seconds", "priority", "max_concurrency", "retry_base_ms", "retry_max_ms",
+                 "retry_delays_ms", "is_enabled"]  # fmt: skip
+        return self.named(self.fields({"job_type": self.rng.choice(["work", "other", f"new {self.rng.randint(1, 99)}"])}, names))
+
+    def schedule(self) -> dict[str, Any]:
+        names = ["timezone", "payload", "organization_id", "max_jitter_seconds", "missed", "is_active", "next_fire_at",
+                 "workflow_type", "steps"]  # fmt: skip
+        name = self.rng.choice(["plan", "plan 2", f"plan {self.rng.randint(3, 99)}"])
+        return self.named(self.fields({"name": name, "job_type": "work", "cron": "@daily"}, names))
+
+    def named(self, item: dict[str, Any]) -> dict[str, Any]:
+        """Names are no secrets: an error may tell them."""
+        return {field: "plain" if value == MARKER and field in ("key", "name", "job_type") else value for field, value in item.items()}
+
     def graph(self) -> str | None:
         """Steps that mostly wait for earlier ones, some for nobody, for themselves, or in a circle."""
         if self.rng.random() < 0.1:
@@ -223,7 +241,7 @@ class Generator:
                 names = ["payload", "priority", "max_attempts", "timeout_seconds", "stage", "organization_id", "on_timeout",
                          "allow_continuation", "after_success", "after_terminal", "external", "key", "job_type", "typo"]  # fmt: skip
                 step[self.rng.choice(names)] = self.field()
-            steps.append(step)
+            steps.append(self.named(step))
         if self.rng.random() < 0.05:
             steps.append(self.field())
         return self.written(steps)

@@ -116,7 +116,14 @@ GRAPHS = {
     "explain_workflow.steps": "select * from runledger.explain_workflow({})",
     "validate_workflow.steps": "select code from runledger.validate_workflow({})",
 }
-EVERYWHERE = [*SINKS, *FIELDS, *GRAPHS]
+# The lists of a catalog, by the field of an entry that carries the value: {} is the list.
+CATALOGS = {
+    "sync_catalog.definitions": ("retry_delays_ms", "'job_type', 'new'", "select * from runledger.sync_catalog('c', {})"),
+    "sync_catalog.schedules": (
+        "payload", "'name', 's', 'job_type', 'work', 'cron', '@yearly'", "select * from runledger.sync_catalog('c', '[]', {})",
+    ),
+}  # fmt: skip
+EVERYWHERE = [*SINKS, *FIELDS, *GRAPHS, *CATALOGS]
 # With company, so that there is something to leak.
 WITH_MARKER = "jsonb_build_object('k', %(marker)s::text, 'v', {})"
 
@@ -154,7 +161,7 @@ def test_a_hostile_value_is_refused_by_code_and_writes_nothing(db: Db, sink: str
 def test_what_the_server_cannot_read_never_reaches_a_function(db: Db, sink: str):
     """These errors are PostgreSQL's own; the client refuses such values before it sends them."""
     world = World(db)
-    call = {**SINKS, **GRAPHS}.get(sink) or f"select * from runledger.{sink.split('.', maxsplit=1)[0]}({{}})"
+    call = {**SINKS, **GRAPHS, **{name: call for name, (_, _, call) in CATALOGS.items()}}.get(sink) or f"select * from runledger.{sink.split('.', maxsplit=1)[0]}({{}})"
     before = contents(db)
     for name, (text, sqlstate) in UNREADABLE.items():
         with pytest.raises(psycopg.Error) as refused:
@@ -234,6 +241,20 @@ def test_a_hostile_outcome_of_finish_jobs_is_invalid_alone(db: Db, field: str):
         f"select disposition from runledger.succeed_job({LEASE})", arguments(world)
     )
     assert done == [("SUCCEEDED",)]
+    assert MARKER not in log.text()
+
+
+@pytest.mark.parametrize("sink", CATALOGS)
+def test_a_hostile_value_in_a_catalog_is_refused_alone(db: Db, sink: str):
+    world = World(db)
+    field, entry, call = CATALOGS[sink]
+    before, log = contents(db), ServerLog(db)
+    for name, beast in BEASTS.items():
+        items = f"jsonb_build_array(jsonb_build_object({entry}, '{field}', {WITH_MARKER.format(beast.sql)}))"
+        ((_, _, action, changes, code),) = world.run(call.format(items), arguments(world))
+        assert (action, changes) == ("REFUSED", {}), name
+        assert code in {*beast.codes, LARGE}, (name, code)
+    assert contents(db) == before
     assert MARKER not in log.text()
 
 

@@ -96,6 +96,9 @@ VERBS = {
     "upsert_schedule": Verb("upsert_schedule('plan', 'step', '@monthly')",
                             (SCHEDULE, row("job_definitions", "job_type = 'step'"), *writes("job_schedules"))),
     "upsert_schedule anew": Verb("upsert_schedule('new', 'step', '@monthly')", writes("job_schedules")),
+    "sync_catalog": Verb("sync_catalog('c', '[{\"job_type\": \"step\", \"priority\": 7}, {\"job_type\": \"new\"}]',"
+                         " '[{\"name\": \"plan\", \"job_type\": \"step\", \"cron\": \"@monthly\"}]')",
+                         (SCHEDULE, row("job_definitions", "job_type = 'step'"), *writes("job_definitions", "job_schedules"))),
     "pause_schedule": Verb("pause_schedule('plan')", (SCHEDULE, *writes("job_schedules"))),
     "resume_schedule": Verb("resume_schedule('plan', '2036-01-01Z')", (SCHEDULE, *writes("job_schedules"))),
     "delete_schedule": Verb("delete_schedule('plan')", (SCHEDULE, *writes("job_schedules"))),

@@ -19,7 +19,7 @@ _TYPES = {
     "job_ids": "uuid[]", "lease_tokens": "bigint[]", "known_tokens": "bigint[]", "job_types": "text[]",
     "payload": "jsonb", "checkpoint": "jsonb", "output": "jsonb", "outcomes": "jsonb", "jobs": "jsonb",
     "config": "jsonb", "metadata": "jsonb", "retry_delays_ms": "jsonb",
-    "steps": "jsonb", "entries": "jsonb", "log_ids": "bigint[]",
+    "steps": "jsonb", "entries": "jsonb", "definitions": "jsonb", "schedules": "jsonb", "log_ids": "bigint[]",
 }  # fmt: skip
 NOBODY = UUID("00000000-0000-7000-8000-000000000000")
 TENANT = UUID("00000000-0000-7000-8000-00000000000a")

@@ -62,6 +62,7 @@ as $$
   ('function', 'pause_schedule', '{operator}'),
   ('function', 'resume_schedule', '{operator}'),
   ('function', 'delete_schedule', '{operator}'),
+  ('function', 'sync_catalog', '{operator}'),
   -- looking
   ('function', 'get_job', '{operator,observer}'),
   ('function', 'list_jobs', '{operator,observer}'),

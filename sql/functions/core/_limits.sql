@@ -40,6 +40,12 @@ as $$
   ('max_schedules',           1000, 'schedules', 'schedules of one fire_due_schedules'),
   ('fired_jobs',              1000, 'jobs',
    'jobs and steps that one fire_due_schedules starts; the rest is left to the next call'),
+  ('prune_rows',            100000, 'rows',    'rows that one prune deletes'),
+  ('prune_looks',            10000, 'rows',
+   'jobs that one prune looks at; a tenth of it for runs and for blocks of a default partition'),
+  ('catalog_items',           1000, 'items',
+   'job types of one sync_catalog; as many schedules'),
+  ('catalog_lock_seconds',       5, 'seconds', 'how long sync_catalog waits for a lock'),
   ('late_seconds',              60, 'seconds', 'how late a schedule with missed SKIP may fire')
 $$;
 

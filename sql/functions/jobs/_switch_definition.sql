@@ -1,5 +1,5 @@
 -- Both switches of a job type. Turning one to where it is writes nothing and keeps who did it and
--- why.
+-- why; unless it was sync_catalog, which would turn it back once the type is listed again.
 create or replace function runledger._switch_definition(
   job_type text, switch text, turned_on boolean, reason text)
 returns runledger.job_definition
@@ -17,7 +17,8 @@ begin
            disabled_reason = case when not _switch_definition.turned_on
              then _switch_definition.reason end
      where d.job_type = _switch_definition.job_type
-       and d.is_enabled <> _switch_definition.turned_on;
+       and (d.is_enabled <> _switch_definition.turned_on
+            or not _switch_definition.turned_on and d.disabled_at = d.absent_at);
     if found and not _switch_definition.turned_on then
       perform runledger._require_no_schedule(_switch_definition.job_type);
     end if;

@@ -11,16 +11,19 @@ as $$
 declare
   v_now constant timestamptz := runledger._now();
   v_schedule runledger.job_schedules;
+  v_pauses boolean;
 begin
   perform runledger._check_reason(pause_schedule.reason, false);
   v_schedule := runledger._lock_schedule(pause_schedule.name);
-  if v_schedule.is_active then
+  -- A pause by sync_catalog ends when the schedule is listed again; this one does not.
+  v_pauses := v_schedule.is_active or coalesce(v_schedule.paused_at = v_schedule.absent_at, false);
+  if v_pauses then
     update runledger.job_schedules as s
        set is_active = false, paused_at = v_now, paused_by = runledger._caller(),
            paused_reason = pause_schedule.reason, updated_at = v_now
      where s.id = v_schedule.id;
   end if;
-  return row(v_schedule.name, case when v_schedule.is_active then 'PAUSED' else 'UNCHANGED' end,
+  return row(v_schedule.name, case when v_pauses then 'PAUSED' else 'UNCHANGED' end,
     v_schedule.next_fire_at, false)::runledger.schedule_change;
 end
 $$;

@@ -21,14 +21,14 @@ create or replace function runledger.upsert_schedule(
 )
 returns runledger.schedule_change
 language plpgsql volatile
-security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = auto
+security definer set search_path = pg_catalog, pg_temp
+set plan_cache_mode = auto set enable_nestloop = on
 as $$
 declare
   v_now constant timestamptz := runledger._now();
-  v_cron runledger._cron;
   v_old runledger.job_schedules;
   v_new runledger.job_schedules;
-  v_fire runledger._fire := row(upsert_schedule.next_fire_at, upsert_schedule.next_fire_at);
+  v_fire runledger._fire;
 begin
   v_new.id := runledger._uuidv7();
   v_new.name := upsert_schedule.name;
@@ -40,34 +40,29 @@ begin
   v_new.timezone := upsert_schedule.timezone;
   v_new.missed := upsert_schedule.missed;
   v_new.max_jitter_seconds := upsert_schedule.max_jitter_seconds;
-  v_cron := runledger._parse_cron(v_new.cron_expr);
+  v_new.organization_id := upsert_schedule.organization_id;
+  perform runledger._parse_cron(v_new.cron_expr);
   perform runledger._check_schedule(v_new, upsert_schedule.next_fire_at, v_now);
+  -- The schedule comes before its types, also when it is new; but without a type there is nothing
+  -- to refer to.
+  if v_new.job_type is not null and not exists (
+    select from runledger.job_definitions as d where d.job_type = v_new.job_type) then
+    perform runledger._require_schedule_types(v_new.job_type, null, false);
+  end if;
   for v_round in 1..10 loop
     select s.* into v_old from runledger.job_schedules as s
      where s.name = upsert_schedule.name for no key update;
     v_new.id := coalesce(v_old.id, v_new.id);
     v_new.is_active := coalesce(upsert_schedule.is_active, v_old.is_active, true);
-    perform runledger._require_schedule_types(
-      v_new.job_type, v_new.workflow_steps, v_new.is_active);
-    if upsert_schedule.next_fire_at is null then
-      v_fire := runledger._jittered(v_new, v_cron,
-        runledger._next_fire(v_cron, v_new.timezone, v_now));
-    end if;
+    v_fire := runledger._first_fire(v_new, upsert_schedule.next_fire_at, v_now);
     v_new.next_fire_at := v_fire.fire_at;
     v_new.next_base_at := v_fire.base_at;
-    if v_old.id is not null then
-      return runledger._update_schedule(v_old, v_new, v_now);
-    end if;
-    insert into runledger.job_schedules
-      (id, name, job_type, workflow_type, workflow_steps, organization_id, payload_template,
-       cron_expr, timezone, missed, max_jitter_seconds, is_active, next_fire_at, next_base_at,
-       created_at, updated_at)
-    values (v_new.id, v_new.name, v_new.job_type, v_new.workflow_type, v_new.workflow_steps,
-      upsert_schedule.organization_id, v_new.payload_template, v_new.cron_expr, v_new.timezone,
-      v_new.missed, v_new.max_jitter_seconds, v_new.is_active, v_new.next_fire_at,
-      v_new.next_base_at, v_now, v_now)
-    on conflict do nothing;
-    if found then
+    if v_old.id is not null or runledger._insert_schedule(v_new, v_now) then
+      perform runledger._require_schedule_types(
+        v_new.job_type, v_new.workflow_steps, v_new.is_active);
+      if v_old.id is not null then
+        return runledger._update_schedule(v_old, v_new, v_now);
+      end if;
       return row(v_new.name, 'INSERTED', v_new.next_fire_at,
         v_new.is_active)::runledger.schedule_change;
     end if;

@@ -73,6 +73,10 @@ RAISED: dict[str, Callable[[Ledger, dict[str, Any]], object]] = {
     "job_schedule.cron_never_fires": lambda q, s: q.row("next_fire_at", cron="0 0 30 2 *"),
     "job_schedule.invalid_timezone": lambda q, s: q.row("next_fire_at", cron="@daily", timezone="x"),
     "job_schedule.invalid_instant": lambda q, s: q.row("next_fire_at", cron="@daily", after="infinity"),
+    "catalog.invalid_name": lambda q, s: catalog(q, catalog=" "),
+    "catalog.too_large": lambda q, s: catalog(q, definitions=[{}] * 1001),
+    "catalog.duplicate_name": lambda q, s: catalog(q, definitions=[{"job_type": "t"}] * 2),
+    "catalog.empty": lambda q, s: catalog(q, catalog="new", definitions=[], schedules=[]),
     "json.too_large": lambda q, s: q.enqueue(payload="x" * 262_144),
     "json.too_deep": lambda q, s: q.enqueue(payload=Raw("[" * 300 + "]" * 300)),
     "json.number_out_of_range": lambda q, s: q.enqueue(payload=Raw("1e999")),
@@ -80,6 +84,7 @@ RAISED: dict[str, Callable[[Ledger, dict[str, Any]], object]] = {
     "job.claim_unsupported_isolation": lambda q, s: above(q, q.claim),
     "job.requeue_unsupported_isolation": lambda q, s: above(q, lambda: q.row("requeue_job", job_id=s["dead"])),
     "job.replay_unsupported_isolation": lambda q, s: above(q, lambda: q.row("replay_job", job_id=s["done"], request_key="k", reason="r")),
+    "catalog.unsupported_isolation": lambda q, s: above(q, lambda: catalog(q)),
     "operations.unsupported_isolation": lambda q, s: above(q, q.reap),
     "job.idempotency_conflict": lambda q, s: q.enqueue(idempotency_key="k", priority=1),
     "job.replay_idempotency_conflict": lambda q, s: q.row("replay_job", job_id=s["done"], request_key="used", reason="other"),
@@ -95,6 +100,8 @@ REPORTED: dict[str, Callable[[Ledger, dict[str, Any]], list[dict[str, Any]]]] = 
     "job.invalid_priority": lambda q, s: q.rows("enqueue_jobs", jobs=[{"job_type": "t", "priority": "x"}]),
     "job.invalid_organization_id": lambda q, s: q.rows("enqueue_jobs", jobs=[{"job_type": "t", "organization_id": "x"}]),
     "job.invalid_outcome": lambda q, s: q.finish({**s["x"], "outcome": "x"}),
+    "job_definition.owned_by_another_catalog": lambda q, s: catalog(q, catalog="other"),
+    "job_schedule.owned_by_another_catalog": lambda q, s: catalog(q, catalog="other"),
     "job.duplicate_item": lambda q, s: q.finish({**s["x"], "outcome": "x"}, {**s["x"], "outcome": "SUCCEEDED"}),
 }  # fmt: skip
 
@@ -115,6 +122,11 @@ def schedule(q: Ledger, **given: Any) -> dict[str, Any]:
     return q.row("upsert_schedule", **{"name": "s", "job_type": "t", "cron": "@yearly", **given})
 
 
+def catalog(q: Ledger, **given: Any) -> list[dict[str, Any]]:
+    own = {"definitions": [{"job_type": "own"}], "schedules": [{"name": "own", "job_type": "own", "cron": "@yearly"}]}
+    return q.rows("sync_catalog", **{"catalog": "one", **own, **given})
+
+
 def scene(db: Db, q: Ledger) -> dict[str, Any]:
     done = q.leased(max_attempts=1)
     q.succeed(done)
@@ -127,6 +139,7 @@ def scene(db: Db, q: Ledger) -> dict[str, Any]:
     q.row("register_worker", worker_id="w", job_types=["t"])
     q.define("scheduled")
     schedule(q, job_type="scheduled")
+    catalog(q)
     lease = q.leased()
     return {"x": lease, "done": done["job_id"], "dead": dead, "canceled": canceled, "step": step}
 
@@ -153,7 +166,7 @@ def test_only_listed_codes_stand_in_the_functions(db: Db):
     for path in (ROOT / "sql/functions").rglob("*.sql"):
         if path.name != "error_codes.sql":
             used |= set(
-                re.findall(r"'((?:job|job_definition|job_schedule|worker|operations|json|internal)\.[a-z_]+)'", path.read_text())
+                re.findall(r"'((?:job|job_definition|job_schedule|catalog|worker|operations|json|internal)\.[a-z_]+)'", path.read_text())
             )
     # Codes of failures, which a job carries and nobody raises.
     carried = {"job.lease_expired", "job.released_too_often"}

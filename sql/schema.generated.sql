@@ -4,6 +4,192 @@ CREATE SCHEMA runledger;
 
 COMMENT ON SCHEMA runledger IS 'Runledger: a durable job queue and workflow engine. Read the views, call the functions, write to no table by hand. \df runledger.[a-z]* lists what may be called.';
 
+CREATE TABLE runledger.job_definitions (
+    job_type text NOT NULL,
+    version integer DEFAULT 1 NOT NULL,
+    max_attempts integer DEFAULT 8 NOT NULL,
+    default_timeout_seconds integer DEFAULT 900 NOT NULL,
+    default_priority integer DEFAULT 100 NOT NULL,
+    is_enabled boolean DEFAULT true NOT NULL,
+    disabled_at timestamp with time zone,
+    disabled_by text,
+    disabled_reason text,
+    is_paused boolean DEFAULT false NOT NULL,
+    paused_at timestamp with time zone,
+    paused_by text,
+    paused_reason text,
+    max_concurrency integer,
+    retry_base_ms integer DEFAULT 5000 NOT NULL,
+    retry_max_ms integer DEFAULT 300000 NOT NULL,
+    retry_delays_ms jsonb DEFAULT '{}'::jsonb NOT NULL,
+    catalog text,
+    absent_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT a_job_type_has_at_most_200_bytes CHECK ((octet_length(job_type) <= 200)),
+    CONSTRAINT a_job_type_is_not_blank CHECK ((btrim(job_type, ' 	
+'::text) <> ''::text)),
+    CONSTRAINT a_timeout_is_positive CHECK ((default_timeout_seconds > 0)),
+    CONSTRAINT a_version_is_positive CHECK ((version > 0)),
+    CONSTRAINT max_attempts_is_positive CHECK ((max_attempts > 0)),
+    CONSTRAINT max_concurrency_is_positive CHECK ((max_concurrency > 0)),
+    CONSTRAINT only_a_disabled_type_says_since_when CHECK ((is_enabled = (disabled_at IS NULL))),
+    CONSTRAINT only_a_paused_type_says_since_when CHECK ((is_paused = (paused_at IS NOT NULL))),
+    CONSTRAINT only_a_type_of_a_catalog_is_absent_from_it CHECK (((absent_at IS NULL) OR (catalog IS NOT NULL))),
+    CONSTRAINT retry_delays_are_an_object CHECK ((jsonb_typeof(retry_delays_ms) = 'object'::text)),
+    CONSTRAINT retry_delays_rise_from_base_to_max CHECK (((retry_base_ms > 0) AND (retry_max_ms >= retry_base_ms)))
+);
+
+COMMENT ON TABLE runledger.job_definitions IS 'The job types: defaults for new jobs, retry policy, and the two switches. Written by define_job and its siblings.';
+
+COMMENT ON COLUMN runledger.job_definitions.job_type IS 'Name of the type, for example email.send.';
+
+COMMENT ON COLUMN runledger.job_definitions.version IS 'Version of the payload contract; for people, nothing acts on it.';
+
+COMMENT ON COLUMN runledger.job_definitions.max_attempts IS 'Attempts a run of a new job may spend before it is dead-lettered.';
+
+COMMENT ON COLUMN runledger.job_definitions.default_timeout_seconds IS 'Time a handler may take, in seconds, for new jobs.';
+
+COMMENT ON COLUMN runledger.job_definitions.default_priority IS 'Priority of new jobs; larger is claimed first.';
+
+COMMENT ON COLUMN runledger.job_definitions.is_enabled IS 'false refuses new jobs; queued ones still run.';
+
+COMMENT ON COLUMN runledger.job_definitions.disabled_at IS 'Since when the type is disabled.';
+
+COMMENT ON COLUMN runledger.job_definitions.disabled_by IS 'The role that disabled it.';
+
+COMMENT ON COLUMN runledger.job_definitions.disabled_reason IS 'Why, in the words of that role.';
+
+COMMENT ON COLUMN runledger.job_definitions.is_paused IS 'true stops claiming; new jobs are still accepted and wait.';
+
+COMMENT ON COLUMN runledger.job_definitions.paused_at IS 'Since when the type is paused.';
+
+COMMENT ON COLUMN runledger.job_definitions.paused_by IS 'The role that paused it.';
+
+COMMENT ON COLUMN runledger.job_definitions.paused_reason IS 'Why, in the words of that role.';
+
+COMMENT ON COLUMN runledger.job_definitions.max_concurrency IS 'Most live leases of this type over the whole fleet; NULL: no limit.';
+
+COMMENT ON COLUMN runledger.job_definitions.retry_base_ms IS 'Base of the exponential retry delay, in milliseconds.';
+
+COMMENT ON COLUMN runledger.job_definitions.retry_max_ms IS 'Longest retry delay, in milliseconds.';
+
+COMMENT ON COLUMN runledger.job_definitions.retry_delays_ms IS 'Fixed retry delays in milliseconds by error code, before the formula.';
+
+COMMENT ON COLUMN runledger.job_definitions.catalog IS 'The code-owned set that it belongs to, see sync_catalog; NULL: none.';
+
+COMMENT ON COLUMN runledger.job_definitions.absent_at IS 'Since when that catalog lists it no more; equal to disabled_at if that is why it is disabled.';
+
+COMMENT ON COLUMN runledger.job_definitions.created_at IS 'When the type was first defined.';
+
+COMMENT ON COLUMN runledger.job_definitions.updated_at IS 'When the row last changed; an equal define_job does not touch it.';
+
+CREATE TABLE runledger.job_schedules (
+    id uuid NOT NULL,
+    name text NOT NULL,
+    job_type text,
+    workflow_type text,
+    workflow_steps jsonb,
+    organization_id uuid,
+    payload_template jsonb DEFAULT '{}'::jsonb NOT NULL,
+    cron_expr text NOT NULL,
+    timezone text DEFAULT 'UTC'::text NOT NULL,
+    missed text DEFAULT 'ONCE'::text NOT NULL,
+    max_jitter_seconds integer DEFAULT 0 NOT NULL,
+    is_active boolean DEFAULT true NOT NULL,
+    paused_at timestamp with time zone,
+    paused_by text,
+    paused_reason text,
+    next_fire_at timestamp with time zone NOT NULL,
+    next_base_at timestamp with time zone NOT NULL,
+    last_fired_at timestamp with time zone,
+    deferred_at timestamp with time zone,
+    deferred_until timestamp with time zone,
+    deferred_code text,
+    due_at timestamp with time zone GENERATED ALWAYS AS (GREATEST(next_fire_at, deferred_until)) STORED,
+    catalog text,
+    absent_at timestamp with time zone,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT a_cron_expression_is_not_blank CHECK ((cron_expr ~ '[^[:space:]]'::text)),
+    CONSTRAINT a_deferred_schedule_says_why CHECK ((((deferred_at IS NULL) = (deferred_code IS NULL)) AND ((deferred_at IS NULL) = (deferred_until IS NULL)))),
+    CONSTRAINT a_schedule_fires_at_a_finite_time CHECK ((isfinite(next_fire_at) AND isfinite(next_base_at))),
+    CONSTRAINT a_schedule_name_is_not_blank CHECK (((name ~ '[^[:space:]]'::text) AND (octet_length(name) <= 200))),
+    CONSTRAINT a_schedule_starts_a_job_or_a_workflow CHECK ((((job_type IS NOT NULL) <> (workflow_type IS NOT NULL)) AND ((workflow_type IS NULL) = (workflow_steps IS NULL)))),
+    CONSTRAINT a_timezone_is_not_blank CHECK ((timezone ~ '[^[:space:]]'::text)),
+    CONSTRAINT jitter_is_at_most_a_day CHECK (((max_jitter_seconds >= 0) AND (max_jitter_seconds <= 86400))),
+    CONSTRAINT missed_fires_are_taken_once_skipped_or_all CHECK ((missed = ANY (ARRAY['ONCE'::text, 'SKIP'::text, 'ALL'::text]))),
+    CONSTRAINT only_a_schedule_of_a_catalog_is_absent_from_it CHECK (((absent_at IS NULL) OR (catalog IS NOT NULL))),
+    CONSTRAINT only_an_inactive_schedule_says_who_paused_it CHECK (((paused_at IS NULL) OR (NOT is_active)))
+);
+
+COMMENT ON TABLE runledger.job_schedules IS 'The cron schedules: what to start, when next, and what to do about missed fires.';
+
+COMMENT ON COLUMN runledger.job_schedules.id IS 'Identity of the schedule (uuid v7).';
+
+COMMENT ON COLUMN runledger.job_schedules.name IS 'Its name.';
+
+COMMENT ON COLUMN runledger.job_schedules.job_type IS 'Type of the job it enqueues.';
+
+COMMENT ON COLUMN runledger.job_schedules.workflow_type IS 'Or type of the workflow it starts.';
+
+COMMENT ON COLUMN runledger.job_schedules.workflow_steps IS 'Steps of that workflow.';
+
+COMMENT ON COLUMN runledger.job_schedules.organization_id IS 'Tenant of what it starts.';
+
+COMMENT ON COLUMN runledger.job_schedules.payload_template IS 'Payload; _schedule is added to it.';
+
+COMMENT ON COLUMN runledger.job_schedules.cron_expr IS 'The cron expression as given.';
+
+COMMENT ON COLUMN runledger.job_schedules.timezone IS 'IANA time zone in which the expression is read.';
+
+COMMENT ON COLUMN runledger.job_schedules.missed IS 'ONCE: one fire for all that were missed. SKIP: none that is over a minute late. ALL: each, oldest first.';
+
+COMMENT ON COLUMN runledger.job_schedules.max_jitter_seconds IS 'Most delay added to a fire: always the same for the same instant, and never past the next one.';
+
+COMMENT ON COLUMN runledger.job_schedules.is_active IS 'false: does not fire.';
+
+COMMENT ON COLUMN runledger.job_schedules.paused_at IS 'Since when an operator paused it.';
+
+COMMENT ON COLUMN runledger.job_schedules.paused_by IS 'Who.';
+
+COMMENT ON COLUMN runledger.job_schedules.paused_reason IS 'Why.';
+
+COMMENT ON COLUMN runledger.job_schedules.next_fire_at IS 'The cursor: what it fires next, jitter included; the scheduled_for of that fire.';
+
+COMMENT ON COLUMN runledger.job_schedules.next_base_at IS 'The cron instant behind next_fire_at.';
+
+COMMENT ON COLUMN runledger.job_schedules.last_fired_at IS 'When it fired last.';
+
+COMMENT ON COLUMN runledger.job_schedules.deferred_at IS 'When a fire last failed and was put off.';
+
+COMMENT ON COLUMN runledger.job_schedules.deferred_until IS 'When that fire is tried again.';
+
+COMMENT ON COLUMN runledger.job_schedules.deferred_code IS 'Why it failed.';
+
+COMMENT ON COLUMN runledger.job_schedules.due_at IS 'When it is looked at next: at next_fire_at, or once it is no longer put off.';
+
+COMMENT ON COLUMN runledger.job_schedules.catalog IS 'The code-owned set that it belongs to, see sync_catalog; NULL: none.';
+
+COMMENT ON COLUMN runledger.job_schedules.absent_at IS 'Since when that catalog lists it no more; equal to paused_at if that is why it is paused.';
+
+COMMENT ON COLUMN runledger.job_schedules.created_at IS 'When it was first set.';
+
+COMMENT ON COLUMN runledger.job_schedules.updated_at IS 'When the row last changed.';
+
+CREATE TYPE runledger._catalog_entry AS (
+	kind text,
+	name text,
+	action text,
+	changes jsonb,
+	code text,
+	definition runledger.job_definitions,
+	schedule runledger.job_schedules,
+	fires_at timestamp with time zone
+);
+
+COMMENT ON TYPE runledger._catalog_entry IS 'A job type or a schedule as a catalog wants it, and what that comes to; fires_at is the first fire that was asked for. Internal.';
+
 CREATE TYPE runledger._cron AS (
 	seconds bigint,
 	minutes bigint,
@@ -325,6 +511,16 @@ CREATE TYPE runledger.canceled_workflow AS (
 );
 
 COMMENT ON TYPE runledger.canceled_workflow IS 'Result of cancel_workflow: disposition CANCELED or UNCHANGED.';
+
+CREATE TYPE runledger.catalog_change AS (
+	kind text,
+	name text,
+	action text,
+	changes jsonb,
+	code text
+);
+
+COMMENT ON TYPE runledger.catalog_change IS 'One row per job type (JOB_TYPE) and schedule (SCHEDULE) of sync_catalog: INSERTED, UPDATED, UNCHANGED, RESTORED, DISABLED, PAUSED, or REFUSED with the reason in code. changes has each changed setting with old and new value; those of payload and steps are not shown.';
 
 CREATE TYPE runledger.changed_job AS (
 	job_id uuid,
@@ -1044,6 +1240,18 @@ CREATE TYPE runledger.workflow_summary AS (
 
 COMMENT ON TYPE runledger.workflow_summary IS 'A run in a list: no JSON.';
 
+CREATE FUNCTION runledger._absent_definitions(catalog text, plan runledger._catalog_entry[], now timestamp with time zone) RETURNS SETOF runledger._catalog_entry
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._absent_definitions(catalog text, plan runledger._catalog_entry[], now timestamp with time zone) IS 'What becomes of the job types that a catalog listed and lists no more; plan has the rest.';
+
+CREATE FUNCTION runledger._absent_schedules(catalog text, plan runledger._catalog_entry[], now timestamp with time zone) RETURNS SETOF runledger._catalog_entry
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._absent_schedules(catalog text, plan runledger._catalog_entry[], now timestamp with time zone) IS 'What becomes of the schedules that a catalog listed and lists no more.';
+
 CREATE FUNCTION runledger._access_matrix() RETURNS TABLE(object_type text, name text, kinds text[])
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
@@ -1073,6 +1281,12 @@ CREATE FUNCTION runledger._age(span interval) RETURNS text
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._age(span interval) IS 'A length of time in one short number and unit.';
+
+CREATE FUNCTION runledger._apply_catalog(catalog text, plan runledger._catalog_entry[], now timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._apply_catalog(catalog text, plan runledger._catalog_entry[], now timestamp with time zone) IS 'Write what _plan_catalog decided.';
 
 CREATE FUNCTION runledger._as_bigint(value jsonb) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -1152,6 +1366,12 @@ CREATE FUNCTION runledger._check_batch(items jsonb) RETURNS void
 
 COMMENT ON FUNCTION runledger._check_batch(items jsonb) IS 'Raise job.invalid_batch unless it is an array within the limits.';
 
+CREATE FUNCTION runledger._check_catalog(catalog text, definitions jsonb, schedules jsonb) RETURNS void
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._check_catalog(catalog text, definitions jsonb, schedules jsonb) IS 'Raise unless these are two lists of named entries that sync_catalog can work with.';
+
 CREATE FUNCTION runledger._check_claim(worker_id text, job_types text[], max_jobs integer, lease_seconds integer) RETURNS void
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
@@ -1199,92 +1419,6 @@ CREATE FUNCTION runledger._check_requeue(job_id uuid, expected_status text, expe
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._check_requeue(job_id uuid, expected_status text, expected_run_number integer, organization_id uuid, now timestamp with time zone) IS 'Raise what stands against a requeue; locks nothing.';
-
-CREATE TABLE runledger.job_schedules (
-    id uuid NOT NULL,
-    name text NOT NULL,
-    job_type text,
-    workflow_type text,
-    workflow_steps jsonb,
-    organization_id uuid,
-    payload_template jsonb DEFAULT '{}'::jsonb NOT NULL,
-    cron_expr text NOT NULL,
-    timezone text DEFAULT 'UTC'::text NOT NULL,
-    missed text DEFAULT 'ONCE'::text NOT NULL,
-    max_jitter_seconds integer DEFAULT 0 NOT NULL,
-    is_active boolean DEFAULT true NOT NULL,
-    paused_at timestamp with time zone,
-    paused_by text,
-    paused_reason text,
-    next_fire_at timestamp with time zone NOT NULL,
-    next_base_at timestamp with time zone NOT NULL,
-    last_fired_at timestamp with time zone,
-    deferred_at timestamp with time zone,
-    deferred_until timestamp with time zone,
-    deferred_code text,
-    due_at timestamp with time zone GENERATED ALWAYS AS (GREATEST(next_fire_at, deferred_until)) STORED,
-    created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
-    CONSTRAINT a_cron_expression_is_not_blank CHECK ((cron_expr ~ '[^[:space:]]'::text)),
-    CONSTRAINT a_deferred_schedule_says_why CHECK ((((deferred_at IS NULL) = (deferred_code IS NULL)) AND ((deferred_at IS NULL) = (deferred_until IS NULL)))),
-    CONSTRAINT a_schedule_fires_at_a_finite_time CHECK ((isfinite(next_fire_at) AND isfinite(next_base_at))),
-    CONSTRAINT a_schedule_name_is_not_blank CHECK (((name ~ '[^[:space:]]'::text) AND (octet_length(name) <= 200))),
-    CONSTRAINT a_schedule_starts_a_job_or_a_workflow CHECK ((((job_type IS NOT NULL) <> (workflow_type IS NOT NULL)) AND ((workflow_type IS NULL) = (workflow_steps IS NULL)))),
-    CONSTRAINT a_timezone_is_not_blank CHECK ((timezone ~ '[^[:space:]]'::text)),
-    CONSTRAINT jitter_is_at_most_a_day CHECK (((max_jitter_seconds >= 0) AND (max_jitter_seconds <= 86400))),
-    CONSTRAINT missed_fires_are_taken_once_skipped_or_all CHECK ((missed = ANY (ARRAY['ONCE'::text, 'SKIP'::text, 'ALL'::text]))),
-    CONSTRAINT only_an_inactive_schedule_says_who_paused_it CHECK (((paused_at IS NULL) OR (NOT is_active)))
-);
-
-COMMENT ON TABLE runledger.job_schedules IS 'The cron schedules: what to start, when next, and what to do about missed fires.';
-
-COMMENT ON COLUMN runledger.job_schedules.id IS 'Identity of the schedule (uuid v7).';
-
-COMMENT ON COLUMN runledger.job_schedules.name IS 'Its name.';
-
-COMMENT ON COLUMN runledger.job_schedules.job_type IS 'Type of the job it enqueues.';
-
-COMMENT ON COLUMN runledger.job_schedules.workflow_type IS 'Or type of the workflow it starts.';
-
-COMMENT ON COLUMN runledger.job_schedules.workflow_steps IS 'Steps of that workflow.';
-
-COMMENT ON COLUMN runledger.job_schedules.organization_id IS 'Tenant of what it starts.';
-
-COMMENT ON COLUMN runledger.job_schedules.payload_template IS 'Payload; _schedule is added to it.';
-
-COMMENT ON COLUMN runledger.job_schedules.cron_expr IS 'The cron expression as given.';
-
-COMMENT ON COLUMN runledger.job_schedules.timezone IS 'IANA time zone in which the expression is read.';
-
-COMMENT ON COLUMN runledger.job_schedules.missed IS 'ONCE: one fire for all that were missed. SKIP: none that is over a minute late. ALL: each, oldest first.';
-
-COMMENT ON COLUMN runledger.job_schedules.max_jitter_seconds IS 'Most delay added to a fire: always the same for the same instant, and never past the next one.';
-
-COMMENT ON COLUMN runledger.job_schedules.is_active IS 'false: does not fire.';
-
-COMMENT ON COLUMN runledger.job_schedules.paused_at IS 'Since when an operator paused it.';
-
-COMMENT ON COLUMN runledger.job_schedules.paused_by IS 'Who.';
-
-COMMENT ON COLUMN runledger.job_schedules.paused_reason IS 'Why.';
-
-COMMENT ON COLUMN runledger.job_schedules.next_fire_at IS 'The cursor: what it fires next, jitter included; the scheduled_for of that fire.';
-
-COMMENT ON COLUMN runledger.job_schedules.next_base_at IS 'The cron instant behind next_fire_at.';
-
-COMMENT ON COLUMN runledger.job_schedules.last_fired_at IS 'When it fired last.';
-
-COMMENT ON COLUMN runledger.job_schedules.deferred_at IS 'When a fire last failed and was put off.';
-
-COMMENT ON COLUMN runledger.job_schedules.deferred_until IS 'When that fire is tried again.';
-
-COMMENT ON COLUMN runledger.job_schedules.deferred_code IS 'Why it failed.';
-
-COMMENT ON COLUMN runledger.job_schedules.due_at IS 'When it is looked at next: at next_fire_at, or once it is no longer put off.';
-
-COMMENT ON COLUMN runledger.job_schedules.created_at IS 'When it was first set.';
-
-COMMENT ON COLUMN runledger.job_schedules.updated_at IS 'When the row last changed.';
 
 CREATE FUNCTION runledger._check_schedule(schedule runledger.job_schedules, next_fire_at timestamp with time zone, now timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
@@ -1370,6 +1504,12 @@ CREATE FUNCTION runledger._cut(value text, max_bytes bigint) RETURNS text
 
 COMMENT ON FUNCTION runledger._cut(value text, max_bytes bigint) IS 'A text cut to at most that many bytes, with dots at its end.';
 
+CREATE FUNCTION runledger._decode_definition(item jsonb) RETURNS runledger._catalog_entry
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._decode_definition(item jsonb) IS 'A job type of a catalog, decoded; what is wrong with it stands in code.';
+
 CREATE FUNCTION runledger._decode_enqueue(item jsonb, ordinal integer, now timestamp with time zone) RETURNS runledger._enqueue_item
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
@@ -1387,6 +1527,12 @@ CREATE FUNCTION runledger._decode_outcome(item jsonb, ordinal integer, now times
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._decode_outcome(item jsonb, ordinal integer, now timestamp with time zone) IS 'One outcome of finish_jobs, decoded and checked; never raises.';
+
+CREATE FUNCTION runledger._decode_schedule(item jsonb, now timestamp with time zone) RETURNS runledger._catalog_entry
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._decode_schedule(item jsonb, now timestamp with time zone) IS 'A schedule of a catalog, decoded; what is wrong with it stands in code.';
 
 CREATE FUNCTION runledger._decode_step(item jsonb, nth integer) RETURNS runledger._step_item
     LANGUAGE plpgsql STABLE
@@ -1412,84 +1558,17 @@ CREATE FUNCTION runledger._definition(job_type text) RETURNS runledger.job_defin
 
 COMMENT ON FUNCTION runledger._definition(job_type text) IS 'One job type in its public shape, or NULL.';
 
-CREATE TABLE runledger.job_definitions (
-    job_type text NOT NULL,
-    version integer DEFAULT 1 NOT NULL,
-    max_attempts integer DEFAULT 8 NOT NULL,
-    default_timeout_seconds integer DEFAULT 900 NOT NULL,
-    default_priority integer DEFAULT 100 NOT NULL,
-    is_enabled boolean DEFAULT true NOT NULL,
-    disabled_at timestamp with time zone,
-    disabled_by text,
-    disabled_reason text,
-    is_paused boolean DEFAULT false NOT NULL,
-    paused_at timestamp with time zone,
-    paused_by text,
-    paused_reason text,
-    max_concurrency integer,
-    retry_base_ms integer DEFAULT 5000 NOT NULL,
-    retry_max_ms integer DEFAULT 300000 NOT NULL,
-    retry_delays_ms jsonb DEFAULT '{}'::jsonb NOT NULL,
-    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT a_job_type_has_at_most_200_bytes CHECK ((octet_length(job_type) <= 200)),
-    CONSTRAINT a_job_type_is_not_blank CHECK ((btrim(job_type, ' 	
-'::text) <> ''::text)),
-    CONSTRAINT a_timeout_is_positive CHECK ((default_timeout_seconds > 0)),
-    CONSTRAINT a_version_is_positive CHECK ((version > 0)),
-    CONSTRAINT max_attempts_is_positive CHECK ((max_attempts > 0)),
-    CONSTRAINT max_concurrency_is_positive CHECK ((max_concurrency > 0)),
-    CONSTRAINT only_a_disabled_type_says_since_when CHECK ((is_enabled = (disabled_at IS NULL))),
-    CONSTRAINT only_a_paused_type_says_since_when CHECK ((is_paused = (paused_at IS NOT NULL))),
-    CONSTRAINT retry_delays_are_an_object CHECK ((jsonb_typeof(retry_delays_ms) = 'object'::text)),
-    CONSTRAINT retry_delays_rise_from_base_to_max CHECK (((retry_base_ms > 0) AND (retry_max_ms >= retry_base_ms)))
-);
-
-COMMENT ON TABLE runledger.job_definitions IS 'The job types: defaults for new jobs, retry policy, and the two switches. Written by define_job and its siblings.';
-
-COMMENT ON COLUMN runledger.job_definitions.job_type IS 'Name of the type, for example email.send.';
-
-COMMENT ON COLUMN runledger.job_definitions.version IS 'Version of the payload contract; for people, nothing acts on it.';
-
-COMMENT ON COLUMN runledger.job_definitions.max_attempts IS 'Attempts a run of a new job may spend before it is dead-lettered.';
-
-COMMENT ON COLUMN runledger.job_definitions.default_timeout_seconds IS 'Time a handler may take, in seconds, for new jobs.';
-
-COMMENT ON COLUMN runledger.job_definitions.default_priority IS 'Priority of new jobs; larger is claimed first.';
-
-COMMENT ON COLUMN runledger.job_definitions.is_enabled IS 'false refuses new jobs; queued ones still run.';
-
-COMMENT ON COLUMN runledger.job_definitions.disabled_at IS 'Since when the type is disabled.';
-
-COMMENT ON COLUMN runledger.job_definitions.disabled_by IS 'The role that disabled it.';
-
-COMMENT ON COLUMN runledger.job_definitions.disabled_reason IS 'Why, in the words of that role.';
-
-COMMENT ON COLUMN runledger.job_definitions.is_paused IS 'true stops claiming; new jobs are still accepted and wait.';
-
-COMMENT ON COLUMN runledger.job_definitions.paused_at IS 'Since when the type is paused.';
-
-COMMENT ON COLUMN runledger.job_definitions.paused_by IS 'The role that paused it.';
-
-COMMENT ON COLUMN runledger.job_definitions.paused_reason IS 'Why, in the words of that role.';
-
-COMMENT ON COLUMN runledger.job_definitions.max_concurrency IS 'Most live leases of this type over the whole fleet; NULL: no limit.';
-
-COMMENT ON COLUMN runledger.job_definitions.retry_base_ms IS 'Base of the exponential retry delay, in milliseconds.';
-
-COMMENT ON COLUMN runledger.job_definitions.retry_max_ms IS 'Longest retry delay, in milliseconds.';
-
-COMMENT ON COLUMN runledger.job_definitions.retry_delays_ms IS 'Fixed retry delays in milliseconds by error code, before the formula.';
-
-COMMENT ON COLUMN runledger.job_definitions.created_at IS 'When the type was first defined.';
-
-COMMENT ON COLUMN runledger.job_definitions.updated_at IS 'When the row last changed; an equal define_job does not touch it.';
-
 CREATE FUNCTION runledger._definition_problem(definition runledger.job_definitions) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._definition_problem(definition runledger.job_definitions) IS 'Why a job type cannot be stored like this, or NULL.';
+
+CREATE FUNCTION runledger._definition_settings(definition runledger.job_definitions) RETURNS jsonb
+    LANGUAGE sql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._definition_settings(definition runledger.job_definitions) IS 'What a sync compares of a job type, by the names of define_job.';
 
 CREATE FUNCTION runledger._enabled_definition(job_type text) RETURNS runledger.job_definitions
     LANGUAGE plpgsql STABLE
@@ -1586,6 +1665,12 @@ CREATE FUNCTION runledger._fire_schedules(schedules runledger.job_schedules[], n
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._fire_schedules(schedules runledger.job_schedules[], now timestamp with time zone) IS 'Fire locked schedules that are due, within the limit fired_jobs.';
+
+CREATE FUNCTION runledger._first_fire(schedule runledger.job_schedules, asked_for timestamp with time zone, now timestamp with time zone) RETURNS runledger._fire
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._first_fire(schedule runledger.job_schedules, asked_for timestamp with time zone, now timestamp with time zone) IS 'The cursor of a schedule that is new or has another expression: the instant asked for, else the first fire from now.';
 
 CREATE FUNCTION runledger._free_slots(job_type text, max_concurrency integer, now timestamp with time zone) RETURNS integer
     LANGUAGE plpgsql
@@ -2018,6 +2103,18 @@ CREATE FUNCTION runledger._insert_jobs(items runledger._enqueue_item[], now time
 
 COMMENT ON FUNCTION runledger._insert_jobs(items runledger._enqueue_item[], now timestamp with time zone) IS 'Insert the new jobs of a batch with their events; returns the ids that were inserted.';
 
+CREATE FUNCTION runledger._insert_schedule(schedule runledger.job_schedules, now timestamp with time zone) RETURNS boolean
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._insert_schedule(schedule runledger.job_schedules, now timestamp with time zone) IS 'Insert a schedule whose job type exists; false if there is one of that name.';
+
+CREATE FUNCTION runledger._integer_field(item jsonb, field text, fallback integer) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._integer_field(item jsonb, field text, fallback integer) IS 'A field that must not be negative: its value, -1 if it is no integer, or the fallback if it is not there.';
+
 CREATE FUNCTION runledger._is_name(value text, max_bytes bigint) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
@@ -2229,6 +2326,12 @@ CREATE FUNCTION runledger._local_time(utc timestamp without time zone, timezone 
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._local_time(utc timestamp without time zone, timezone text) IS 'What the clocks of a zone show at an instant.';
+
+CREATE FUNCTION runledger._lock_catalog(catalog text, entries runledger._catalog_entry[], now timestamp with time zone) RETURNS runledger._catalog_entry[]
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._lock_catalog(catalog text, entries runledger._catalog_entry[], now timestamp with time zone) IS 'Lock what a sync may touch, and make places for what is new.';
 
 CREATE FUNCTION runledger._lock_expired(max_jobs integer, now timestamp with time zone) RETURNS uuid[]
     LANGUAGE plpgsql
@@ -2492,6 +2595,24 @@ CREATE FUNCTION runledger._places(ordered integer[]) RETURNS integer[]
 
 COMMENT ON FUNCTION runledger._places(ordered integer[]) IS 'The inverse of a permutation of 1..n.';
 
+CREATE FUNCTION runledger._plan_catalog(catalog text, entries runledger._catalog_entry[], now timestamp with time zone) RETURNS runledger._catalog_entry[]
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._plan_catalog(catalog text, entries runledger._catalog_entry[], now timestamp with time zone) IS 'What becomes of each entry of a catalog, and of what it no longer lists. Writes nothing.';
+
+CREATE FUNCTION runledger._plan_definition(entry runledger._catalog_entry, old runledger.job_definitions, catalog text) RETURNS runledger._catalog_entry
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._plan_definition(entry runledger._catalog_entry, old runledger.job_definitions, catalog text) IS 'What becomes of a job type that a catalog lists; old is NULL if it is new.';
+
+CREATE FUNCTION runledger._plan_schedule(entry runledger._catalog_entry, old runledger.job_schedules, catalog text, enabled jsonb, now timestamp with time zone) RETURNS runledger._catalog_entry
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._plan_schedule(entry runledger._catalog_entry, old runledger.job_schedules, catalog text, enabled jsonb, now timestamp with time zone) IS 'What becomes of a schedule that a catalog lists; old is NULL if it is new, enabled says of each job type whether it will take jobs.';
+
 CREATE FUNCTION runledger._raise(code text, detail jsonb DEFAULT '{}'::jsonb) RETURNS void
     LANGUAGE plpgsql
     AS 'see sql/functions';
@@ -2600,6 +2721,18 @@ CREATE FUNCTION runledger._save_mark(mark runledger._mark) RETURNS void
 
 COMMENT ON FUNCTION runledger._save_mark(mark runledger._mark) IS 'Remember where this claim left off, per priority.';
 
+CREATE FUNCTION runledger._schedule_settings(schedule runledger.job_schedules) RETURNS jsonb
+    LANGUAGE sql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._schedule_settings(schedule runledger.job_schedules) IS 'What a sync compares of a schedule, by the names of upsert_schedule.';
+
+CREATE FUNCTION runledger._schedule_types(job_type text, steps jsonb) RETURNS text[]
+    LANGUAGE sql IMMUTABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._schedule_types(job_type text, steps jsonb) IS 'The job types that a schedule starts, itself or in the steps of its workflow.';
+
 CREATE FUNCTION runledger._schema_drift() RETURNS TABLE(kind text, name text, change text, definition text)
     LANGUAGE sql STABLE
     AS 'see sql/functions';
@@ -2611,6 +2744,12 @@ CREATE FUNCTION runledger._schema_manifest(definitions boolean) RETURNS jsonb
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._schema_manifest(definitions boolean) IS 'What is in the schema now: functions with checksums, views, indexes and constraints, these two with their definitions or without.';
+
+CREATE FUNCTION runledger._setting_changes(old jsonb, new jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._setting_changes(old jsonb, new jsonb) IS 'The settings that differ, with old and new value; of payload and steps the name alone.';
 
 CREATE FUNCTION runledger._settle(settlements runledger._settlement[], now timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
@@ -2695,6 +2834,12 @@ CREATE FUNCTION runledger._sync_access(role_name text) RETURNS void
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._sync_access(role_name text) IS 'Make the privileges of a role in this schema what its kinds say, no more and no less.';
+
+CREATE FUNCTION runledger._sync_catalog(catalog text, entries runledger._catalog_entry[], now timestamp with time zone) RETURNS runledger._catalog_entry[]
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._sync_catalog(catalog text, entries runledger._catalog_entry[], now timestamp with time zone) IS 'Lock, decide and write what sync_catalog was given.';
 
 CREATE FUNCTION runledger._time_out_gates(max_rows integer, now timestamp with time zone) RETURNS bigint
     LANGUAGE plpgsql
@@ -2803,6 +2948,12 @@ CREATE FUNCTION runledger._why_type(job runledger._job_case, type runledger.job_
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._why_type(job runledger._job_case, type runledger.job_definitions, now timestamp with time zone) IS 'What of its type keeps a job from being claimed: unknown or paused.';
+
+CREATE FUNCTION runledger._without_nulls(item jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._without_nulls(item jsonb) IS 'An object without the fields that are null; nulls deeper in it stay.';
 
 CREATE FUNCTION runledger._workflow_problems(steps runledger._step_item[], existing text[]) RETURNS SETOF runledger.workflow_problem
     LANGUAGE plpgsql STABLE
@@ -3482,10 +3633,20 @@ CREATE FUNCTION runledger.succeed_job(job_id uuid, lease_token bigint, output js
 
 COMMENT ON FUNCTION runledger.succeed_job(job_id uuid, lease_token bigint, output jsonb, checkpoint jsonb, done bigint, total bigint) IS 'End a lease with success. output: the result, any JSON of at most 256 KiB. Repeating it after a lost reply returns the same with replayed = true.';
 
+CREATE FUNCTION runledger.sync_catalog(catalog text, definitions jsonb, schedules jsonb DEFAULT '[]'::jsonb, dry_run boolean DEFAULT false, strict boolean DEFAULT false) RETURNS SETOF runledger.catalog_change
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET plan_cache_mode TO 'auto'
+    SET enable_nestloop TO 'on'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.sync_catalog(catalog text, definitions jsonb, schedules jsonb, dry_run boolean, strict boolean) IS 'Make the job types and schedules of a catalog exactly what is listed. definitions: objects with the parameters of define_job, without is_enabled; schedules: those of upsert_schedule. A setting that is left out is the default, whatever was stored. What the catalog listed before and lists no more is disabled (a type; REFUSED while an active schedule uses it) or paused (a schedule), and RESTORED when it returns. What an operator disabled or paused stays so. Entries of another catalog are REFUSED, those of nobody are taken over. An entry that makes no sense is REFUSED alone, or with strict raises. dry_run tells the same and writes nothing.';
+
 CREATE FUNCTION runledger.upsert_schedule(name text, job_type text, cron text, timezone text DEFAULT 'UTC'::text, payload jsonb DEFAULT '{}'::jsonb, organization_id uuid DEFAULT NULL::uuid, max_jitter_seconds integer DEFAULT 0, missed text DEFAULT 'ONCE'::text, is_active boolean DEFAULT NULL::boolean, next_fire_at timestamp with time zone DEFAULT NULL::timestamp with time zone, workflow_type text DEFAULT NULL::text, steps jsonb DEFAULT NULL::jsonb) RETURNS runledger.schedule_change
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET plan_cache_mode TO 'auto'
+    SET enable_nestloop TO 'on'
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.upsert_schedule(name text, job_type text, cron text, timezone text, payload jsonb, organization_id uuid, max_jitter_seconds integer, missed text, is_active boolean, next_fire_at timestamp with time zone, workflow_type text, steps jsonb) IS 'Create a schedule or change it. cron and timezone: see next_fire_at(). It starts a job of job_type, or (job_type NULL) a workflow of workflow_type with those steps and payload as its metadata; _schedule (schedule_id, schedule_name, scheduled_for) is added to payload. max_jitter_seconds delays each fire by a constant of its own. missed: ONCE fires once for all that were missed, SKIP drops what is over a minute late, ALL fires each, oldest first. On update the tenant stays, is_active NULL keeps it active or paused, and the next fire stays unless cron or timezone change; then it is next_fire_at, or the first one from now. An equal call writes nothing.';
@@ -4723,6 +4884,8 @@ ALTER TABLE ONLY runledger.workflow_steps
 ALTER TABLE ONLY runledger.workflow_steps
     ADD CONSTRAINT workflow_steps_workflow_run_id_fkey FOREIGN KEY (workflow_run_id) REFERENCES runledger.workflow_runs(id) ON DELETE CASCADE;
 
+REVOKE ALL ON TYPE runledger._catalog_entry FROM PUBLIC;
+
 REVOKE ALL ON TYPE runledger._cron FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger._enqueue_item FROM PUBLIC;
@@ -4772,6 +4935,8 @@ REVOKE ALL ON TYPE runledger.appended_step FROM PUBLIC;
 REVOKE ALL ON TYPE runledger.canceled_job FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.canceled_workflow FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger.catalog_change FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.changed_job FROM PUBLIC;
 
@@ -4879,6 +5044,10 @@ REVOKE ALL ON TYPE runledger.workflow_step_summary FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.workflow_summary FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._absent_definitions(catalog text, plan runledger._catalog_entry[], now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._absent_schedules(catalog text, plan runledger._catalog_entry[], now timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._access_matrix() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._add_edges(workflow_run_id uuid, steps runledger._step_item[], now timestamp with time zone) FROM PUBLIC;
@@ -4888,6 +5057,8 @@ REVOKE ALL ON FUNCTION runledger._add_steps(workflow_run_id uuid, organization_i
 REVOKE ALL ON FUNCTION runledger._advance(finished runledger._finished_step[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._age(span interval) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._apply_catalog(catalog text, plan runledger._catalog_entry[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._as_bigint(value jsonb) FROM PUBLIC;
 
@@ -4914,6 +5085,8 @@ REVOKE ALL ON FUNCTION runledger._cancel_jobs(job_ids uuid[], reason text, now t
 REVOKE ALL ON FUNCTION runledger._cancel_step(job_id uuid, reason text, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._check_batch(items jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._check_catalog(catalog text, definitions jsonb, schedules jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._check_claim(worker_id text, job_types text[], max_jobs integer, lease_seconds integer) FROM PUBLIC;
 
@@ -4959,11 +5132,15 @@ REVOKE ALL ON FUNCTION runledger._cron_number(word text, lowest integer, names t
 
 REVOKE ALL ON FUNCTION runledger._cut(value text, max_bytes bigint) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._decode_definition(item jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._decode_enqueue(item jsonb, ordinal integer, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._decode_log(item jsonb, ordinal integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._decode_outcome(item jsonb, ordinal integer, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._decode_schedule(item jsonb, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._decode_step(item jsonb, nth integer) FROM PUBLIC;
 
@@ -4974,6 +5151,8 @@ REVOKE ALL ON FUNCTION runledger._decode_successes(outcomes jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION runledger._definition(job_type text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._definition_problem(definition runledger.job_definitions) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._definition_settings(definition runledger.job_definitions) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._enabled_definition(job_type text) FROM PUBLIC;
 
@@ -5006,6 +5185,8 @@ REVOKE ALL ON FUNCTION runledger._fire_payload(template jsonb, schedule_id uuid,
 REVOKE ALL ON FUNCTION runledger._fire_schedule(schedule runledger.job_schedules, max_fires bigint, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._fire_schedules(schedules runledger.job_schedules[], now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._first_fire(schedule runledger.job_schedules, asked_for timestamp with time zone, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._free_slots(job_type text, max_concurrency integer, now timestamp with time zone) FROM PUBLIC;
 
@@ -5105,6 +5286,10 @@ REVOKE ALL ON FUNCTION runledger._horizon(now timestamp with time zone) FROM PUB
 
 REVOKE ALL ON FUNCTION runledger._insert_jobs(items runledger._enqueue_item[], now timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._insert_schedule(schedule runledger.job_schedules, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._integer_field(item jsonb, field text, fallback integer) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._is_name(value text, max_bytes bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._is_redacted(payload jsonb) FROM PUBLIC;
@@ -5138,6 +5323,8 @@ REVOKE ALL ON FUNCTION runledger._limits() FROM PUBLIC;
 REVOKE ALL ON FUNCTION runledger._load_mark(scope text, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._local_time(utc timestamp without time zone, timezone text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._lock_catalog(catalog text, entries runledger._catalog_entry[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._lock_expired(max_jobs integer, now timestamp with time zone) FROM PUBLIC;
 
@@ -5195,6 +5382,12 @@ REVOKE ALL ON FUNCTION runledger._pick_ready(job_types text[], max_jobs integer,
 
 REVOKE ALL ON FUNCTION runledger._places(ordered integer[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._plan_catalog(catalog text, entries runledger._catalog_entry[], now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._plan_definition(entry runledger._catalog_entry, old runledger.job_definitions, catalog text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._plan_schedule(entry runledger._catalog_entry, old runledger.job_schedules, catalog text, enabled jsonb, now timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._raise(code text, detail jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._reap_verdicts(job_ids uuid[], retry_delay interval, now timestamp with time zone) FROM PUBLIC;
@@ -5231,9 +5424,15 @@ REVOKE ALL ON FUNCTION runledger._same_request(stored jsonb, request jsonb) FROM
 
 REVOKE ALL ON FUNCTION runledger._save_mark(mark runledger._mark) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._schedule_settings(schedule runledger.job_schedules) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._schedule_types(job_type text, steps jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._schema_drift() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._schema_manifest(definitions boolean) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._setting_changes(old jsonb, new jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._settle(settlements runledger._settlement[], now timestamp with time zone) FROM PUBLIC;
 
@@ -5262,6 +5461,8 @@ REVOKE ALL ON FUNCTION runledger._succeed_jobs(successes runledger._successes, n
 REVOKE ALL ON FUNCTION runledger._switch_definition(job_type text, switch text, turned_on boolean, reason text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._sync_access(role_name text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._sync_catalog(catalog text, entries runledger._catalog_entry[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._time_out_gates(max_rows integer, now timestamp with time zone) FROM PUBLIC;
 
@@ -5298,6 +5499,8 @@ REVOKE ALL ON FUNCTION runledger._why_not_due(job runledger._job_case, now times
 REVOKE ALL ON FUNCTION runledger._why_turn(job runledger._job_case, is_explained boolean, ready_at timestamp with time zone, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._why_type(job runledger._job_case, type runledger.job_definitions, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._without_nulls(item jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._workflow_problems(steps runledger._step_item[], existing text[]) FROM PUBLIC;
 
@@ -5456,6 +5659,8 @@ REVOKE ALL ON FUNCTION runledger.start_jobs(job_ids uuid[], lease_tokens bigint[
 REVOKE ALL ON FUNCTION runledger.step_inputs(job_id uuid, lease_token bigint, after_key text, max_bytes bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.succeed_job(job_id uuid, lease_token bigint, output jsonb, checkpoint jsonb, done bigint, total bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.sync_catalog(catalog text, definitions jsonb, schedules jsonb, dry_run boolean, strict boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.upsert_schedule(name text, job_type text, cron text, timezone text, payload jsonb, organization_id uuid, max_jitter_seconds integer, missed text, is_active boolean, next_fire_at timestamp with time zone, workflow_type text, steps jsonb) FROM PUBLIC;
 

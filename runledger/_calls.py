@@ -1190,6 +1190,11 @@ def health() -> Many[t.HealthCheck]:
     return _many(t.HealthCheck, "health", locals())
 
 
+def why_workflow(workflow_run_id: Id, organization_id: Id | None = None) -> Many[t.StepReason]:
+    """Why a run is not done, step by step, each with its fix. Calls `runledger.why_workflow`."""
+    return _many(t.StepReason, "why_workflow", locals())
+
+
 def error_codes() -> Many[t.ErrorCode]:
     """Every error with its SQLSTATE, message and hint. Calls `runledger.error_codes`."""
     return _many(t.ErrorCode, "error_codes", locals())

@@ -183,5 +183,6 @@ class AsyncClient:
     list_operator_actions = _verb(_calls.list_operator_actions)
     why = _verb(_calls.why)
     health = _verb(_calls.health)
+    why_workflow = _verb(_calls.why_workflow)
     error_codes = _verb(_calls.error_codes)
     schema_info = _verb(_calls.schema_info)

@@ -739,6 +739,17 @@ class HealthCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class StepReason:
+    """As `Reason`, of a step; of the run itself if `step_key` is None."""
+
+    rank: int
+    step_key: str | None
+    code: str
+    explanation: str
+    fix: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ErrorCode:
     code: str
     sqlstate: str

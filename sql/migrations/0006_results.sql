@@ -186,6 +186,11 @@ comment on type runledger.reason is
   'One answer of why: code is stable (view why_codes), fix the statement that helps. Without a fix '
   'there is nothing to do but to wait, or nothing at all; the explanation says which.';
 
+create type runledger.step_reason as (
+  rank integer, step_key text, code text, explanation text, fix text);
+comment on type runledger.step_reason is
+  'One answer of why_workflow, about a step; about the run itself if step_key is NULL.';
+
 create type runledger._job_case as (
   id uuid, job_type text, status runledger.job_status, priority integer, run_number integer,
   attempt integer, max_attempts integer, timeout_seconds integer, next_run_at timestamptz,
@@ -197,6 +202,16 @@ create type runledger._job_case as (
 comment on type runledger._job_case is
   'What why looks at of a job; locker: who last locked the row, tenant: on whose behalf why was '
   'asked. Internal.';
+
+create type runledger._step_case as (
+  nth integer, step_key text, status runledger.step_status, job_id uuid, on_timeout text,
+  gate_expires_at timestamptz, released_at timestamptz, created_at timestamptz,
+  finished_at timestamptz, status_reason text, last_error_code text, last_error_message text,
+  pending integer, because text, root_key text, root_status runledger.step_status,
+  root_job_id uuid);
+comment on type runledger._step_case is
+  'What why_workflow looks at of a step: because names the prerequisites that hold it up, root the '
+  'first step on that path that is not itself held up. Internal.';
 
 create type runledger._handler as (
   worker_id text, is_registered boolean, job_types text[], max_jobs integer, busy integer,

@@ -27,7 +27,21 @@ create or replace view runledger.why_codes with (security_barrier) as
       ('why.canceled_stopping', 'job', 'canceled; its handler may still be at work'),
       ('why.canceled', 'job', 'canceled: why'),
       ('why.dead_lettered', 'job', 'it failed for good: with what'),
-      ('why.succeeded', 'job', 'it is done')
+      ('why.succeeded', 'job', 'it is done'),
+      ('why.gate_waiting', 'step', 'a gate that nobody has completed: until when, and what then'),
+      ('why.gate_overdue', 'step', 'a gate whose time is over, and no upkeep has ended it'),
+      ('why.step_blocked', 'step', 'it waits for other steps: which, and what moves first'),
+      ('why.step_open', 'step', 'it has an open job: why tells of it'),
+      ('why.step_unsatisfied', 'step', 'canceled, as a step it needs did not succeed: which'),
+      ('why.step_born_unsatisfied', 'step', 'the same, and that had ended when it was appended'),
+      ('why.step_failed', 'step', 'its job or gate failed: with what'),
+      ('why.step_canceled', 'step', 'its job, its gate or the run was canceled'),
+      ('why.step_succeeded', 'step', 'it is done'),
+      ('why.more_steps', 'run', 'it has more steps than are told of'),
+      ('why.run_locked', 'run', 'an open transaction has locked it: no step can finish'),
+      ('why.run_failed', 'run', 'it ended, not all of it well'),
+      ('why.run_canceled', 'run', 'it was canceled: why'),
+      ('why.run_succeeded', 'run', 'it is done')
     ) as c(code, tells_of, meaning);
 
 comment on view runledger.why_codes is 'Every code of why and why_workflow.';

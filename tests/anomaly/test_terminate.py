@@ -108,7 +108,7 @@ VERBS = {
 # These put off what they cannot settle or fire, whatever the reason but a shutdown: with a lock_timeout they report DEFERRED.
 SETTLES_APART = {"reap_expired_leases", "run_maintenance", "fire_due_schedules"}
 READ_ONLY = {
-    "error_codes", "explain_workflow", "fsck", "why", "get_job", "get_workflow", "list_workflows", "step_inputs", "validate_workflow",
+    "error_codes", "explain_workflow", "fsck", "why", "why_workflow", "get_job", "get_workflow", "list_workflows", "step_inputs", "validate_workflow",
     "workflow_mermaid", "workflow_result", "workflow_tree", "job_payload", "leased_jobs", "list_jobs", "runtime_config", "schema_info",
     # The same function underneath as their siblings.
     "enable_job_type", "resume_job_type",

@@ -90,6 +90,7 @@ as $$
   ('function', 'list_operator_actions', '{operator,observer}'),
   ('function', 'fsck', '{operator,observer}'),
   ('function', 'why', '{operator,observer}'),
+  ('function', 'why_workflow', '{operator,observer}'),
   ('view', 'why_codes', '{operator,observer}'),
   ('function', 'health', '{operator,observer}'),
   ('view', 'access', '{operator,observer}'),

@@ -416,6 +416,28 @@ CREATE TYPE runledger._settlement AS (
 
 COMMENT ON TYPE runledger._settlement IS 'How one lease ends, decided: what _settle writes. Internal.';
 
+CREATE TYPE runledger._step_case AS (
+	nth integer,
+	step_key text,
+	status runledger.step_status,
+	job_id uuid,
+	on_timeout text,
+	gate_expires_at timestamp with time zone,
+	released_at timestamp with time zone,
+	created_at timestamp with time zone,
+	finished_at timestamp with time zone,
+	status_reason text,
+	last_error_code text,
+	last_error_message text,
+	pending integer,
+	because text,
+	root_key text,
+	root_status runledger.step_status,
+	root_job_id uuid
+);
+
+COMMENT ON TYPE runledger._step_case IS 'What why_workflow looks at of a step: because names the prerequisites that hold it up, root the first step on that path that is not itself held up. Internal.';
+
 CREATE TYPE runledger._step_item AS (
 	nth integer,
 	step_key text,
@@ -1031,6 +1053,16 @@ CREATE TYPE runledger.step_input AS (
 
 COMMENT ON TYPE runledger.step_input IS 'One input of a step: a prerequisite and its output.';
 
+CREATE TYPE runledger.step_reason AS (
+	rank integer,
+	step_key text,
+	code text,
+	explanation text,
+	fix text
+);
+
+COMMENT ON TYPE runledger.step_reason IS 'One answer of why_workflow, about a step; about the run itself if step_key is NULL.';
+
 CREATE TYPE runledger.upkeep_report AS (
 	task text,
 	affected bigint,
@@ -1473,6 +1505,12 @@ CREATE FUNCTION runledger._close_runs(run_ids uuid[], now timestamp with time zo
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._close_runs(run_ids uuid[], now timestamp with time zone) IS 'Result, active key and notification of those of these runs that have finished.';
+
+CREATE FUNCTION runledger._complete_gate(run_id uuid, step_key text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._complete_gate(run_id uuid, step_key text) IS 'The statement that completes a gate.';
 
 CREATE FUNCTION runledger._contains(value text, part text) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -2907,6 +2945,12 @@ CREATE FUNCTION runledger._why_finished(job runledger._job_case, now timestamp w
 
 COMMENT ON FUNCTION runledger._why_finished(job runledger._job_case, now timestamp with time zone) IS 'How a finished job ended, and what runs it again.';
 
+CREATE FUNCTION runledger._why_gate(run_id uuid, gate runledger._step_case, now timestamp with time zone) RETURNS runledger.reason
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._why_gate(run_id uuid, gate runledger._step_case, now timestamp with time zone) IS 'Since when a gate waits, until when, and what completes it.';
+
 CREATE FUNCTION runledger._why_job(job runledger._job_case, now timestamp with time zone) RETURNS SETOF runledger.reason
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
@@ -2936,6 +2980,24 @@ CREATE FUNCTION runledger._why_not_due(job runledger._job_case, now timestamp wi
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._why_not_due(job runledger._job_case, now timestamp with time zone) IS 'Why a pending job is not due yet, and until when: delayed, retried, given back or continued.';
+
+CREATE FUNCTION runledger._why_run(run_id uuid, now timestamp with time zone) RETURNS SETOF runledger.reason
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._why_run(run_id uuid, now timestamp with time zone) IS 'How a run ended, or which open transaction keeps it from going on.';
+
+CREATE FUNCTION runledger._why_step(run_id uuid, step runledger._step_case, now timestamp with time zone) RETURNS runledger.reason
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._why_step(run_id uuid, step runledger._step_case, now timestamp with time zone) IS 'Why a step without an open job stands where it does.';
+
+CREATE FUNCTION runledger._why_steps(run_id uuid, max_rows integer) RETURNS SETOF runledger._step_case
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._why_steps(run_id uuid, max_rows integer) IS 'What why_workflow looks at of the steps of a run: each with what holds it up, and the root of that.';
 
 CREATE FUNCTION runledger._why_turn(job runledger._job_case, is_explained boolean, ready_at timestamp with time zone, now timestamp with time zone) RETURNS SETOF runledger.reason
     LANGUAGE plpgsql STABLE
@@ -3668,6 +3730,15 @@ CREATE FUNCTION runledger.why(job_id uuid, organization_id uuid DEFAULT NULL::uu
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.why(job_id uuid, organization_id uuid) IS 'Why a job is not running, or what it is doing: every reason, ranked, each with a stable code (view why_codes), words, and the statement that mends it. No fix: waiting is right, and the words say until when, or nothing is left to do.';
+
+CREATE FUNCTION runledger.why_workflow(workflow_run_id uuid, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.step_reason
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.why_workflow(workflow_run_id uuid, organization_id uuid) IS 'Why a run is not done: of the run (step_key NULL) and of each step, those first that can move, with a stable code (view why_codes), words, and the statement that mends it. The first 20 open jobs are told of as why does. At most 1000 steps.';
 
 CREATE FUNCTION runledger.workflow_mermaid(workflow_run_id uuid) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -4504,7 +4575,7 @@ CREATE VIEW runledger.why_codes WITH (security_barrier='true') AS
  SELECT code,
     tells_of,
     meaning
-   FROM ( VALUES ('why.type_unknown'::text,'job'::text,'its type is not defined'::text), ('why.type_paused'::text,'job'::text,'its type is paused: by whom, since when, why'::text), ('why.not_due'::text,'job'::text,'it was enqueued for later'::text), ('why.retry_wait'::text,'job'::text,'it failed and waits for its next attempt'::text), ('why.release_wait'::text,'job'::text,'a worker gave it back with a delay'::text), ('why.continuation_wait'::text,'job'::text,'its handler asked to go on later'::text), ('why.no_worker'::text,'job'::text,'no worker is registered for its type'::text), ('why.workers_silent'::text,'job'::text,'workers are registered for its type, none is heard of'::text), ('why.workers_unregistered'::text,'job'::text,'only workers that did not register hold jobs of it'::text), ('why.row_locked'::text,'job'::text,'an open transaction has locked it'::text), ('why.type_limit'::text,'job'::text,'max_concurrency of its type is reached: who has the slots'::text), ('why.type_limit_locked'::text,'job'::text,'an open transaction keeps the lock of a limited type'::text), ('why.workers_busy'::text,'job'::text,'all slots of its workers are taken'::text), ('why.behind'::text,'job'::text,'ready jobs come before it: how many'::text), ('why.ready'::text,'job'::text,'it comes next, and a worker has a free slot'::text), ('why.not_picked_up'::text,'job'::text,'it comes next for a minute, and no free worker takes it'::text), ('why.type_disabled'::text,'job'::text,'its type takes no new jobs; that does not hold this one up'::text), ('why.claimed'::text,'job'::text,'a worker has claimed it and not started it yet'::text), ('why.running'::text,'job'::text,'a worker runs it: since when, how far, until when'::text), ('why.over_timeout'::text,'job'::text,'a worker runs it for longer than it may take'::text), ('why.lease_expired'::text,'job'::text,'its worker is gone and nobody has taken it back yet'::text), ('why.canceled_stopping'::text,'job'::text,'canceled; its handler may still be at work'::text), ('why.canceled'::text,'job'::text,'canceled: why'::text), ('why.dead_lettered'::text,'job'::text,'it failed for good: with what'::text), ('why.succeeded'::text,'job'::text,'it is done'::text)) c(code, tells_of, meaning);
+   FROM ( VALUES ('why.type_unknown'::text,'job'::text,'its type is not defined'::text), ('why.type_paused'::text,'job'::text,'its type is paused: by whom, since when, why'::text), ('why.not_due'::text,'job'::text,'it was enqueued for later'::text), ('why.retry_wait'::text,'job'::text,'it failed and waits for its next attempt'::text), ('why.release_wait'::text,'job'::text,'a worker gave it back with a delay'::text), ('why.continuation_wait'::text,'job'::text,'its handler asked to go on later'::text), ('why.no_worker'::text,'job'::text,'no worker is registered for its type'::text), ('why.workers_silent'::text,'job'::text,'workers are registered for its type, none is heard of'::text), ('why.workers_unregistered'::text,'job'::text,'only workers that did not register hold jobs of it'::text), ('why.row_locked'::text,'job'::text,'an open transaction has locked it'::text), ('why.type_limit'::text,'job'::text,'max_concurrency of its type is reached: who has the slots'::text), ('why.type_limit_locked'::text,'job'::text,'an open transaction keeps the lock of a limited type'::text), ('why.workers_busy'::text,'job'::text,'all slots of its workers are taken'::text), ('why.behind'::text,'job'::text,'ready jobs come before it: how many'::text), ('why.ready'::text,'job'::text,'it comes next, and a worker has a free slot'::text), ('why.not_picked_up'::text,'job'::text,'it comes next for a minute, and no free worker takes it'::text), ('why.type_disabled'::text,'job'::text,'its type takes no new jobs; that does not hold this one up'::text), ('why.claimed'::text,'job'::text,'a worker has claimed it and not started it yet'::text), ('why.running'::text,'job'::text,'a worker runs it: since when, how far, until when'::text), ('why.over_timeout'::text,'job'::text,'a worker runs it for longer than it may take'::text), ('why.lease_expired'::text,'job'::text,'its worker is gone and nobody has taken it back yet'::text), ('why.canceled_stopping'::text,'job'::text,'canceled; its handler may still be at work'::text), ('why.canceled'::text,'job'::text,'canceled: why'::text), ('why.dead_lettered'::text,'job'::text,'it failed for good: with what'::text), ('why.succeeded'::text,'job'::text,'it is done'::text), ('why.gate_waiting'::text,'step'::text,'a gate that nobody has completed: until when, and what then'::text), ('why.gate_overdue'::text,'step'::text,'a gate whose time is over, and no upkeep has ended it'::text), ('why.step_blocked'::text,'step'::text,'it waits for other steps: which, and what moves first'::text), ('why.step_open'::text,'step'::text,'it has an open job: why tells of it'::text), ('why.step_unsatisfied'::text,'step'::text,'canceled, as a step it needs did not succeed: which'::text), ('why.step_born_unsatisfied'::text,'step'::text,'the same, and that had ended when it was appended'::text), ('why.step_failed'::text,'step'::text,'its job or gate failed: with what'::text), ('why.step_canceled'::text,'step'::text,'its job, its gate or the run was canceled'::text), ('why.step_succeeded'::text,'step'::text,'it is done'::text), ('why.more_steps'::text,'run'::text,'it has more steps than are told of'::text), ('why.run_locked'::text,'run'::text,'an open transaction has locked it: no step can finish'::text), ('why.run_failed'::text,'run'::text,'it ended, not all of it well'::text), ('why.run_canceled'::text,'run'::text,'it was canceled: why'::text), ('why.run_succeeded'::text,'run'::text,'it is done'::text)) c(code, tells_of, meaning);
 
 COMMENT ON VIEW runledger.why_codes IS 'Every code of why and why_workflow.';
 
@@ -4918,6 +4989,8 @@ REVOKE ALL ON TYPE runledger.job_failure_kind FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger._settlement FROM PUBLIC;
 
+REVOKE ALL ON TYPE runledger._step_case FROM PUBLIC;
+
 REVOKE ALL ON TYPE runledger._step_item FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger._step_order FROM PUBLIC;
@@ -5015,6 +5088,8 @@ REVOKE ALL ON TYPE runledger.schema_state FROM PUBLIC;
 REVOKE ALL ON TYPE runledger.started_job FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.step_input FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger.step_reason FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.upkeep_report FROM PUBLIC;
 
@@ -5121,6 +5196,8 @@ REVOKE ALL ON FUNCTION runledger._close_attempts(settlements runledger._settleme
 REVOKE ALL ON FUNCTION runledger._close_gates(step_ids uuid[], outcome text, output jsonb, reason text, error_code text, error_message text, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._close_runs(run_ids uuid[], now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._complete_gate(run_id uuid, step_key text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._contains(value text, part text) FROM PUBLIC;
 
@@ -5486,6 +5563,8 @@ REVOKE ALL ON FUNCTION runledger._why_expired(job runledger._job_case, is_claime
 
 REVOKE ALL ON FUNCTION runledger._why_finished(job runledger._job_case, now timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._why_gate(run_id uuid, gate runledger._step_case, now timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._why_job(job runledger._job_case, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._why_leased(job runledger._job_case, now timestamp with time zone) FROM PUBLIC;
@@ -5495,6 +5574,12 @@ REVOKE ALL ON FUNCTION runledger._why_limit(job runledger._job_case, max_concurr
 REVOKE ALL ON FUNCTION runledger._why_no_worker(job runledger._job_case, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._why_not_due(job runledger._job_case, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._why_run(run_id uuid, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._why_step(run_id uuid, step runledger._step_case, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._why_steps(run_id uuid, max_rows integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._why_turn(job runledger._job_case, is_explained boolean, ready_at timestamp with time zone, now timestamp with time zone) FROM PUBLIC;
 
@@ -5667,6 +5752,8 @@ REVOKE ALL ON FUNCTION runledger.upsert_schedule(name text, job_type text, cron 
 REVOKE ALL ON FUNCTION runledger.validate_workflow(steps jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.why(job_id uuid, organization_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.why_workflow(workflow_run_id uuid, organization_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.workflow_mermaid(workflow_run_id uuid) FROM PUBLIC;
 

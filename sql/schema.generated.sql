@@ -3201,6 +3201,7 @@ CREATE FUNCTION runledger.find_job(job_type text, idempotency_key text, organiza
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
     SET jit TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.find_job(job_type text, idempotency_key text, organization_id uuid) IS 'The job that was enqueued under an idempotency key, or no row. The scope is exact, as at enqueue: without organization_id the jobs of no tenant are meant, not those of any.';
@@ -3210,6 +3211,7 @@ CREATE FUNCTION runledger.find_workflow(workflow_type text, idempotency_key text
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
     SET jit TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.find_workflow(workflow_type text, idempotency_key text, organization_id uuid) IS 'The run that was started under an idempotency key, or no row. The scope is exact, as at enqueue: without organization_id the runs of no tenant are meant, not those of any.';
@@ -3356,6 +3358,7 @@ CREATE FUNCTION runledger.job_statuses(job_ids uuid[], organization_id uuid DEFA
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
     SET jit TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.job_statuses(job_ids uuid[], organization_id uuid) IS 'The status of up to 1000 jobs, by id, ascending. An unknown id, or one of another tenant, has no row.';
@@ -3373,7 +3376,11 @@ CREATE FUNCTION runledger.list_dead_letters(job_type text DEFAULT NULL::text, er
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_sort TO 'off'
+    SET max_parallel_workers_per_gather TO '0'
     SET jit TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.list_dead_letters(job_type text, error_code text, failed_after timestamp with time zone, failed_before timestamp with time zone, before_failed_at timestamp with time zone, before_id uuid, max_rows integer, organization_id uuid, is_dead boolean) IS 'Dead letters, latest first, by exact type, error code, time of failure and tenant; is_dead: whether the job still is one, or was requeued since. For the next page give failed_at and job_id of the last one as before_failed_at and before_id. At most 1000 rows a page.';
@@ -3382,7 +3389,11 @@ CREATE FUNCTION runledger.list_job_attempts(job_id uuid, after_run integer DEFAU
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_sort TO 'off'
+    SET max_parallel_workers_per_gather TO '0'
     SET jit TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.list_job_attempts(job_id uuid, after_run integer, after_attempt integer, before_run integer, before_attempt integer, max_rows integer, organization_id uuid) IS 'The attempts of a job, oldest first; for the next page give run_number and attempt of the last one as after_run and after_attempt. Newest first: give before_run (2147483647 for the first page) and before_attempt. Lease tokens are not told. At most 1000 rows a page.';
@@ -3400,7 +3411,11 @@ CREATE FUNCTION runledger.list_job_events(job_id uuid, after_event_id bigint DEF
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_sort TO 'off'
+    SET max_parallel_workers_per_gather TO '0'
     SET jit TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.list_job_events(job_id uuid, after_event_id bigint, before_event_id bigint, max_rows integer, organization_id uuid) IS 'The events of a job, oldest first; for the next page give the last event_id as after_event_id. Newest first: give before_event_id (9223372036854775807 for the first page). detail is what Runledger wrote of the event, never a payload of the job. At most 1000 rows a page.';
@@ -3409,7 +3424,11 @@ CREATE FUNCTION runledger.list_job_logs(job_id uuid, after_log_id bigint DEFAULT
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_sort TO 'off'
+    SET max_parallel_workers_per_gather TO '0'
     SET jit TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.list_job_logs(job_id uuid, after_log_id bigint, before_log_id bigint, max_rows integer, organization_id uuid) IS 'The log lines of a job, oldest first; for the next page give the last log_id as after_log_id. Newest first: give before_log_id (9223372036854775807 for the first page). The JSON of a line is read with job_log_payloads(). At most 1000 rows a page.';
@@ -3417,6 +3436,12 @@ COMMENT ON FUNCTION runledger.list_job_logs(job_id uuid, after_log_id bigint, be
 CREATE FUNCTION runledger.list_jobs(job_type text DEFAULT NULL::text, status text DEFAULT NULL::text, organization_id uuid DEFAULT NULL::uuid, worker_id text DEFAULT NULL::text, created_after timestamp with time zone DEFAULT NULL::timestamp with time zone, created_before timestamp with time zone DEFAULT NULL::timestamp with time zone, before_id uuid DEFAULT NULL::uuid, max_rows integer DEFAULT 100, contains text DEFAULT NULL::text) RETURNS SETOF runledger.job_summary
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_sort TO 'off'
+    SET max_parallel_workers_per_gather TO '0'
+    SET jit TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.list_jobs(job_type text, status text, organization_id uuid, worker_id text, created_after timestamp with time zone, created_before timestamp with time zone, before_id uuid, max_rows integer, contains text) IS 'Jobs, newest first, filtered by exact type, status, tenant, worker and time of creation, without payloads; contains: part of the name of the type, no wildcards. For the next page give the last job_id as before_id. At most 1000 rows a page.';
@@ -3488,6 +3513,12 @@ COMMENT ON FUNCTION runledger.list_workflow_steps(workflow_run_id uuid, after_or
 CREATE FUNCTION runledger.list_workflows(workflow_type text DEFAULT NULL::text, status text DEFAULT NULL::text, organization_id uuid DEFAULT NULL::uuid, created_after timestamp with time zone DEFAULT NULL::timestamp with time zone, created_before timestamp with time zone DEFAULT NULL::timestamp with time zone, before_id uuid DEFAULT NULL::uuid, max_rows integer DEFAULT 100, contains text DEFAULT NULL::text) RETURNS SETOF runledger.workflow_summary
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_sort TO 'off'
+    SET max_parallel_workers_per_gather TO '0'
+    SET jit TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.list_workflows(workflow_type text, status text, organization_id uuid, created_after timestamp with time zone, created_before timestamp with time zone, before_id uuid, max_rows integer, contains text) IS 'Runs, newest first, filtered by exact type, status, tenant and time of creation; contains: part of the name of the type, no wildcards. For the next page give the last workflow_run_id as before_id. At most 1000 rows a page.';

@@ -7,7 +7,8 @@ create or replace function runledger.job_statuses(
   job_ids uuid[], organization_id uuid default null)
 returns setof runledger.job_state
 language plpgsql stable
-security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
+security definer set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan
 as $$
 begin
   if job_statuses.job_ids is null or array_ndims(job_statuses.job_ids) > 1

@@ -10,7 +10,9 @@ create or replace function runledger.list_dead_letters(
   max_rows integer default 100, organization_id uuid default null, is_dead boolean default null)
 returns setof runledger.dead_letter
 language plpgsql stable
-security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
+security definer set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
+set max_parallel_workers_per_gather = 0 set jit = off set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_at constant timestamptz := coalesce(list_dead_letters.before_failed_at, 'infinity');

@@ -9,7 +9,9 @@ create or replace function runledger.list_job_attempts(
   max_rows integer default 100, organization_id uuid default null)
 returns setof runledger.job_attempt_record
 language plpgsql stable
-security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
+security definer set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
+set max_parallel_workers_per_gather = 0 set jit = off set plan_cache_mode = force_generic_plan
 as $$
 declare
   -- A run alone stands for all of it: after it, or before it.

@@ -11,6 +11,8 @@ create or replace function runledger.list_jobs(
 returns setof runledger.job_summary
 language plpgsql stable
 security definer set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
+set max_parallel_workers_per_gather = 0 set jit = off set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_before constant uuid := coalesce(list_jobs.before_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff');

@@ -8,7 +8,8 @@ create or replace function runledger.find_workflow(
   workflow_type text, idempotency_key text, organization_id uuid default null)
 returns setof runledger.workflow_summary
 language plpgsql stable
-security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
+security definer set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan
 as $$
 begin
   -- Two statements for two indexes: keys with a tenant and keys without.

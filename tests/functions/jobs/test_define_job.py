@@ -64,6 +64,46 @@ def test_define_does_not_touch_jobs_that_exist(q: Ledger):
     assert (job["priority"], job["max_attempts"], job["timeout_seconds"]) == (100, 8, 900)
 
 
+def test_if_missing_never_overwrites(db: Db, q: Ledger, clock: Clock):
+    first = q.define("a", max_attempts=3, is_enabled=False, if_missing=True)
+    assert (first["max_attempts"], first["is_enabled"]) == (3, False)
+    row = "select xmin::text, d.* from runledger.job_definitions as d where job_type = 'a'"
+    before = db.one(row)
+    clock.advance(60)
+    assert q.define("a", max_attempts=9, priority=1, is_enabled=True, version=2, if_missing=True) == first
+    assert db.one(row) == before
+    assert q.define("a", max_attempts=9, if_missing=None)["max_attempts"] == 9
+    with q.refused("job.invalid_max_attempts"):
+        q.define("a", max_attempts=0, if_missing=True)
+
+
+def test_one_definition_is_read(q: Ledger):
+    made = q.define("email.send", max_attempts=3)
+    assert q.row("get_job_definition", job_type="email.send") == made
+    for nobody in ("email.%", "", None):
+        assert q.rows("get_job_definition", job_type=nobody) == []
+
+
+def test_definitions_are_listed_by_type_and_found_by_their_letters(q: Ledger):
+    for job_type in ("b_1", "a%", "bx1", "A.b", "c"):
+        q.define(job_type)
+
+    def types(**more: object) -> list[str]:
+        return [r["job_type"] for r in q.rows("list_job_definitions", **more)]
+
+    every = types()
+    assert set(every) == {"t", "b_1", "a%", "bx1", "A.b", "c"}
+    assert every == q.db.column("select job_type from runledger.job_definitions order by job_type")
+    assert types(contains="%") == ["a%"]
+    assert types(contains="_") == ["b_1"]
+    assert set(types(contains="B")) == {"b_1", "bx1", "A.b"}
+    assert types(contains="\\") == []
+    assert types(max_rows=2) + types(max_rows=2, after_type=every[1]) + types(after_type=every[3]) == every
+    # A place is a place, whether there is such a type or not.
+    assert types(after_type="bx") == every[every.index("bx1"):]
+    assert q.rows("list_job_definitions", contains="c") == q.rows("get_job_definition", job_type="c")
+
+
 @pytest.mark.parametrize(
     "code, settings",
     [

@@ -1,4 +1,4 @@
-"""set_runtime_config and runtime_config."""
+"""set_runtime_config, runtime_config, get_runtime_config, list_runtime_configs."""
 
 from __future__ import annotations
 
@@ -54,3 +54,30 @@ def test_no_config_is_an_error(q: Ledger):
     for job_type in ("t", "nobody", None):
         with q.refused("job.runtime_config_not_found", "RL001"):
             q.row("runtime_config", job_type=job_type)
+
+
+def test_if_missing_never_overwrites(db: Db, q: Ledger):
+    first = q.row("set_runtime_config", job_type="t", config={"a": 1}, if_missing=True)
+    before = db.all("select xmin::text, c.* from runledger.job_runtime_configs as c")
+    assert q.row("set_runtime_config", job_type="t", config={"a": 2}, schema_version=9, if_missing=True) == first
+    assert db.all("select xmin::text, c.* from runledger.job_runtime_configs as c") == before
+    assert q.row("set_runtime_config", job_type="t", config={"a": 2}, if_missing=None)["config"] == {"a": 2}
+
+
+def test_a_config_may_be_asked_for_without_an_error(q: Ledger):
+    assert q.rows("get_runtime_config", job_type="t") == []
+    stored = q.row("set_runtime_config", job_type="t", config={"a": 1})
+    assert q.row("get_runtime_config", job_type="t") == stored
+
+
+def test_configs_are_listed_by_type_without_what_they_say(q: Ledger):
+    for job_type in ("b", "a_1", "ax1", "none"):
+        q.define(job_type)
+        if job_type != "none":
+            q.row("set_runtime_config", job_type=job_type, config={"s3cret": "x" * 100}, schema_version=2)
+    rows = q.rows("list_runtime_configs")
+    assert {r["job_type"] for r in rows} == {"b", "a_1", "ax1"}
+    assert {(r["schema_version"], r["config_bytes"] > 100, "s3cret" in str(r)) for r in rows} == {(2, True, False)}
+    types = [r["job_type"] for r in rows]
+    assert [r["job_type"] for r in q.rows("list_runtime_configs", after_type=types[0], max_rows=1)] == types[1:2]
+    assert [r["job_type"] for r in q.rows("list_runtime_configs", contains="_")] == ["a_1"]

@@ -238,3 +238,23 @@ def test_wake_ups_stop_when_the_notification_queue_is_half_full(db: Db, q: Ledge
     usage(0.49)
     q.enqueue()
     assert listener.heard() == ["t"]
+
+
+def test_workers_are_listed_by_name(db: Db, q: Ledger, clock: Clock):
+    q.row("register_worker", worker_id="silent", job_types=["t", "u"], max_jobs=3)
+    clock.advance(200)
+    q.row("register_worker", worker_id="busy", job_types=["t"])
+    q.row("register_worker", worker_id="idle", job_types=["u"])
+    q.row("idle_worker", worker_id="idle", until=clock.now() + timedelta(minutes=1))
+    q.leased(worker="busy")
+    q.leased(worker="stranger")
+    rows = q.rows("list_workers")
+    assert [(r["worker_id"], r["state"], r["leases"], r["max_jobs"]) for r in rows] == [
+        ("busy", "busy", 1, 1), ("idle", "idle", 0, 1), ("silent", "silent", 0, 3), ("stranger", "unknown", 1, None),
+    ]  # fmt: skip
+    assert rows[2]["job_types"] == ["t", "u"]
+    assert [r["worker_id"] for r in q.rows("list_workers", after_worker="busy", max_rows=2)] == ["idle", "silent"]
+    assert [r["worker_id"] for r in q.rows("list_workers", job_type="u")] == ["idle", "silent"]
+    # Of people and of programs the same is told.
+    shown = db.all("select worker, state, leases from runledger.worker_status")
+    assert {(r["worker"], r["leases"]) for r in shown} == {(r["worker_id"], r["leases"]) for r in rows}

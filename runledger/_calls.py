@@ -135,7 +135,7 @@ class View(Call[list[Mapping[str, Json]]]):
         return [json.loads(row) for (row,) in rows]
 
 
-def view(name: Literal["limits", "worker_status", "access"]) -> View:
+def view(name: Literal["limits", "access"]) -> View:
     """One of the views that stand for themselves: no parameters, no paging."""
     return View(name, f"select row_to_json(v)::text from runledger.{name} as v".encode(), {}, dict)  # noqa: S608
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from runledger.cli import access, bench, demo, job, jobtype, migrate, schedule, upkeep, worker, workflow
+from runledger.cli import access, bench, demo, dlq, job, jobtype, migrate, schedule, upkeep, worker, workflow
 from runledger.cli._run import Manual, resolve_dsn
 
 __all__ = ["main", "resolve_dsn"]
@@ -45,7 +45,7 @@ def main(ctx: click.Context, dsn: str | None) -> None:
 
 
 main.sections = {
-    "Jobs": [job.enqueue, job.jobs, job.job, jobtype.job_types],
+    "Jobs": [job.enqueue, job.jobs, job.job, dlq.dlq, jobtype.job_types],
     "Workflows and schedules": [workflow.workflow, schedule.schedule],
     "Operations": [
         upkeep.workers,

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from datetime import datetime
 from functools import cached_property, wraps
 from typing import Any, NoReturn, TypeVar
 
@@ -49,9 +50,14 @@ class Run:
         self.sql_only = sql_only
 
     @cached_property
-    def client(self) -> Client:
+    def connection(self) -> psycopg.Connection[Any]:
         """The connection, in autocommit mode: each call is a transaction."""
-        return Client.connect(self.dsn, fallback_application_name="runledger-cli")
+        return psycopg.connect(self.dsn, autocommit=True, fallback_application_name="runledger-cli")
+
+    @cached_property
+    def client(self) -> Client:
+        """The client on it."""
+        return Client(self.connection)
 
     def call(self, call: _calls.Call[R]) -> R:
         """Run one call; with --sql-only print it and end here."""
@@ -66,6 +72,22 @@ class Run:
         if self.sql_only:
             raise click.exceptions.Exit(0)
         return [self.client.run(call) for call in calls]
+
+    def rolled_back(self, call: _calls.Call[Any]) -> None:
+        """Run a call in a transaction that is rolled back, and print its rows: exactly what it would do."""
+        if self.show_sql or self.sql_only:
+            click.echo(f"begin; {call.text} rollback;", err=not self.sql_only)
+        if self.sql_only:
+            return
+        with self.connection.transaction(force_rollback=True):
+            rows = self.client.run(call)
+        self.rows(rows, empty="nothing would be changed")
+        self.note(f"rolled back: {len(rows)} would be changed")
+
+    def server_time(self) -> datetime:
+        """Now, by the clock of the server."""
+        ((now,),) = self.connection.execute(_calls.SERVER_TIME).fetchall()
+        return now  # type: ignore[no-any-return]
 
     def pages(self, page: Callable[[int, Any], _calls.Many[R]], limit: int) -> Iterator[R]:
         """Up to `limit` rows; `page(rows, last)` makes the call for the rows after `last`, None at first."""
@@ -135,12 +157,9 @@ class Run:
         return len(told)
 
     def record(self, value: Any, *, without: str = "") -> None:
-        """Print one result, as a JSON object or a line per field; `without` names fields for --json alone."""
-        if self.as_json:
-            click.echo(out.json_line(value))
-        else:
-            names = [f.name for f in fields(value) if f.name not in without.split()]
-            click.echo("\n".join(out.record({name: getattr(value, name) for name in names})))
+        """Print one result, as a JSON object or a line per field, but for the fields named in `without`."""
+        told = {f.name: getattr(value, f.name) for f in fields(value) if f.name not in without.split()}
+        click.echo(out.json_line(told) if self.as_json else "\n".join(out.record(told)))
 
     def text(self, name: str, lines: Sequence[str], *, cut: bool = True) -> None:
         """Print lines that a function made to be read, in JSON as a list under its name."""
@@ -240,8 +259,8 @@ def verb(command: Callable[..., Any]) -> Callable[..., Any]:
             click.echo("runledger: interrupted", err=True)
             sys.exit(130)
         finally:
-            if "client" in vars(run):
-                run.client.close()
+            if "connection" in vars(run):
+                run.connection.close()
 
     for option in reversed(COMMON):
         wrapper = option(wrapper)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any, get_args
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from runledger import _calls
 from runledger import types as t
 from runledger.cli import _output as out
 from runledger.cli._params import JSON, SPAN, WHEN, ids
-from runledger.cli._run import Manual, Run, verb
+from runledger.cli._run import PAGE, Manual, Run, verb
 
 BODIES = "payload checkpoint output"
 JOBS = out.columns(
@@ -23,6 +24,7 @@ JOBS = out.columns(
     due=lambda j: j.next_run_at if j.status == "PENDING" else None,
     created=lambda j: j.created_at,
 )
+STATES = out.columns("job_id job_type~ status run=run_number attempt error~=last_error_code")
 tenant = click.option("--tenant", "organization_id", type=click.UUID, help="Only what is this organization's.")
 reason = click.option("--reason", help="Why: it is kept with the event.")
 limit = click.option("--limit", type=click.IntRange(1), default=50, show_default=True, metavar="N", help="Most rows.")
@@ -45,6 +47,7 @@ def job() -> None:
 
 @click.command("jobs")
 @click.option("--type", "job_type", help="Exactly this job type.")
+@click.option("--contains", help="Types with this in their name.")
 @click.option("--status", type=click.Choice(get_args(t.JobStatus), case_sensitive=False))
 @click.option("--worker", "worker_id", help="Leased by this worker.")
 @click.option("--created-after", type=WHEN, help="-2h, or 2030-01-31T12:00:00Z.")
@@ -89,24 +92,144 @@ def enqueue(run: Run, /, *, job_type: str, **arguments: Any) -> None:
 @job.command("show")
 @job_id
 @click.option("--payload", "with_bodies", is_flag=True, help="Print payload, checkpoint and output too.")
+@click.option(
+    "--rows", type=click.IntRange(0, PAGE), default=100, show_default=True, help="Latest lines of its history."
+)
 @tenant
 @verb
-def show(run: Run, /, *, job_id: UUID, with_bodies: bool, organization_id: UUID | None) -> None:
-    """Show everything about a job, without its bodies unless --payload is given."""
-    (found,) = run.calls(_calls.get_job(job_id, organization_id))
+def show(run: Run, /, *, job_id: UUID, with_bodies: bool, rows: int, organization_id: UUID | None) -> None:
+    """Show a job and its history: attempts, events and log, without its bodies unless --payload is given."""
+    look: dict[str, Any] = {"max_rows": rows, "organization_id": organization_id}
+    history: list[_calls.Call[Any]] = [
+        _calls.list_job_attempts(job_id, before_run=2**31 - 1, before_attempt=2**31 - 1, **look),
+        _calls.list_job_events(job_id, before_event_id=2**63 - 1, **look),
+        _calls.list_job_logs(job_id, before_log_id=2**63 - 1, **look),
+    ]
+    found, *lists = run.calls(_calls.get_job(job_id, organization_id), *(history if rows else []))
     found = run.found(found, "job.not_found")
+    attempts, events, logs = [list(reversed(some)) for some in lists] or ([], [], [])
     if run.as_json:
-        click.echo(out.json_line({k: v for k, v in out.plain(found).items() if with_bodies or k not in BODIES.split()}))
-    else:
-        run.record(found, without="" if with_bodies else BODIES)
+        told = {k: v for k, v in out.plain(found).items() if with_bodies or k not in BODIES.split()}
+        click.echo(out.json_line({**told, "attempts": attempts, "events": events, "logs": logs}))
+        return
+    run.record(found, without="" if with_bodies else BODIES)
+    for title, some, shape in (("attempts", attempts, ATTEMPTS), ("history", _merged(events, logs), HISTORY)):
+        if some:
+            click.echo(f"\n{title}")
+            run.rows(some, shape)
+    if rows in (len(attempts), len(events), len(logs)):
+        run.note(f"the latest {rows} of each: see job attempts, job events, job logs")
+
+
+def _merged(events: list[t.JobEventRecord], logs: list[t.JobLogRecord]) -> list[Any]:
+    # A line of the log stands before what happened at the same instant: the handler wrote it.
+    both = [((e.occurred_at, 1, e.event_id), e) for e in events]
+    both += [((line.occurred_at, 0, line.log_id), line) for line in logs]  # type: ignore[misc]
+    return [line for _, line in sorted(both, key=itemgetter(0))]
+
+
+def _happened(line: Any) -> str:
+    return f"[{line.level}] {line.message}" if isinstance(line, t.JobLogRecord) else str(line.event_type)
+
+
+def _detail(line: Any) -> object:
+    return (line.detail or None) if isinstance(line, t.JobEventRecord) else None
+
+
+def _has(line: t.JobLogRecord) -> str | None:
+    return "yes" if line.has_payload else None
+
+
+ATTEMPTS = out.columns(
+    "run=run_number attempt worker~=worker_id leased=leased_at finished=finished_at disposition outcome error~ next",
+    error=lambda a: f"{a.error_code}: {a.error_message}" if a.error_code else None,
+    next=lambda a: a.effective_next_run_at,
+)
+HISTORY = out.columns("at=occurred_at run=run_number attempt what~ detail~", what=_happened, detail=_detail)
+EVENTS = out.columns("event=event_id at=occurred_at run=run_number attempt event_type stage~ detail~")
+LOGS = out.columns("log=log_id at=occurred_at run=run_number attempt level message~ payload", payload=_has)
+
+
+@job.command("attempts")
+@job_id
+@tenant
+@limit
+@verb
+def attempts(run: Run, /, *, job_id: UUID, limit: int, organization_id: UUID | None) -> None:
+    """List its attempts, oldest first."""
+
+    def page(rows: int, last: t.JobAttemptRecord | None) -> _calls.Many[t.JobAttemptRecord]:
+        after: dict[str, Any] = {"after_run": last.run_number, "after_attempt": last.attempt} if last else {}
+        return _calls.list_job_attempts(job_id, **after, max_rows=rows, organization_id=organization_id)
+
+    found = run.pages(page, limit)
+    run.rows(found, ATTEMPTS, empty="it was never claimed")
+
+
+@job.command("events")
+@job_id
+@click.option("--after", "after_event_id", type=int, help="Start after this event.")
+@tenant
+@limit
+@verb
+def events(run: Run, /, *, job_id: UUID, limit: int, after_event_id: int | None, organization_id: UUID | None) -> None:
+    """List its events, oldest first."""
+
+    def page(rows: int, last: t.JobEventRecord | None) -> _calls.Many[t.JobEventRecord]:
+        after = last.event_id if last else after_event_id
+        return _calls.list_job_events(job_id, after, max_rows=rows, organization_id=organization_id)
+
+    found = run.pages(page, limit)
+    run.rows(found, EVENTS, empty="no events")
+
+
+@job.command("logs")
+@job_id
+@click.option("--after", "after_log_id", type=int, help="Start after this line.")
+@click.option("--payload", "with_bodies", is_flag=True, help="Print the JSON of the lines too.")
+@tenant
+@limit
+@verb
+def logs(
+    run: Run, /, *, job_id: UUID, limit: int, after_log_id: int | None, with_bodies: bool, organization_id: UUID | None
+) -> None:
+    """List what it logged, oldest first."""
+
+    def page(rows: int, last: t.JobLogRecord | None) -> _calls.Many[t.JobLogRecord]:
+        after = last.log_id if last else after_log_id
+        return _calls.list_job_logs(job_id, after, max_rows=rows, organization_id=organization_id)
+
+    found = list(run.pages(page, limit))
+    if not with_bodies:
+        run.rows(found, LOGS, empty="it logged nothing")
+        return
+    bodies: dict[int, Any] = {}
+    ids_ = [line.log_id for line in found if line.has_payload]
+    for start in range(0, len(ids_), PAGE):
+        some = run.call(_calls.job_log_payloads(job_id, ids_[start : start + PAGE], organization_id=organization_id))
+        bodies.update((line.log_id, line.payload) for line in some)
+    rows = [{**out.plain(line), "payload": bodies.get(line.log_id)} for line in found]
+    run.rows(rows, out.columns("log=log_id run=run_number attempt level message~ payload~"), empty="it logged nothing")
+
+
+@job.command("find")
+@click.argument("job_type")
+@click.argument("idempotency_key", metavar="KEY")
+@click.option("--tenant", "organization_id", type=click.UUID, help="The organization whose key it is.  [default: none]")
+@verb
+def find(run: Run, /, *, job_type: str, idempotency_key: str, organization_id: UUID | None) -> None:
+    """Find the job of an idempotency key."""
+    found = run.call(_calls.find_job(job_type, idempotency_key, organization_id=organization_id))
+    run.record(run.found(found, "job.not_found"))
 
 
 @job.command("payload")
 @job_id
+@tenant
 @verb
-def payload(run: Run, /, *, job_id: UUID) -> None:
+def payload(run: Run, /, *, job_id: UUID, organization_id: UUID | None) -> None:
     """Print the payload, checkpoint and output of a job, whole."""
-    found = run.found(run.call(_calls.job_payload(job_id)), "job.not_found")
+    found = run.found(run.call(_calls.job_payload(job_id, organization_id)), "job.not_found")
     click.echo(json.dumps(out.plain(found), indent=None if run.as_json else 2))
 
 
@@ -119,9 +242,8 @@ def _several(name: str, summary: str) -> Callable[..., Any]:
             run: Run, /, *, job_ids: list[UUID], yes: bool, dry_run: bool, reason: str | None, **given: Any
         ) -> None:
             if dry_run:
-                tenant = given.get("organization_id")
-                found = [job for i in job_ids for job in run.calls(_calls.get_job(i, tenant)) if job is not None]
-                run.rows(found, JOBS, empty="no such jobs")
+                found = run.call(_calls.job_statuses(job_ids, given.get("organization_id")))
+                run.rows(found, STATES, empty="no such jobs")
                 run.note(f"{len(found)} of {len(job_ids)} jobs are there; nothing was changed")
                 return
             if len(job_ids) > 1:

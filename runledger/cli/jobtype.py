@@ -7,9 +7,11 @@ from typing import Any
 import click
 
 from runledger import _calls
+from runledger import types as t
+from runledger.cli import _output as out
 from runledger.cli._params import JSON, SPAN
 from runledger.cli._run import Manual, Run, verb
-from runledger.cli.job import reason
+from runledger.cli.job import limit, reason
 
 job_type = click.argument("job_type")
 
@@ -17,6 +19,36 @@ job_type = click.argument("job_type")
 @click.group("type", cls=Manual)
 def job_types() -> None:
     """Job types: define, pause, disable, settings of their handlers."""
+
+
+TYPES = out.columns(
+    "job_type~ state attempts=max_attempts timeout priority limit=max_concurrency updated=updated_at note~",
+    state=lambda d: "DISABLED" if not d.is_enabled else "PAUSED" if d.is_paused else "enabled",
+    timeout=lambda d: f"{d.timeout_seconds}s",
+    note=lambda d: "; ".join(filter(None, [d.disabled_reason, d.paused_reason])),
+)
+
+
+@job_types.command("list")
+@click.option("--contains", help="Names with this in them.")
+@limit
+@verb
+def list_(run: Run, /, *, limit: int, contains: str | None) -> None:
+    """List job types by name."""
+
+    def page(rows: int, last: t.JobDefinition | None) -> _calls.Many[t.JobDefinition]:
+        return _calls.list_job_definitions(contains, last.job_type if last else None, max_rows=rows)
+
+    found = run.pages(page, limit)
+    run.rows(found, TYPES, empty="no such job types")
+
+
+@job_types.command("show")
+@job_type
+@verb
+def show(run: Run, /, *, job_type: str) -> None:
+    """Show everything about a job type."""
+    run.record(run.found(run.call(_calls.get_job_definition(job_type)), "job.definition_not_found"))
 
 
 @job_types.command("define")
@@ -71,6 +103,20 @@ def disable(run: Run, /, *, job_type: str, reason: str | None) -> None:
 def enable(run: Run, /, *, job_type: str) -> None:
     """Accept new jobs of it again."""
     run.record(run.call(_calls.enable_job_type(job_type)))
+
+
+@job_types.command("configs")
+@click.option("--contains", help="Types with this in their names.")
+@limit
+@verb
+def configs(run: Run, /, *, limit: int, contains: str | None) -> None:
+    """List the types that have settings of their handlers."""
+
+    def page(rows: int, last: t.RuntimeConfigSummary | None) -> _calls.Many[t.RuntimeConfigSummary]:
+        return _calls.list_runtime_configs(contains, last.job_type if last else None, max_rows=rows)
+
+    found = run.pages(page, limit)
+    run.rows(found, empty="no type has settings")
 
 
 @job_types.command("config")

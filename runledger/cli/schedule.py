@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any, get_args
+from uuid import UUID
 
 import click
 
 from runledger import _calls
 from runledger import types as t
+from runledger.cli import _output as out
 from runledger.cli._params import JSON, SPAN, WHEN
 from runledger.cli._run import Manual, Run, verb
-from runledger.cli.job import reason, yes
+from runledger.cli.job import limit, reason, tenant, yes
 
 name = click.argument("name")
 
@@ -38,6 +40,49 @@ def schedule() -> None:
 def upsert(run: Run, /, *, name: str, job_type: str | None, **given: Any) -> None:
     """Create the schedule NAME, or change it."""
     run.record(run.call(_calls.upsert_schedule(name, job_type, **given)))
+
+
+@schedule.command("list")
+@click.option("--contains", help="Names with this in them.")
+@click.option("--type", "job_type", help="What starts this job type.")
+@click.option("--active/--inactive", "is_active", default=None)
+@tenant
+@limit
+@verb
+def list_(run: Run, /, *, limit: int, **filters: Any) -> None:
+    """List schedules by name."""
+
+    def page(rows: int, last: t.ScheduleSummary | None) -> _calls.Many[t.ScheduleSummary]:
+        return _calls.list_schedules(**filters, after_name=last.name if last else None, max_rows=rows)
+
+    found = run.pages(page, limit)
+    run.rows(found, SCHEDULES, empty="no such schedules")
+
+
+def _state(found: t.ScheduleSummary) -> str:
+    if found.is_active:
+        return "DEFERRED" if found.deferred_code else "active"
+    return "PAUSED" if found.paused_at else "inactive"
+
+
+SCHEDULES = out.columns(
+    "name~ starts~ cron~=cron_expr timezone~ state next last=last_fired_at note~",
+    starts=lambda s: s.job_type or s.workflow_type,
+    state=_state,
+    next=lambda s: s.due_at if s.is_active else None,
+    note=lambda s: s.deferred_code if s.is_active else s.paused_reason,
+)
+
+
+@schedule.command("show")
+@name
+@click.option("--payload", "with_bodies", is_flag=True, help="Print payload and steps too.")
+@tenant
+@verb
+def show(run: Run, /, *, name: str, with_bodies: bool, organization_id: UUID | None) -> None:
+    """Show everything about a schedule."""
+    found = run.found(run.call(_calls.get_schedule(name, organization_id)), "job_schedule.not_found")
+    run.record(found, without="" if with_bodies else "payload steps")
 
 
 @schedule.command("preview")

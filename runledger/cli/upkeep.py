@@ -10,7 +10,9 @@ from runledger import _calls
 from runledger import types as t
 from runledger.cli import _output as out
 from runledger.cli._run import PAGE, Run, verb
+from runledger.cli.job import limit
 
+WORKERS = out.columns("worker~=worker_id state leases max=max_jobs types~=job_types role~=role_name seen=last_seen_at")
 FINDINGS = out.columns("invariant severity object~ detail~")
 
 
@@ -70,10 +72,17 @@ def schema(run: Run, /) -> None:
 
 
 @click.command()
+@click.option("--type", "job_type", help="Who handles this job type.")
+@limit
 @verb
-def workers(run: Run, /) -> None:
+def workers(run: Run, /, *, limit: int, job_type: str | None) -> None:
     """List who works here: registered workers, and others that hold leases."""
-    run.rows(run.call(_calls.view("worker_status")), empty="nobody has registered and nobody holds a lease")
+
+    def page(rows: int, last: t.WorkerRecord | None) -> _calls.Many[t.WorkerRecord]:
+        return _calls.list_workers(job_type, last.worker_id if last else None, max_rows=rows)
+
+    found = run.pages(page, limit)
+    run.rows(found, WORKERS, empty="nobody has registered and nobody holds a lease")
 
 
 @click.command()

@@ -31,6 +31,7 @@ def workflow() -> None:
 
 @workflow.command("list")
 @click.option("--type", "workflow_type", help="Exactly this workflow type.")
+@click.option("--contains", help="Types with this in their name.")
 @click.option("--status", type=click.Choice(get_args(t.WorkflowStatus), case_sensitive=False))
 @click.option("--created-after", type=WHEN, help="-2h, or 2030-01-31T12:00:00Z.")
 @click.option("--created-before", type=WHEN)
@@ -74,14 +75,106 @@ def show(run: Run, /, *, workflow_run_id: UUID, with_bodies: bool, organization_
         run.calls(*calls)
     found = run.found(run.call(calls[0]), "workflow.run_not_found")
     tree = run.call(calls[1])
-    hidden = () if with_bodies else ("metadata", "result")
+    hidden = "" if with_bodies else "metadata result"
     if run.as_json:
-        told = {k: v for k, v in out.plain(found).items() if k not in hidden}
+        told = {k: v for k, v in out.plain(found).items() if k not in hidden.split()}
         click.echo(out.json_line({**told, "tree": tree}))
     else:
-        run.record(found, without=" ".join(hidden))
+        run.record(found, without=hidden)
         click.echo()
         run.text("tree", tree)
+
+
+STEPS = out.columns(
+    "ordinal step_key~ status job_type~ job=job_id pending error~=last_error_code finished=finished_at",
+    pending=lambda s: s.dependency_count_pending or None,
+)
+
+
+@workflow.command("steps")
+@run_id
+@tenant
+@limit
+@verb
+def steps_(run: Run, /, *, workflow_run_id: UUID, limit: int, organization_id: UUID | None) -> None:
+    """List the steps of a run, prerequisites first."""
+
+    def page(rows: int, last: t.WorkflowStepSummary | None) -> _calls.Many[t.WorkflowStepSummary]:
+        after = last.ordinal if last else None
+        return _calls.list_workflow_steps(workflow_run_id, after, max_rows=rows, organization_id=organization_id)
+
+    found = run.pages(page, limit)
+    run.rows(found, STEPS, empty="no such steps")
+
+
+@workflow.command("step")
+@run_id
+@click.argument("step_key")
+@click.option("--payload", "with_bodies", is_flag=True, help="Print payload and output too.")
+@tenant
+@verb
+def step(run: Run, /, *, workflow_run_id: UUID, step_key: str, with_bodies: bool, organization_id: UUID | None) -> None:
+    """Show everything about one step."""
+    found = run.call(_calls.get_workflow_step(workflow_run_id, step_key, organization_id=organization_id))
+    run.found(found, "workflow.external_step_not_found")
+    run.record(found, without="" if with_bodies else "payload output")
+
+
+@workflow.command("edges")
+@run_id
+@tenant
+@limit
+@verb
+def edges(run: Run, /, *, workflow_run_id: UUID, limit: int, organization_id: UUID | None) -> None:
+    """List which step waits for which."""
+
+    def page(rows: int, last: t.WorkflowEdge | None) -> _calls.Many[t.WorkflowEdge]:
+        after = (last.dependent_ordinal, last.prerequisite_ordinal) if last else (None, None)
+        return _calls.list_workflow_edges(
+            workflow_run_id,
+            after[0],
+            after_prerequisite=after[1],
+            max_rows=rows,
+            organization_id=organization_id,
+        )
+
+    found = run.pages(page, limit)
+    shape = out.columns("step~=dependent_key mode=release_mode waits_for~=prerequisite_key status=prerequisite_status")
+    run.rows(found, shape, empty="no step waits for another")
+
+
+@workflow.command("appends")
+@run_id
+@tenant
+@limit
+@verb
+def appends(run: Run, /, *, workflow_run_id: UUID, limit: int, organization_id: UUID | None) -> None:
+    """List what was appended to a run while it ran, oldest first."""
+
+    def page(rows: int, last: t.WorkflowMutation | None) -> _calls.Many[t.WorkflowMutation]:
+        after = (last.created_at, last.mutation_key) if last else (None, None)
+        return _calls.list_workflow_mutations(
+            workflow_run_id,
+            after[0],
+            after_key=after[1],
+            max_rows=rows,
+            organization_id=organization_id,
+        )
+
+    found = run.pages(page, limit)
+    shape = out.columns("key~=mutation_key window~=append_window steps step_keys~ at=created_at")
+    run.rows(found, shape, empty="nothing was appended")
+
+
+@workflow.command("find")
+@click.argument("workflow_type")
+@click.argument("idempotency_key", metavar="KEY")
+@click.option("--tenant", "organization_id", type=click.UUID, help="The organization whose key it is.  [default: none]")
+@verb
+def find(run: Run, /, *, workflow_type: str, idempotency_key: str, organization_id: UUID | None) -> None:
+    """Find the run of an idempotency key."""
+    found = run.call(_calls.find_workflow(workflow_type, idempotency_key, organization_id=organization_id))
+    run.record(run.found(found, "workflow.run_not_found"))
 
 
 @workflow.command("cancel")
@@ -130,10 +223,7 @@ def append(run: Run, /, *, workflow_run_id: UUID, mutation_key: str, **given: An
 def result(run: Run, /, *, workflow_run_id: UUID, with_bodies: bool, organization_id: UUID | None) -> None:
     """Say how a run stands and, with --payload, its result."""
     told = run.call(_calls.workflow_result(workflow_run_id, organization_id))
-    if run.as_json:
-        click.echo(out.json_line({k: v for k, v in out.plain(told).items() if with_bodies or k != "result"}))
-    else:
-        run.record(told, without="" if with_bodies else "result")
+    run.record(told, without="" if with_bodies else "result")
 
 
 @workflow.command("mermaid")

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from runledger import types as t
-from tests.cli.conftest import GATE, STEPS, TENANT
+from tests.cli.conftest import GATE, NASTY, STEPS, TENANT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +30,11 @@ class Case:
         return [arg.format_map(vars(world)) if "{" in arg and '"' not in arg else arg for arg in self.args]
 
     @property
+    def own_instant(self) -> bool:
+        """It sends what the clock says, so no two calls are the same."""
+        return "+2h" in self.args or "redrive" in self.args
+
+    @property
     def id(self) -> str:
         return " ".join(self.args[:2])
 
@@ -41,19 +46,35 @@ BODIES = ("payload", "checkpoint", "output")
 READS = [
     Case(("jobs",), t.JobSummary),
     Case(("job", "list", "--status", "pending", "--tenant", TENANT), t.JobSummary),
-    Case(("job", "show", "{jobs.leased}"), t.JobRecord, without=BODIES),
-    Case(("job", "show", "{jobs.dead}", "--payload"), t.JobRecord),
+    Case(("job", "show", "{jobs.leased}"), t.JobRecord, without=BODIES, also=("attempts", "events", "logs"), calls=4),
+    Case(("job", "show", "{jobs.dead}", "--payload"), t.JobRecord, also=("attempts", "events", "logs"), calls=4),
+    Case(("job", "attempts", "{jobs.dead}"), t.JobAttemptRecord),
+    Case(("job", "events", "{jobs.dead}"), t.JobEventRecord),
+    Case(("job", "logs", "{jobs.leased}"), t.JobLogRecord),
+    Case(("job", "find", NASTY, NASTY), t.JobSummary),
     Case(("job", "payload", "{jobs.succeeded}"), t.JobBody),
     Case(("workflow", "list"), t.WorkflowSummary),
     Case(("workflow", "show", "{run}"), t.WorkflowRecord, without=("metadata", "result"), also=("tree",), calls=2),
+    Case(("workflow", "steps", "{run}"), t.WorkflowStepSummary),
+    Case(("workflow", "step", "{run}", "crawl"), t.WorkflowStepRecord, without=("payload", "output")),
+    Case(("workflow", "edges", "{run}"), t.WorkflowEdge),
+    Case(("workflow", "appends", "{appended}"), t.WorkflowMutation),
+    Case(("workflow", "find", "w", NASTY), t.WorkflowSummary),
     Case(("workflow", "result", "{run}"), t.WorkflowOutcome, without=("result",)),
     Case(("workflow", "mermaid", "{run}"), ("mermaid",)),
     Case(("workflow", "validate", BAD), t.WorkflowProblem, exit_code=1),
     Case(("workflow", "explain", GRAPH), t.WorkflowPlanStep),
+    Case(("schedule", "list"), t.ScheduleSummary),
+    Case(("schedule", "show", "hourly"), t.ScheduleRecord, without=("payload", "steps")),
     Case(("schedule", "preview", "hourly"), t.SchedulePreview),
     Case(("schedule", "next", "30 2 * * *", "--timezone", "Asia/Tokyo"), ("next_fire_at",)),
+    Case(("type", "list"), t.JobDefinition),
+    Case(("type", "show", NASTY), t.JobDefinition),
+    Case(("type", "configs"), t.RuntimeConfigSummary),
+    Case(("dlq", "list"), t.DeadLetter),
+    Case(("dlq", "show", "{jobs.dead2}"), t.JobRecord, without=BODIES, also=("attempts", "events", "logs"), calls=4),
     Case(("type", "config", "plain"), t.RuntimeConfigRecord),
-    Case(("workers",), ("worker", "state", "seen_ago", "leases", "max_jobs", "types", "up", "role")),
+    Case(("workers",), t.WorkerRecord),
     Case(("access",), ("role", "kind", "job_types", "granted_by", "granted_at")),
     Case(("actions",), t.OperatorAction),
     Case(("limits",), ("name", "value", "unit", "meaning")),
@@ -68,6 +89,7 @@ CHANGES = [
     Case(("job", "replay", "{jobs.succeeded}", "--reason", "again", "--request-key", "k"), t.ReplayedJob),
     Case(("job", "correct", "{jobs.waiting}", '{"a": 1}', "--reason", "typo"), t.ChangedJob),
     Case(("job", "redact", "{jobs.succeeded}", "--reason", "asked for", "--yes"), t.ChangedJob),
+    Case(("dlq", "redrive", "--reason", "smtp is back", "--yes"), t.RequeuedJob),
     Case(("workflow", "enqueue", "w", GRAPH, "--metadata", '{"a": 1}'), t.EnqueuedWorkflow),
     Case(("workflow", "cancel", "{run}", "--reason", "enough"), t.CanceledWorkflow),
     Case(("workflow", "complete", "{run}", GATE, "--output", '{"by": "ann"}'), t.CompletedStep),

@@ -90,6 +90,9 @@ def world(db: Db, stranger: str) -> SimpleNamespace:
         w.run = c.enqueue_workflow(
             "research " + NASTY, STEPS, metadata={"secret": 1}, result_step="score"
         ).workflow_run_id
+        w.appended = c.enqueue_workflow("w", [{"key": "g", "external": True}], idempotency_key=NASTY).workflow_run_id
+        more = [{"key": "more " + NASTY.strip().replace("\x1b", ""), "job_type": "plain"}]
+        c.append_workflow_steps(w.appended, "m " + "m" * 180, append_window="g", steps=more)
         c.upsert_schedule("nightly " + "n" * 180, "plain", cron="30 2 * * *", timezone="Europe/Berlin")
         c.upsert_schedule("hourly", "plain", cron="@hourly")
         c.register_worker("idle " + NASTY, ["plain", LONG])

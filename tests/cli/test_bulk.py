@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 
 import pytest
 
 from runledger.cli import _run
 from tests.cli.conftest import objects
+from tests.cli.test_errors import process
 
 
 @pytest.fixture
@@ -67,3 +70,119 @@ def test_an_interrupt_says_how_far_it_got(db, cli, waiting, monkeypatch):
     assert result.exit_code == 130
     assert result.stderr == "interrupted: 2 of 4 done, they stay done\n"
     assert states(db) == ["CANCELED", "CANCELED", "PENDING", "PENDING"]
+
+
+# --- dead letters ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dead(db, clock) -> list[str]:
+    """Five dead letters, an hour apart, of two codes; the last died an hour ago."""
+    clock.advance(-5 * 3600)
+    db.execute("select runledger.define_job('t', max_attempts => 1)")
+    ids = []
+    for number in range(5):
+        ids.append(str(db.value("select job_id from runledger.enqueue_job('t')")))
+        db.execute(
+            "select runledger.fail_job(c.job_id, c.lease_token, %s, 'no') from runledger.claim_jobs('w', '{t}') as c",
+            [f"code.{number % 2}"],
+        )
+        clock.advance(3600)
+    return ids
+
+
+def test_a_redrive_goes_on_until_nothing_is_left(db, cli, dead):
+    result = cli("dlq", "redrive", "--reason", "smtp is back", "--batch", "2", "--yes", "--json", "--show-sql")
+    assert [row["job_id"] for row in objects(result)] == dead
+    assert result.stderr.count("redrive_dead_letters") == 4
+    assert set(states(db)) == {"PENDING"}
+    reasons = db.column("select distinct payload ->> 'reason' from runledger.job_events where event_type = 'REQUEUED'")
+    assert reasons == ["smtp is back"]
+    assert cli("dlq", "redrive", "--reason", "r", "--yes").stderr == "no such dead letters\n"
+
+
+def test_a_redrive_takes_what_matches_and_no_more(db, cli, dead):
+    result = cli("dlq", "redrive", "--reason", "r", "--yes", "--error-code", "code.0", "--limit", "2")
+    assert result.stdout == "requeued 2\n"
+    assert states(db) == ["PENDING", "DEAD_LETTERED", "PENDING", "DEAD_LETTERED", "DEAD_LETTERED"]
+
+
+def test_a_dry_run_of_a_redrive_tells_what_it_would_take_and_rolls_back(db, cli, dead):
+    before = db.value("select count(*) from runledger.job_events")
+    result = cli("dlq", "redrive", "--reason", "r", "--dry-run", "--error-code", "code.1", "--json", "--show-sql")
+    assert [row["job_id"] for row in objects(result)] == [dead[1], dead[3]]
+    shown, said = result.stderr.splitlines()
+    assert shown.startswith("begin; select * from runledger.redrive_dead_letters(reason => 'r', error_code => 'code.1'")
+    assert shown.endswith("rollback;")
+    assert said == "rolled back: 2 would be changed"
+    assert set(states(db)) == {"DEAD_LETTERED"}
+    assert db.value("select count(*) from runledger.job_events") == before
+
+
+def test_what_dies_again_meanwhile_is_not_run_again(db, cli, dead, monkeypatch):
+    """A worker that fails each job at once, between the batches."""
+    run = _run.Run.call
+
+    def failing(self, call):
+        rows = run(self, call)
+        db.execute(
+            "select runledger.fail_job(c.job_id, c.lease_token, 'again', 'no')"
+            " from runledger.claim_jobs('w', '{t}', 10) as c"
+        )
+        return rows
+
+    monkeypatch.setattr(_run.Run, "call", failing)
+    result = cli("dlq", "redrive", "--reason", "r", "--yes", "--batch", "2", "--json")
+    assert [row["job_id"] for row in objects(result)] == dead
+    assert set(states(db)) == {"DEAD_LETTERED"}
+
+
+def test_an_interrupted_redrive_ends_after_a_whole_batch(db, cli, dead, monkeypatch):
+    run = _run.Run.call
+
+    def interrupted(self, call):
+        if "redrive" in call.function and "PENDING" in states(db):
+            raise KeyboardInterrupt
+        return run(self, call)
+
+    monkeypatch.setattr(_run.Run, "call", interrupted)
+    result = cli("dlq", "redrive", "--reason", "r", "--yes", "--batch", "2")
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr == "interrupted: 2 requeued, they stay so\n"
+    assert states(db).count("PENDING") == 2
+
+
+def test_a_redrive_wants_a_reason_and_an_answer(db, cli, dead):
+    assert cli("dlq", "redrive", "--yes").exit_code == 2
+    asked = cli("dlq", "redrive", "--reason", "r")
+    assert asked.exit_code == 2
+    assert "requeue 5 dead letters?" in asked.stderr
+    assert set(states(db)) == {"DEAD_LETTERED"}
+
+
+def test_dead_letters_are_listed_by_age_and_code(cli, dead):
+    def listed(*args):
+        return [row["job_id"] for row in objects(cli("dlq", "list", "--json", *args))]
+
+    assert listed() == dead[::-1]
+    assert listed("--limit", "2") == dead[:2:-1]
+    assert listed("--error-code", "code.1") == [dead[3], dead[1]]
+    assert cli("dlq", "list", "--older-than", "1h", "--failed-before", "-1h").exit_code == 2
+
+
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_on_a_terminal_it_is_asked(db, dead, answer):
+    """With a terminal as standard input and standard error."""
+    ours, theirs = pty.openpty()
+    started = process(db, "dlq", "redrive", "--reason", "r", stdin=theirs, stderr=theirs)
+    os.close(theirs)
+    said = b""
+    while b"[y/N]" not in said:
+        said += os.read(ours, 1000)
+    os.write(ours, answer.encode() + b"\n")
+    told, _ = started.communicate()
+    assert started.returncode == (0 if answer == "y" else 1)
+    assert b"requeue 5 dead letters?" in said
+    assert told == ("requeued 5\n" if answer == "y" else "")
+    assert states(db).count("PENDING") == (5 if answer == "y" else 0)
+    os.close(ours)

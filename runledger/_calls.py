@@ -75,6 +75,11 @@ class Call(Generic[R_co]):
         arguments = ", ".join(f"{name} => {literal(value)}" for name, value in self.params.items())
         return f"select {'* from ' * is_dataclass(self.row)}runledger.{self.function}({arguments});"  # noqa: S608
 
+    @property
+    def undone_text(self) -> str:
+        """The same, rolled back."""
+        return f"begin; {self.text} rollback;"
+
     def read(self, rows: Sequence[tuple[Any, ...]]) -> R_co:
         """The result of the call."""
         raise NotImplementedError

@@ -76,7 +76,7 @@ class Run:
     def rolled_back(self, call: _calls.Call[Any]) -> None:
         """Run a call in a transaction that is rolled back, and print its rows: exactly what it would do."""
         if self.show_sql or self.sql_only:
-            click.echo(f"begin; {call.text} rollback;", err=not self.sql_only)
+            click.echo(call.undone_text, err=not self.sql_only)
         if self.sql_only:
             return
         with self.connection.transaction(force_rollback=True):

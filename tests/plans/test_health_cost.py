@@ -60,6 +60,28 @@ def test_health_touches_as_many_buffers_at_300_000_jobs_as_at_30_000(db: Db):
 
 @pytest.mark.slow
 @pytest.mark.corrupts
+def test_a_fast_fsck_touches_as_many_buffers_at_300_000_keyed_jobs_as_at_30_000(db: Db):
+    look = "select * from runledger.fsck('fast')"
+    prepare(db)
+    mixed(db, 1, SMALL)
+    keyed = "update runledger.job_queue set idempotency_key = id::text, enqueue_request = '{}' where idempotency_key is null"
+    db.execute(keyed)
+    db.execute("vacuum analyze runledger.job_queue")
+    stale = db.connect()
+    small = buffers(stale, look)
+    mixed(db, SMALL + 1, LARGE)
+    db.execute(keyed)
+    db.execute("vacuum analyze runledger.job_queue")
+    assert buffers(db.connect(), look) <= small * 1.2
+    # A session that looks often has no generic plan, which would read the whole table.
+    assert {buffers(stale, look) <= small * 1.2 for _ in range(5)} == {True}
+    assert db.all(look) == []
+    db.execute("alter table runledger.job_queue drop constraint a_pending_job_has_an_attempt_left")
+    assert buffers(db.connect(), look) > 10 * small, "without the constraint the rows are read"
+
+
+@pytest.mark.slow
+@pytest.mark.corrupts
 def test_a_queue_of_nothing_but_priorities_makes_health_no_dearer(db: Db):
     prepare(db)
     fill(db, 1, 100)

@@ -1,6 +1,7 @@
 -- J9: no stored token is above the sequence, or it will be issued a second time. A logical
 -- restore, a fail-over or a setval by hand does that. The sequence has no snapshot: what it shows
--- is newer than the tokens, never older.
+-- is newer than the tokens, never older. A fast look compares the tokens that fence something
+-- now.
 create or replace function runledger._fsck_tokens(
   everything boolean, workflow_run_id uuid, max_rows integer)
 returns setof runledger.fsck_finding
@@ -11,6 +12,7 @@ begin
   with stored as (
     select max(greatest(q.lease_token, q.last_lease_token)) as token
       from runledger._fsck_scope(_fsck_tokens.everything, _fsck_tokens.workflow_run_id) as q
+     where _fsck_tokens.everything or q.lease_token is not null
     union all
     select max(a.lease_token)
       from runledger.job_attempts as a

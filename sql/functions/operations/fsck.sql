@@ -11,6 +11,7 @@ create or replace function runledger.fsck(
 returns setof runledger.fsck_finding
 language plpgsql stable
 security definer set search_path = pg_catalog, pg_temp set jit = off
+set plan_cache_mode = force_custom_plan
 as $$
 declare
   v_now constant timestamptz := runledger._now();
@@ -23,12 +24,13 @@ begin
   end if;
   perform runledger._check_count(v_max, 'max_rows', 'job.invalid_pagination');
   -- The helpers are stable, too: a volatile one would see a snapshot of its own.
-  return query select f.* from runledger._fsck_jobs(v_full, v_run, v_max, v_now) as f;
+  return query select f.* from runledger._fsck_jobs(v_full, v_run, v_max) as f;
+  return query select f.* from runledger._fsck_job_numbers(v_full, v_run, v_max, v_now) as f;
   return query select f.* from runledger._fsck_leases(v_full, v_run, v_max, v_now) as f;
   return query select f.* from runledger._fsck_tokens(v_full, v_run, v_max) as f;
   return query select f.* from runledger._fsck_concurrency(v_run, v_max, v_now) as f;
   return query select f.* from runledger._fsck_keys(v_full, v_run, v_max) as f;
-  return query select f.* from runledger._fsck_fires(v_run, v_max) as f;
+  return query select f.* from runledger._fsck_fires(v_full, v_run, v_max) as f;
   return query select f.* from runledger._fsck_schedules(v_run, v_max, v_now) as f;
   if v_full then
     return query select f.* from runledger._fsck_bodies(v_run, v_max) as f;
@@ -46,8 +48,9 @@ end
 $$;
 
 comment on function runledger.fsck(text, uuid, integer) is
-  'Check every invariant of the ledger; no rows on a sound one. scope fast: unfinished jobs, keys '
-  'and schedules, on indexes; full: everything, which reads whole tables. workflow_run_id: '
+  'Check every invariant of the ledger; no rows on a sound one. scope fast: held jobs, schedules, '
+  'and that the constraints and unique indexes stand which hold the rest; where one does not, the '
+  'rows are read. full: everything, which reads whole tables. workflow_run_id: '
   'only what belongs to that run. At most max_rows rows per invariant; violations in detail is '
   'the exact number. severity ERROR, or WARN for what a clock that stepped or a missing reaper '
   'explains. repair: the statement that repairs it, for the owner of the schema, or the one to '

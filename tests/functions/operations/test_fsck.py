@@ -192,7 +192,9 @@ def event(change: str, name: str, kind: str, number: int = 1) -> str:
 
 
 def no_event(name: str, kind: str, number: int = 1) -> str:
-    return f"delete from runledger.job_events where job_id = '{{{name}}}' and event_type = '{kind}' and attempt = {number}"
+    return (
+        f"delete from runledger.job_events where job_id = '{{{name}}}' and event_type = '{kind}' and attempt = {number}"
+    )
 
 
 OPEN = ("finished_at = null, disposition = null, outcome = null, retry_delay_ms = null,"
@@ -378,7 +380,9 @@ def test_corruption_is_seen_and_repaired(told: tuple[Ledger, dict[str, UUID]], c
                 assert corruption.invariant in {f["invariant"] for f in left}
     finally:
         # No transaction takes a sequence back.
-        q.conn.execute("select setval('runledger.lease_token_seq', 1000 + max(lease_token)) from runledger.job_attempts")
+        q.conn.execute(
+            "select setval('runledger.lease_token_seq', 1000 + max(lease_token)) from runledger.job_attempts"
+        )
 
 
 def assert_seen(q: Ledger, corruption: Corruption) -> None:
@@ -407,9 +411,7 @@ def repair(q: Ledger) -> list[dict[str, Any]]:
 
 
 def test_every_invariant_has_its_corruption():
-    checked = {
-        name for f in functions() if f.name.startswith("_fsck_") for name in re.findall(r"'([A-Z]\d+)'", f.text)
-    }
+    checked = {name for f in functions() if f.name.startswith("_fsck_") for name in re.findall(r"'([A-Z]\d+)'", f.text)}
     assert {i for i in checked if not i.startswith("W")} == {c.invariant for c in CORRUPTIONS}
     assert {c.invariant for c in CORRUPTIONS if c.fast} == FAST
 
@@ -548,7 +550,9 @@ class Hand(threading.Thread):
                 case 1 | 2:
                     outcomes.append({**lease, "outcome": "FAILED", "error_code": "e.x", "error_message": "no"})
                 case 3:
-                    outcomes.append({**lease, "outcome": "FAILED", "kind": "TERMINAL", "error_code": "e.y", "error_message": "no"})
+                    outcomes.append(
+                        {**lease, "outcome": "FAILED", "kind": "TERMINAL", "error_code": "e.y", "error_message": "no"}
+                    )
                 case 4:
                     outcomes.append({**lease, "outcome": "CONTINUE", "done": 1})
                 case 5:
@@ -585,7 +589,9 @@ def test_nothing_is_found_under_load(q: Ledger, db: Db):
     assert [hand.error for hand in hands if hand.error] == []
     assert found == []
     assert q.rows("fsck") == []
-    happened = dict(db.conn.execute("select event_type::text, count(*) from runledger.job_events group by 1").fetchall())
+    happened = dict(
+        db.conn.execute("select event_type::text, count(*) from runledger.job_events group by 1").fetchall()
+    )
     assert {"LEASED", "SUCCEEDED", "RETRY_SCHEDULED", "DEAD_LETTERED", "CANCELED", "REQUEUED"} <= set(happened)
 
 

@@ -26,7 +26,14 @@ def state(db: Db, job_id: object) -> str:
 def age(db: Db, by: timedelta) -> None:
     """Let everything have happened that much earlier."""
     for table, columns in {
-        "job_queue": ("created_at", "updated_at", "next_run_at", "lease_expires_at", "last_heartbeat_at", "finished_at"),
+        "job_queue": (
+            "created_at",
+            "updated_at",
+            "next_run_at",
+            "lease_expires_at",
+            "last_heartbeat_at",
+            "finished_at",
+        ),
         "job_attempts": ("leased_at", "started_at", "finished_at"),
         "job_dead_letters": ("failed_at",),
         "job_events": ("occurred_at",),
@@ -130,7 +137,9 @@ def test_worker_status_tells_who_works(q: Ledger, db: Db):
     q.row("idle_worker", worker_id="idle", until=db.value("select now() + interval '1 minute'"))
     q.leased(worker="busy")
     q.leased(worker="passer-by")
-    db.execute("update runledger.job_queue set lease_expires_at = now() where id = %s", [q.leased(worker="gone")["job_id"]])
+    db.execute(
+        "update runledger.job_queue set lease_expires_at = now() where id = %s", [q.leased(worker="gone")["job_id"]]
+    )
     rows = db.all("select * from runledger.worker_status")
     assert [(r["worker"], r["state"], r["leases"], r["max_jobs"], r["types"]) for r in rows] == [
         ("busy", "busy", 1, 2, 1),

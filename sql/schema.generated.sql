@@ -1776,17 +1776,23 @@ CREATE FUNCTION runledger._fsck_events(workflow_run_id uuid, max_rows integer) R
 
 COMMENT ON FUNCTION runledger._fsck_events(workflow_run_id uuid, max_rows integer) IS 'Invariants E2, E4, E5 and E6: what an event says.';
 
-CREATE FUNCTION runledger._fsck_fires(workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
+CREATE FUNCTION runledger._fsck_fires(everything boolean, workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._fsck_fires(workflow_run_id uuid, max_rows integer) IS 'Invariant S1: no instant of a schedule fires twice.';
+COMMENT ON FUNCTION runledger._fsck_fires(everything boolean, workflow_run_id uuid, max_rows integer) IS 'Invariant S1: no instant of a schedule fires twice.';
 
-CREATE FUNCTION runledger._fsck_jobs(everything boolean, workflow_run_id uuid, max_rows integer, now timestamp with time zone) RETURNS SETOF runledger.fsck_finding
+CREATE FUNCTION runledger._fsck_job_numbers(everything boolean, workflow_run_id uuid, max_rows integer, now timestamp with time zone) RETURNS SETOF runledger.fsck_finding
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._fsck_jobs(everything boolean, workflow_run_id uuid, max_rows integer, now timestamp with time zone) IS 'Invariants J1 to J5: the shape of a job.';
+COMMENT ON FUNCTION runledger._fsck_job_numbers(everything boolean, workflow_run_id uuid, max_rows integer, now timestamp with time zone) IS 'Invariants J3 to J5: counters and times of a job.';
+
+CREATE FUNCTION runledger._fsck_jobs(everything boolean, workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_jobs(everything boolean, workflow_run_id uuid, max_rows integer) IS 'Invariants J1 and J2: the shape of a job.';
 
 CREATE FUNCTION runledger._fsck_keys(everything boolean, workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
     LANGUAGE plpgsql STABLE
@@ -2152,6 +2158,12 @@ CREATE FUNCTION runledger._integer_field(item jsonb, field text, fallback intege
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._integer_field(item jsonb, field text, fallback integer) IS 'A field that must not be negative: its value, -1 if it is no integer, or the fallback if it is not there.';
+
+CREATE FUNCTION runledger._is_guarded(table_name text, names text[]) RETURNS boolean
+    LANGUAGE sql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._is_guarded(table_name text, names text[]) IS 'Whether the constraints and unique indexes of these names stand as the last apply left them.';
 
 CREATE FUNCTION runledger._is_name(value text, max_bytes bigint) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -3241,9 +3253,10 @@ CREATE FUNCTION runledger.fsck(scope text DEFAULT 'full'::text, workflow_run_id 
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET jit TO 'off'
+    SET plan_cache_mode TO 'force_custom_plan'
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger.fsck(scope text, workflow_run_id uuid, max_rows integer) IS 'Check every invariant of the ledger; no rows on a sound one. scope fast: unfinished jobs, keys and schedules, on indexes; full: everything, which reads whole tables. workflow_run_id: only what belongs to that run. At most max_rows rows per invariant; violations in detail is the exact number. severity ERROR, or WARN for what a clock that stepped or a missing reaper explains. repair: the statement that repairs it, for the owner of the schema, or the one to look with.';
+COMMENT ON FUNCTION runledger.fsck(scope text, workflow_run_id uuid, max_rows integer) IS 'Check every invariant of the ledger; no rows on a sound one. scope fast: held jobs, schedules, and that the constraints and unique indexes stand which hold the rest; where one does not, the rows are read. full: everything, which reads whole tables. workflow_run_id: only what belongs to that run. At most max_rows rows per invariant; violations in detail is the exact number. severity ERROR, or WARN for what a clock that stepped or a missing reaper explains. repair: the statement that repairs it, for the owner of the schema, or the one to look with.';
 
 CREATE FUNCTION runledger.get_job(job_id uuid, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.job_record
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -5318,9 +5331,11 @@ REVOKE ALL ON FUNCTION runledger._fsck_event_paths(workflow_run_id uuid, max_row
 
 REVOKE ALL ON FUNCTION runledger._fsck_events(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger._fsck_fires(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger._fsck_fires(everything boolean, workflow_run_id uuid, max_rows integer) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger._fsck_jobs(everything boolean, workflow_run_id uuid, max_rows integer, now timestamp with time zone) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger._fsck_job_numbers(everything boolean, workflow_run_id uuid, max_rows integer, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_jobs(everything boolean, workflow_run_id uuid, max_rows integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._fsck_keys(everything boolean, workflow_run_id uuid, max_rows integer) FROM PUBLIC;
 
@@ -5397,6 +5412,8 @@ REVOKE ALL ON FUNCTION runledger._insert_jobs(items runledger._enqueue_item[], n
 REVOKE ALL ON FUNCTION runledger._insert_schedule(schedule runledger.job_schedules, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._integer_field(item jsonb, field text, fallback integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._is_guarded(table_name text, names text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._is_name(value text, max_bytes bigint) FROM PUBLIC;
 

@@ -20,7 +20,7 @@ from psycopg.rows import tuple_row
 
 from runledger import _calls
 from runledger.config import Config
-from runledger.errors import RunledgerError, UnsupportedIsolation, translated
+from runledger.errors import NotGranted, RunledgerError, UnsupportedIsolation, translated
 
 Rows = list[tuple[Any, ...]]
 ERRORS = (psycopg.Error, RunledgerError, OSError)
@@ -44,7 +44,7 @@ _STOP = ("28", "3D", "3F", "42")
 
 def fate(error: BaseException) -> Fate:
     """Judge an error of a call by its SQLSTATE; none means that the connection broke."""
-    if isinstance(error, UnsupportedIsolation):
+    if isinstance(error, NotGranted | UnsupportedIsolation):
         return Fate.STOP
     if isinstance(error, RunledgerError):
         return Fate.REFUSED

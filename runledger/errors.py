@@ -5,6 +5,7 @@
     ├── DefinitionUnavailable  RL002  the job type is undefined or disabled
     ├── LeaseLost              RL003  the lease is not, or no longer, this worker's
     ├── InvalidState           RL004  the job is in a state that forbids the verb
+    ├── NotGranted             RL005  the role may not enqueue or claim that job type
     ├── InvalidArgument        RL010  an argument is missing, malformed or out of range
     ├── PayloadRefused         RL011  JSON that is too large, too deep or not storable
     ├── UnsupportedIsolation   RL013  the transaction is not READ COMMITTED
@@ -75,6 +76,10 @@ class LeaseLost(RunledgerError, sqlstate="RL003"):
 
 class InvalidState(RunledgerError, sqlstate="RL004"):
     """The job is in a state that forbids the verb."""
+
+
+class NotGranted(RunledgerError, sqlstate="RL005"):
+    """The role of this connection may not enqueue or claim that job type."""
 
 
 class InvalidArgument(RunledgerError, sqlstate="RL010"):

@@ -114,6 +114,7 @@ create table runledger.job_queue (
   next_run_at        timestamptz not null,
   worker_id          text,
   lease_token        bigint,
+  lease_role         text,
   lease_expires_at   timestamptz,
   last_heartbeat_at  timestamptz,
   last_lease_token   bigint,
@@ -205,6 +206,9 @@ comment on column runledger.job_queue.next_run_at is
 comment on column runledger.job_queue.worker_id is 'Who holds the lease; set exactly while LEASED.';
 comment on column runledger.job_queue.lease_token is
   'Proof of the present claim. A canceled job keeps it until its handler is known to be quiet.';
+comment on column runledger.job_queue.lease_role is
+  'The role that claimed: tokens are numbers one after the other and can be guessed, so only that '
+  'role and its members may use one. Stays with last_lease_token.';
 comment on column runledger.job_queue.lease_expires_at is
   'When the lease ends unless a heartbeat moves it. Not indexed: heartbeats stay HOT.';
 comment on column runledger.job_queue.last_heartbeat_at is
@@ -278,6 +282,7 @@ create table runledger.job_attempts (
   attempt                    integer     not null,
   worker_id                  text        not null,
   lease_token                bigint      not null,
+  role_name                  text,
   claim_origin               text        not null default 'DIRECT',
   leased_at                  timestamptz not null,
   started_at                 timestamptz,
@@ -325,6 +330,8 @@ comment on column runledger.job_attempts.attempt is
   'Number of the attempt in that run, from 1, without holes.';
 comment on column runledger.job_attempts.worker_id is 'Who claimed.';
 comment on column runledger.job_attempts.lease_token is 'Token of that claim.';
+comment on column runledger.job_attempts.role_name is
+  'The role that claimed; a repeated completion is told to it and its members alone.';
 comment on column runledger.job_attempts.claim_origin is
   'DIRECT: the claim was the start. WORKER_PRESTART: start_jobs follows.';
 comment on column runledger.job_attempts.leased_at is 'When it was claimed.';

@@ -296,7 +296,7 @@ create type runledger._held_job as (
   id uuid, job_type text, status runledger.job_status, run_number integer, attempt integer,
   max_attempts integer, lease_token bigint, lease_expires_at timestamptz, last_lease_token bigint,
   last_disposition text, release_count integer, progress_done bigint, progress_total bigint,
-  workflow_run_id uuid);
+  workflow_run_id uuid, lease_role text);
 comment on type runledger._held_job is
   'What a decision about a lease needs to know of its job: no JSON, so nothing is fetched from '
   'TOAST. Internal.';

@@ -102,9 +102,12 @@ def test_nothing_is_left_after_a_revoke(db, new_role):
 
 
 def test_views_hold_back_leaky_conditions(db):
-    assert db.column("""
+    assert (
+        db.column("""
         select relname from pg_class where relnamespace = 'runledger'::regnamespace and relkind = 'v'
-           and relname !~ '^_' and not coalesce(reloptions @> '{security_barrier=true}', false)""") == []
+           and relname !~ '^_' and not coalesce(reloptions @> '{security_barrier=true}', false)""")
+        == []
+    )
 
 
 def test_even_the_owner_cannot_rewrite_what_operators_did(db):

@@ -18,6 +18,7 @@ CLASSES = {
     "RL002": runledger.DefinitionUnavailable,
     "RL003": runledger.LeaseLost,
     "RL004": runledger.InvalidState,
+    "RL005": runledger.NotGranted,
     "RL010": runledger.InvalidArgument,
     "RL011": runledger.PayloadRefused,
     "RL013": runledger.UnsupportedIsolation,

@@ -62,6 +62,10 @@ as $$
   ('job_definition.active_schedule_exists', 'RL004', 'an active schedule uses this job type',
    'Call pause_schedule() for the schedules in the detail first.'),
   ('workflow.append_terminal_run', 'RL004', 'the run is finished', 'Start a new run.'),
+  -- RL005 not granted
+  ('access.job_type_not_granted', 'RL005', 'this role may not do that with these job types',
+   'The owner of the schema may call grant_access() with more job_types; the detail has those '
+   'that are missing.'),
   -- RL010 bad argument
   ('access.invalid_kind', 'RL010', 'unknown kind of access',
    'producer, worker, operator or observer.'),
@@ -218,6 +222,8 @@ as $$
   ('job.replay_idempotency_conflict', 'RL020', 'the replay key was used with another reason',
    'Use a new key.'),
   -- RL021 the job is not as expected
+  ('worker.name_taken', 'RL021', 'another role has registered a worker of that name',
+   'Give this worker another name, or wait until the other was silent for three minutes.'),
   ('job.requeue_expectation_mismatch', 'RL021', 'the job is not as expected',
    'Read it again and decide anew.'),
   ('job.cancellation_not_quiesced', 'RL021', 'a canceled handler may still be at work',

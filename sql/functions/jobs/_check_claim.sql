@@ -20,8 +20,10 @@ begin
     perform runledger._raise('job.invalid_lease_duration', jsonb_build_object(
       'lease_seconds', _check_claim.lease_seconds, 'max', runledger._limit('lease_seconds')));
   end if;
+  perform runledger._require_granted(
+    _check_claim.job_types, runledger._granted_types('{worker}'));
 end
 $$;
 
 comment on function runledger._check_claim(text, text[], integer, integer) is
-  'Raise unless these are proper arguments of a claim.';
+  'Raise unless these are proper arguments of a claim, for types that the caller may work on.';

@@ -1,6 +1,7 @@
 -- One item of enqueue_jobs, decoded; what is wrong with it stands in code. A field that is JSON
 -- null counts as left out, but for payload, which may be null.
-create or replace function runledger._decode_enqueue(item jsonb, ordinal integer, now timestamptz)
+create or replace function runledger._decode_enqueue(
+  item jsonb, ordinal integer, granted text[], now timestamptz)
 returns runledger._enqueue_item
 language plpgsql stable
 as $$
@@ -29,6 +30,7 @@ begin
       'timeout_seconds,run_at,idempotency_key,stage}')
       then 'job.unknown_field'
     when v_item.job_type is null then 'job.invalid_job_type'
+    when not v_item.job_type = any (_decode_enqueue.granted) then 'access.job_type_not_granted'
     when v_given ? 'organization_id' and v_item.organization_id is null
       then 'job.invalid_organization_id'
     when v_given ? 'priority' and v_item.priority is null then 'job.invalid_priority'
@@ -50,5 +52,6 @@ begin
 end
 $$;
 
-comment on function runledger._decode_enqueue(jsonb, integer, timestamptz) is
-  'One item of enqueue_jobs, decoded and checked; never raises.';
+comment on function runledger._decode_enqueue(jsonb, integer, text[], timestamptz) is
+  'One item of enqueue_jobs, decoded and checked; never raises. granted: the types the caller may '
+  'enqueue, NULL for any.';

@@ -7,6 +7,8 @@ create or replace function runledger._judge_outcomes(
 returns setof runledger._verdict
 language plpgsql stable
 as $$
+declare
+  v_caller constant text := runledger._caller();
 begin
   return query
   with asked as materialized (
@@ -19,7 +21,9 @@ begin
   ), held as materialized (
     select a.*, q.id, q.job_type, q.status, q.run_number, q.attempt,
            coalesce(q.status = 'LEASED' and q.lease_token = a.lease_token
-             and q.lease_expires_at > _judge_outcomes.now, false) as is_live,
+             and q.lease_expires_at > _judge_outcomes.now
+             and (q.lease_role = v_caller or runledger._acts_as(v_caller, q.lease_role)),
+             false) as is_live,
            case
              when a.done < 0 or a.total < 0
                or coalesce(a.done, q.progress_done) > coalesce(a.total, q.progress_total)
@@ -30,7 +34,8 @@ begin
                then 'job.workflow_handler_continuation_not_enabled' end as misfit,
            row(q.id, q.job_type, q.status, q.run_number, q.attempt, q.max_attempts, q.lease_token,
                q.lease_expires_at, q.last_lease_token, q.last_disposition, q.release_count,
-               q.progress_done, q.progress_total, q.workflow_run_id)::runledger._held_job as job
+               q.progress_done, q.progress_total, q.workflow_run_id,
+               q.lease_role)::runledger._held_job as job
       from asked as a
       left join runledger.job_queue as q on q.id = a.job_id and a.code is null
   ), judged as materialized (

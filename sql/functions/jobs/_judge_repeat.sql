@@ -8,6 +8,7 @@ as $$
 declare
   v_asked constant runledger._outcome := _judge_repeat.outcome;
   v_job constant runledger._held_job := _judge_repeat.job;
+  v_caller constant text := runledger._caller();
   v_past runledger.job_attempts;
   v_same boolean;
 begin
@@ -17,9 +18,11 @@ begin
   end if;
   select a.* into v_past
     from runledger.job_attempts as a
-   where a.job_id = v_asked.job_id and a.lease_token = v_asked.lease_token;
+   where a.job_id = v_asked.job_id and a.lease_token = v_asked.lease_token
+     and (a.role_name = v_caller or runledger._acts_as(v_caller, a.role_name));
   if not found and v_job.last_lease_token = v_asked.lease_token
-    and v_job.last_disposition = 'RELEASED' then
+    and v_job.last_disposition = 'RELEASED'
+    and (v_job.lease_role = v_caller or runledger._acts_as(v_caller, v_job.lease_role)) then
     v_past.disposition := 'RELEASED';
   end if;
   v_same := case v_past.disposition

@@ -21,7 +21,7 @@ begin
        set status = 'PENDING', run_number = q.run_number + 1, attempt = 0, release_count = 0,
            next_run_at = v_now, updated_at = v_now, started_at = null, finished_at = null,
            stage = 'queued', output = null, lease_token = null, lease_expires_at = null,
-           last_lease_token = null, last_disposition = null,
+           lease_role = null, last_lease_token = null, last_disposition = null,
            status_reason = coalesce(_requeue.reason, 'REQUEUED'),
            last_error_code = null, last_error_message = null,
            progress_done = case when not _requeue.reset_state then q.progress_done end,

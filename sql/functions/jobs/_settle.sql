@@ -14,6 +14,7 @@ begin
        set status = case when s.disposition in ('SUCCEEDED', 'DEAD_LETTERED')
                          then s.disposition else 'PENDING' end::runledger.job_status,
            worker_id = null, lease_token = null, lease_expires_at = null, updated_at = _settle.now,
+           lease_role = case when s.disposition = 'RELEASED' then q.lease_role end,
            last_lease_token = case when s.disposition = 'RELEASED' then s.lease_token end,
            last_disposition = case when s.disposition = 'RELEASED' then 'RELEASED' end,
            next_run_at = coalesce(s.next_run_at, q.next_run_at),

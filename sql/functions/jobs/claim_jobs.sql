@@ -4,7 +4,8 @@
 -- Locks:  job_queue rows in claim order, skipping locked ones; for types with max_concurrency a
 --         transaction-level advisory lock per type, in type order, only tried. Never waits.
 -- Writes: job_queue, job_attempts, job_events; workflow_steps of workflow jobs.
--- Raises: RL010 for each argument out of range, RL013 job.claim_unsupported_isolation.
+-- Raises: RL005 access.job_type_not_granted, RL010 for each argument out of range,
+--         RL013 job.claim_unsupported_isolation.
 --
 -- The settings keep plans to index scans: a plan made while the table was small must not outlive
 -- it.
@@ -26,6 +27,7 @@ declare
   v_prestart boolean := coalesce(claim_jobs.prestart, false);
   v_note jsonb := jsonb_build_object('worker_id', claim_jobs.worker_id,
     'lease_duration_seconds', claim_jobs.lease_seconds);
+  v_role constant text := runledger._caller();
   v_ids uuid[];
 begin
   perform runledger._check_claim(claim_jobs.worker_id, claim_jobs.job_types, claim_jobs.max_jobs,
@@ -41,16 +43,18 @@ begin
   ), leased as (
     update runledger.job_queue as q
        set status = 'LEASED', attempt = q.attempt + 1, worker_id = claim_jobs.worker_id,
-           lease_token = nextval('runledger.lease_token_seq'), lease_expires_at = v_expires_at,
-           last_heartbeat_at = v_now, started_at = coalesce(q.started_at, v_now),
+           lease_token = nextval('runledger.lease_token_seq'), lease_role = v_role,
+           lease_expires_at = v_expires_at, last_heartbeat_at = v_now,
+           started_at = coalesce(q.started_at, v_now),
            stage = case when v_prestart then q.stage else 'running' end, updated_at = v_now
       from picked as p
      where q.id = p.id
     returning p.nth, q.*
   ), charged as (
     insert into runledger.job_attempts
-      (job_id, run_number, attempt, worker_id, lease_token, claim_origin, leased_at, started_at)
-    select l.id, l.run_number, l.attempt, l.worker_id, l.lease_token,
+      (job_id, run_number, attempt, worker_id, lease_token, role_name, claim_origin, leased_at,
+       started_at)
+    select l.id, l.run_number, l.attempt, l.worker_id, l.lease_token, v_role,
            case when v_prestart then 'WORKER_PRESTART' else 'DIRECT' end, v_now,
            case when not v_prestart then v_now end
       from leased as l

@@ -2,8 +2,8 @@
 --
 -- Locks:  none that anybody else waits for; a keyed call waits for a concurrent one with its key.
 -- Writes: job_queue, job_events. Notifies workers that are idle for this type.
--- Raises: RL002 job.definition_not_found_or_disabled, RL010, RL011, RL013 and RL020 for keyed
--- calls.
+-- Raises: RL002 job.definition_not_found_or_disabled, RL005 access.job_type_not_granted, RL010,
+--         RL011, RL013 and RL020 for keyed calls.
 create or replace function runledger.enqueue_job(
   job_type        text,
   payload         jsonb default '{}',
@@ -28,6 +28,8 @@ declare
   v_id uuid;
   v_problem text;
 begin
+  perform runledger._require_granted(
+    array[enqueue_job.job_type], runledger._granted_types('{producer,operator}'));
   v_problem := runledger._enqueue_problem(v_payload, enqueue_job.max_attempts,
     enqueue_job.timeout_seconds, enqueue_job.run_at, enqueue_job.idempotency_key,
     enqueue_job.stage, v_now);

@@ -12,13 +12,15 @@ security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off 
 as $$
 declare
   v_now timestamptz := runledger._now();
+  v_granted constant text[] := runledger._granted_types('{producer,operator}');
   v_items runledger._enqueue_item[];
   v_inserted uuid[];
   v_rows runledger.enqueued_item[];
   v_refused runledger.enqueued_item;
 begin
   perform runledger._check_batch(enqueue_jobs.jobs);
-  select array_agg(runledger._decode_enqueue(j.item, j.ordinal::integer, v_now) order by j.ordinal)
+  select array_agg(runledger._decode_enqueue(j.item, j.ordinal::integer, v_granted, v_now)
+           order by j.ordinal)
     into v_items
     from jsonb_array_elements(enqueue_jobs.jobs) with ordinality as j(item, ordinal);
   if exists (select from unnest(v_items) as i where i.idempotency_key is not null) then

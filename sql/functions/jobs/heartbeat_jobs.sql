@@ -13,6 +13,7 @@ set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off se
 as $$
 declare
   v_now timestamptz := runledger._now();
+  v_caller constant text := runledger._caller();
   v_free uuid[];
 begin
   perform runledger._check_leases(heartbeat_jobs.job_ids, heartbeat_jobs.lease_tokens);
@@ -37,6 +38,7 @@ begin
       from asked as a
      where q.id = a.job_id and q.id = any (v_free)
        and q.status = 'LEASED' and q.lease_token = a.lease_token and q.lease_expires_at > v_now
+       and (q.lease_role = v_caller or runledger._acts_as(v_caller, q.lease_role))
     returning q.id, q.lease_token, q.lease_expires_at
   )
   select a.job_id,
@@ -51,6 +53,7 @@ begin
     from asked as a
     left join extended as e on e.id = a.job_id and e.lease_token = a.lease_token
     left join runledger.job_queue as q on q.id = a.job_id
+     and (q.lease_role = v_caller or runledger._acts_as(v_caller, q.lease_role))
    order by a.nth;
 end
 $$;

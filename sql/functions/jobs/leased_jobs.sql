@@ -1,5 +1,5 @@
--- The live leases of a worker that it does not know of: after a claim whose reply was lost they can
--- run at once instead of waiting until they expire.
+-- The live leases of a worker that it does not know of, as far as its role claimed them: after a
+-- claim whose reply was lost they can run at once instead of waiting until they expire.
 --
 -- Locks:  none.
 -- Writes: nothing.
@@ -12,6 +12,7 @@ security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off 
 as $$
 declare
   v_now timestamptz := runledger._now();
+  v_caller constant text := runledger._caller();
 begin
   if not runledger._is_name(leased_jobs.worker_id, runledger._limit('name_bytes')) then
     perform runledger._raise('job.invalid_worker_id');
@@ -29,6 +30,7 @@ begin
    where q.lease_token is not null and q.status = 'LEASED'
      and q.worker_id = leased_jobs.worker_id and q.lease_expires_at > v_now
      and not q.lease_token = any (leased_jobs.known_tokens)
+     and (q.lease_role = v_caller or runledger._acts_as(v_caller, q.lease_role))
    order by q.lease_token
    limit runledger._limit('max_jobs');
 end

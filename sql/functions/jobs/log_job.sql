@@ -1,4 +1,5 @@
--- Write a log line for a job. With a lease token the line must come from the worker that holds it.
+-- Write a log line for a job. With a lease token the line must come from the worker that holds it;
+-- without one, from a role that may work on jobs of its type.
 --
 -- Locks:  none; a line that crosses the end of its lease does no harm.
 -- Writes: job_logs.
@@ -13,6 +14,7 @@ security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off 
 as $$
 declare
   v_now timestamptz := runledger._now();
+  v_caller constant text := runledger._caller();
   v_job record;
   v_id bigint;
 begin
@@ -23,13 +25,18 @@ begin
   end if;
   perform runledger._checked_json(log_job.payload, runledger._limit('log_payload_bytes'),
     'payload');
-  select q.run_number, q.attempt, q.status, q.lease_token, q.lease_expires_at into v_job
+  select q.run_number, q.attempt, q.status, q.lease_token, q.lease_expires_at, q.lease_role,
+         q.job_type
+    into v_job
     from runledger.job_queue as q
    where q.id = log_job.job_id;
-  if not found then
+  if not found or (log_job.lease_token is null
+    and not v_job.job_type = any (runledger._granted_types('{worker}'))) then
     perform runledger._raise('job.not_found', jsonb_build_object('job_id', log_job.job_id));
   elsif log_job.lease_token is not null and (v_job.status <> 'LEASED'
-    or v_job.lease_token <> log_job.lease_token or v_job.lease_expires_at <= v_now) then
+    or v_job.lease_token <> log_job.lease_token or v_job.lease_expires_at <= v_now
+    or not coalesce(v_job.lease_role = v_caller
+      or runledger._acts_as(v_caller, v_job.lease_role), false)) then
     perform runledger._raise('job.lease_owner_mismatch',
       jsonb_build_object('job_id', log_job.job_id, 'status', v_job.status));
   end if;

@@ -12,6 +12,7 @@ set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off se
 as $$
 declare
   v_now timestamptz;
+  v_caller constant text := runledger._caller();
 begin
   perform runledger._check_leases(start_jobs.job_ids, start_jobs.lease_tokens);
   perform from runledger.job_queue as q
@@ -27,6 +28,7 @@ begin
       from asked as a
       join runledger.job_queue as q on q.id = a.job_id
      where q.status = 'LEASED' and q.lease_token = a.lease_token and q.lease_expires_at > v_now
+       and (q.lease_role = v_caller or runledger._acts_as(v_caller, q.lease_role))
   ), started as (
     update runledger.job_attempts as t
        set started_at = v_now

@@ -8,8 +8,12 @@ returns boolean
 language plpgsql volatile
 security definer set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_caller constant text := runledger._caller();
 begin
-  delete from runledger.workers as w where w.worker_id = deregister_worker.worker_id;
+  delete from runledger.workers as w
+   where w.worker_id = deregister_worker.worker_id
+     and (w.role_name = v_caller or runledger._acts_as(v_caller, w.role_name));
   return found;
 end
 $$;

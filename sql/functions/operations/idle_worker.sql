@@ -13,6 +13,7 @@ security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off 
 as $$
 declare
   v_now timestamptz := runledger._now();
+  v_caller constant text := runledger._caller();
   v_types text[];
 begin
   if idle_worker.until > v_now + make_interval(secs => runledger._limit('idle_seconds')) then
@@ -22,6 +23,7 @@ begin
   update runledger.workers as w
      set idle_until = idle_worker.until, last_seen_at = v_now
    where w.worker_id = idle_worker.worker_id
+     and (w.role_name = v_caller or runledger._acts_as(v_caller, w.role_name))
   returning w.job_types into v_types;
   if not found then
     perform runledger._raise('worker.not_found');

@@ -9,7 +9,9 @@
 create or replace function runledger.fire_due_schedules(max_schedules integer default 100)
 returns setof runledger.fired_schedule
 language plpgsql volatile
-security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
+security definer set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set jit = off set plan_cache_mode = auto
+set enable_nestloop = on
 as $$
 declare
   v_now constant timestamptz := runledger._now();

@@ -5,7 +5,8 @@
 -- Writes: workflow_run_mutations, workflow_steps, workflow_step_dependencies, workflow_runs,
 --         job_queue, job_events. Notifies idle workers. A refused append writes nothing.
 -- Raises: RL001 workflow.run_not_found, workflow.append_window_missing,
---         RL002 workflow.definition_not_found_or_disabled, RL004 workflow.append_terminal_run,
+--         RL002 workflow.definition_not_found_or_disabled, RL005 access.job_type_not_granted,
+--         RL004 workflow.append_terminal_run,
 --         workflow.append_window_not_external, workflow.append_window_not_open,
 --         RL010 workflow.append_mutation_key_blank, RL011 for metadata,
 --         RL013 workflow.unsupported_isolation, RL020 workflow.append_conflicting_retry, RL030.
@@ -38,6 +39,9 @@ begin
   perform runledger._checked_json(
     append_workflow_steps.metadata, runledger._limit('metadata_bytes'), 'metadata');
   v_items := runledger._decode_steps(append_workflow_steps.steps);
+  perform runledger._require_granted(array(
+    select i.job_type from unnest(v_items) as i where i.job_type is not null),
+    runledger._granted_types('{producer,operator}'));
   v_run := runledger._lock_run(
     append_workflow_steps.workflow_run_id, append_workflow_steps.organization_id);
   v_now := runledger._now();

@@ -11,6 +11,7 @@ security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off 
 as $$
 declare
   v_now timestamptz := runledger._now();
+  v_caller constant text := runledger._caller();
   v_job record;
   v_input record;
   v_bytes bigint := 0;
@@ -20,12 +21,14 @@ begin
     perform runledger._raise('job.invalid_limit',
       jsonb_build_object('max', runledger._limit('batch_bytes')));
   end if;
-  select q.status, q.lease_token, q.lease_expires_at into v_job
+  select q.status, q.lease_token, q.lease_expires_at, q.lease_role into v_job
     from runledger.job_queue as q where q.id = step_inputs.job_id;
   if not found then
     perform runledger._raise('job.not_found', jsonb_build_object('job_id', step_inputs.job_id));
   elsif v_job.status <> 'LEASED' or v_job.lease_token is distinct from step_inputs.lease_token
-    or v_job.lease_expires_at <= v_now then
+    or v_job.lease_expires_at <= v_now
+    or not coalesce(v_job.lease_role = v_caller
+      or runledger._acts_as(v_caller, v_job.lease_role), false) then
     perform runledger._raise('job.lease_owner_mismatch',
       jsonb_build_object('job_id', step_inputs.job_id, 'status', v_job.status));
   end if;

@@ -15,7 +15,7 @@ Provoke = Callable[[Ledger], object]
 HOUR = "1 hour"
 
 # Codes that leave a function as an error: the call that provokes each. `x` is a lease on a job; `dead`, `done` and
-# `canceled` are jobs in those states, `step` a lease on a job of a workflow.
+# `canceled` are jobs in those states, `step` a lease on a job of a workflow; `bound` calls as a role held to a type.
 RAISED: dict[str, Callable[[Ledger, dict[str, Any]], object]] = {
     "job.not_found": lambda q, s: q.row("cancel_job", job_id=NOBODY),
     "job.definition_not_found": lambda q, s: q.row("pause_job_type", job_type="nobody"),
@@ -77,6 +77,12 @@ RAISED: dict[str, Callable[[Ledger, dict[str, Any]], object]] = {
     "catalog.too_large": lambda q, s: catalog(q, definitions=[{}] * 1001),
     "catalog.duplicate_name": lambda q, s: catalog(q, definitions=[{"job_type": "t"}] * 2),
     "catalog.empty": lambda q, s: catalog(q, catalog="new", definitions=[], schedules=[]),
+    "access.role_not_found": lambda q, s: q.row("grant_access", role_name="no_such_role", kind="worker"),
+    "access.invalid_kind": lambda q, s: q.row("grant_access", role_name="no_such_role", kind="admin"),
+    "access.invalid_job_types": lambda q, s: q.row("grant_access", role_name="x", kind="observer", job_types=["t"]),
+    "access.role_refused": lambda q, s: q.row("grant_access", role_name="public", kind="worker"),
+    "access.job_type_not_granted": lambda q, s: s["bound"].enqueue(),
+    "worker.name_taken": lambda q, s: s["bound"].row("register_worker", worker_id="w", job_types=["other"]),
     "json.too_large": lambda q, s: q.enqueue(payload="x" * 262_144),
     "json.too_deep": lambda q, s: q.enqueue(payload=Raw("[" * 300 + "]" * 300)),
     "json.number_out_of_range": lambda q, s: q.enqueue(payload=Raw("1e999")),
@@ -127,7 +133,9 @@ def catalog(q: Ledger, **given: Any) -> list[dict[str, Any]]:
     return q.rows("sync_catalog", **{"catalog": "one", **own, **given})
 
 
-def scene(db: Db, q: Ledger) -> dict[str, Any]:
+def scene(db: Db, q: Ledger, role: str) -> dict[str, Any]:
+    for kind in ("producer", "worker"):
+        q.row("grant_access", role_name=role, kind=kind, job_types=["other"])
     done = q.leased(max_attempts=1)
     q.succeed(done)
     q.row("replay_job", job_id=done["job_id"], request_key="used", reason="first")
@@ -141,15 +149,16 @@ def scene(db: Db, q: Ledger) -> dict[str, Any]:
     schedule(q, job_type="scheduled")
     catalog(q)
     lease = q.leased()
-    return {"x": lease, "done": done["job_id"], "dead": dead, "canceled": canceled, "step": step}
+    bound = Ledger(db, db.connect(login=role))
+    return {"x": lease, "done": done["job_id"], "dead": dead, "canceled": canceled, "step": step, "bound": bound}
 
 
-def test_every_code_is_provoked(db: Db, q: Ledger):
+def test_every_code_is_provoked(db: Db, q: Ledger, new_role: Callable[..., str]):
     known = db.column("select code from runledger.error_codes() where code !~ '^workflow'")
     stated = [*RAISED, *REPORTED, *UNPROVOKED]
     assert sorted(known) == sorted(set(stated))
     assert len(stated) == len(set(stated))
-    states = scene(db, q)
+    states = scene(db, q, new_role())
     internal = Ledger(db, db.connect(admin=True))
     with q.unchanged():
         for code, provoke in RAISED.items():
@@ -166,7 +175,7 @@ def test_only_listed_codes_stand_in_the_functions(db: Db):
     for path in (ROOT / "sql/functions").rglob("*.sql"):
         if path.name != "error_codes.sql":
             used |= set(
-                re.findall(r"'((?:job|job_definition|job_schedule|catalog|worker|operations|json|internal)\.[a-z_]+)'", path.read_text())
+                re.findall(r"'((?:access|job|job_definition|job_schedule|catalog|worker|operations|json|internal)\.[a-z_]+)'", path.read_text())
             )
     # Codes of failures, which a job carries and nobody raises.
     carried = {"job.lease_expired", "job.released_too_often"}
@@ -177,7 +186,7 @@ def test_only_listed_codes_stand_in_the_functions(db: Db):
 def test_codes_are_documented_and_classed(db: Db):
     rows = db.all("select * from runledger.error_codes()")
     assert len({r["code"] for r in rows}) == len(rows)
-    classes = {"RL001", "RL002", "RL003", "RL004", "RL010", "RL011", "RL013", "RL020", "RL021", "RL030", "RL090"}
+    classes = {"RL001", "RL002", "RL003", "RL004", "RL005", "RL010", "RL011", "RL013", "RL020", "RL021", "RL030", "RL090"}
     assert {r["sqlstate"] for r in rows} <= classes
     for row in rows:
         assert re.fullmatch(r"[a-z_]+\.[a-z_]+", row["code"])

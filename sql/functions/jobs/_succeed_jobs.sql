@@ -13,6 +13,7 @@ language plpgsql volatile
 as $$
 declare
   v_asked constant runledger._successes := _succeed_jobs.successes;
+  v_caller constant text := runledger._caller();
   v_results runledger.finished_job[];
 begin
   with asked as materialized (
@@ -21,13 +22,15 @@ begin
   ), ended as (
     update runledger.job_queue as q
        set status = 'SUCCEEDED', worker_id = null, lease_token = null, lease_expires_at = null,
-           last_lease_token = null, last_disposition = null, finished_at = _succeed_jobs.now,
-           stage = 'completed', output = a.output, status_reason = null, last_error_code = null,
-           last_error_message = null, updated_at = _succeed_jobs.now
+           lease_role = null, last_lease_token = null, last_disposition = null,
+           finished_at = _succeed_jobs.now, stage = 'completed', output = a.output,
+           status_reason = null, last_error_code = null, last_error_message = null,
+           updated_at = _succeed_jobs.now
       from asked as a
      where q.id = a.job_id and q.status = 'LEASED'
        and coalesce(q.lease_token, 0) = a.lease_token
        and q.lease_expires_at > runledger._now() and q.workflow_run_id is null
+       and (q.lease_role = v_caller or runledger._acts_as(v_caller, q.lease_role))
     returning a.ordinal, q.id, q.run_number, q.attempt, q.progress_done, q.progress_total
   ), closed as (
     update runledger.job_attempts as a

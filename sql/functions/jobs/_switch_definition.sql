@@ -7,6 +7,7 @@ language plpgsql volatile
 as $$
 declare
   v_now timestamptz := runledger._now();
+  v_found boolean;
 begin
   perform runledger._check_reason(_switch_definition.reason, false);
   if _switch_definition.switch = 'enabled' then
@@ -19,7 +20,8 @@ begin
      where d.job_type = _switch_definition.job_type
        and (d.is_enabled <> _switch_definition.turned_on
             or not _switch_definition.turned_on and d.disabled_at = d.absent_at);
-    if found and not _switch_definition.turned_on then
+    v_found := found;
+    if v_found and not _switch_definition.turned_on then
       perform runledger._require_no_schedule(_switch_definition.job_type);
     end if;
   else
@@ -30,6 +32,16 @@ begin
            paused_reason = case when _switch_definition.turned_on then _switch_definition.reason end
      where d.job_type = _switch_definition.job_type
        and d.is_paused <> _switch_definition.turned_on;
+    v_found := found;
+  end if;
+  if v_found then
+    perform runledger._record_action(
+      case when _switch_definition.switch = 'enabled'
+           then case when _switch_definition.turned_on then 'enable_job_type'
+                     else 'disable_job_type' end
+           else case when _switch_definition.turned_on then 'pause_job_type'
+                     else 'resume_job_type' end end,
+      _switch_definition.job_type, _switch_definition.reason);
   end if;
   if not exists (select from runledger.job_definitions as d
                   where d.job_type = _switch_definition.job_type) then

@@ -4,8 +4,8 @@
 -- are told: those that wait for any end go on.
 --
 -- Locks:  the run of a workflow job, then the job row.
--- Writes: job_queue, job_attempts, job_events; the step and the run of a workflow job. Nothing for
---         a canceled job.
+-- Writes: job_queue, job_attempts, job_events, operator_actions; the step and the run of a workflow
+--         job. Nothing for a canceled job.
 -- Raises: RL001 job.not_found (also for another tenant), RL004 job.invalid_state_transition for a
 --         succeeded or dead-lettered job, RL010 job.invalid_reason,
 --         RL013 workflow.unsupported_isolation for a job of a workflow.
@@ -43,6 +43,8 @@ begin
     return row(v_job.id, 'UNCHANGED', 'CANCELED', v_quiesces_at)::runledger.canceled_job;
   end if;
   perform runledger._cancel_jobs(array[v_job.id], cancel_job.reason, v_now);
+  perform runledger._record_action('cancel_job', v_job.id::text, cancel_job.reason,
+    jsonb_build_object('status', v_job.status));
   if v_job.workflow_run_id is not null then
     perform runledger._cancel_step(v_job.id, cancel_job.reason, v_now);
   end if;

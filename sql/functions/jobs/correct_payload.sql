@@ -2,7 +2,7 @@
 -- of its job. The request kept for idempotency stays: a retry of the enqueue still finds this job.
 --
 -- Locks:  the job row, then the step of a workflow job.
--- Writes: job_queue, job_events; the step of a workflow job.
+-- Writes: job_queue, job_events, operator_actions; the step of a workflow job.
 -- Raises: RL001 job.not_found, RL004 job.invalid_state_transition, RL010 job.invalid_reason, RL011.
 create or replace function runledger.correct_payload(job_id uuid, payload jsonb, reason text)
 returns runledger.changed_job
@@ -41,6 +41,7 @@ begin
   insert into runledger.job_events (job_id, run_number, attempt, event_type, payload, occurred_at)
   values (v_job.id, v_job.run_number, nullif(v_job.attempt, 0), 'PAYLOAD_CORRECTED',
     jsonb_build_object('reason', correct_payload.reason, 'by', runledger._caller()), v_now);
+  perform runledger._record_action('correct_payload', v_job.id::text, correct_payload.reason);
   return row(v_job.id, 'CORRECTED', v_job.status)::runledger.changed_job;
 end
 $$;

@@ -1,7 +1,7 @@
 -- Define a job type, or change what is given of it; with if_missing an existing one stays as it is.
 --
 -- Locks:  the definition row.
--- Writes: job_definitions; nothing when nothing changes.
+-- Writes: job_definitions, operator_actions; nothing when nothing changes.
 -- Raises: RL004 job_definition.active_schedule_exists, RL010 for each setting that makes no sense,
 --         RL011 for retry_delays_ms.
 create or replace function runledger.define_job(
@@ -35,13 +35,11 @@ begin
     define_job.retry_delays_ms, runledger._limit('metadata_bytes'), 'retry_delays_ms');
   -- Insert first, so that two who define a type at once meet on the row and not on an error.
   insert into runledger.job_definitions (job_type, created_at, updated_at)
-  values (define_job.job_type, v_now, v_now)
-  on conflict do nothing;
+  values (define_job.job_type, v_now, v_now) on conflict do nothing;
   v_keeps := not found and coalesce(define_job.if_missing, false);
   select d.* into strict v_old
     from runledger.job_definitions as d
-   where d.job_type = define_job.job_type
-     for no key update;
+   where d.job_type = define_job.job_type for no key update;
   v_new := v_old;
   v_new.version := coalesce(define_job.version, v_old.version);
   v_new.max_attempts := coalesce(define_job.max_attempts, v_old.max_attempts);
@@ -59,6 +57,8 @@ begin
   end if;
   v_new.max_concurrency := nullif(v_new.max_concurrency, 0);
   if v_new is distinct from v_old and not v_keeps then
+    perform runledger._record_action('define_job', v_old.job_type, null,
+      runledger._changed(to_jsonb(v_old), to_jsonb(v_new)));
     update runledger.job_definitions as d
        set version = v_new.version, max_attempts = v_new.max_attempts,
            default_timeout_seconds = v_new.default_timeout_seconds,

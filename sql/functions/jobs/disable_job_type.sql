@@ -1,7 +1,7 @@
 -- Refuse new jobs of a type. Jobs that are queued still run; pause_job_type stops those.
 --
 -- Locks:  the definition row.
--- Writes: job_definitions; nothing when it is so already.
+-- Writes: job_definitions, operator_actions; nothing when it is so already.
 -- Raises: RL001 job.definition_not_found, RL004 job_definition.active_schedule_exists,
 --         RL010 job.invalid_reason.
 create or replace function runledger.disable_job_type(job_type text, reason text default null)

@@ -1,7 +1,7 @@
 -- Let a job type accept new jobs again.
 --
 -- Locks:  the definition row.
--- Writes: job_definitions; nothing when it is so already.
+-- Writes: job_definitions, operator_actions; nothing when it is so already.
 -- Raises: RL001 job.definition_not_found.
 create or replace function runledger.enable_job_type(job_type text)
 returns runledger.job_definition

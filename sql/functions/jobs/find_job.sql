@@ -3,7 +3,7 @@
 --
 -- Locks:  none.
 -- Writes: nothing.
--- Raises: nothing; no row if the key is not in use there.
+-- Raises: RL005 access.job_type_not_granted; no row if the key is not in use there.
 create or replace function runledger.find_job(
   job_type text, idempotency_key text, organization_id uuid default null)
 returns setof runledger.job_summary
@@ -12,6 +12,8 @@ security definer set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan
 as $$
 begin
+  perform runledger._require_granted(
+    array[find_job.job_type], runledger._granted_types('{producer,operator,observer}'));
   -- Two statements for two indexes: keys with a tenant and keys without.
   if find_job.organization_id is null then
     return query

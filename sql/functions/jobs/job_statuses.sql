@@ -10,6 +10,8 @@ language plpgsql stable
 security definer set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan
 as $$
+declare
+  v_granted constant text[] := runledger._granted_types('{producer,operator,observer}');
 begin
   if job_statuses.job_ids is null or array_ndims(job_statuses.job_ids) > 1
     or cardinality(job_statuses.job_ids) > runledger._limit('max_rows')
@@ -22,6 +24,7 @@ begin
          q.finished_at, q.last_error_code
     from runledger.job_queue as q
    where q.id = any (job_statuses.job_ids)
+     and (v_granted is null or q.job_type = any (v_granted))
      and (job_statuses.organization_id is null
           or q.organization_id = job_statuses.organization_id)
    order by q.id;
@@ -29,5 +32,5 @@ end
 $$;
 
 comment on function runledger.job_statuses(uuid[], uuid) is
-  'The status of up to 1000 jobs, by id, ascending. An unknown id, or one of another tenant, has '
-  'no row.';
+  'The status of up to 1000 jobs, by id, ascending. An unknown id, one of another tenant or '
+  'of a type that the caller may not enqueue has no row.';

@@ -1,5 +1,6 @@
 -- Write many log lines at once, each judged alone and kept in the order given. A line with a lease
--- token must come from the worker that holds that lease.
+-- token must come from the worker that holds that lease, one without from a role that may work on
+-- jobs of that type.
 --
 -- Locks:  none; a line that crosses the end of its lease does no harm.
 -- Writes: job_logs.
@@ -11,15 +12,20 @@ security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off 
 as $$
 declare
   v_now timestamptz := runledger._now();
+  v_caller constant text := runledger._caller();
+  v_granted constant text[] := runledger._granted_types('{worker}');
 begin
   perform runledger._check_batch(log_jobs.entries);
   return query
   with judged as materialized (
     select e.ordinal, e.job_id, q.run_number, q.attempt, e.level, e.message, e.payload,
            case when e.code is not null then e.code
-                when q.id is null then 'job.not_found'
+                when q.id is null or (e.lease_token is null and not q.job_type = any (v_granted))
+                  then 'job.not_found'
                 when e.lease_token is not null and (q.status <> 'LEASED'
-                  or q.lease_token <> e.lease_token or q.lease_expires_at <= v_now)
+                  or q.lease_token <> e.lease_token or q.lease_expires_at <= v_now
+                  or not coalesce(q.lease_role = v_caller
+                    or runledger._acts_as(v_caller, q.lease_role), false))
                   then 'job.lease_owner_mismatch' end as code,
            e.code is not null as is_invalid
       from jsonb_array_elements(log_jobs.entries) with ordinality as i(item, nth)

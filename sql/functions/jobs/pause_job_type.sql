@@ -1,7 +1,7 @@
 -- Stop claiming jobs of a type. New ones are accepted and wait; running ones end as they will.
 --
 -- Locks:  the definition row.
--- Writes: job_definitions; nothing when it is so already.
+-- Writes: job_definitions, operator_actions; nothing when it is so already.
 -- Raises: RL001 job.definition_not_found, RL010 job.invalid_reason.
 create or replace function runledger.pause_job_type(job_type text, reason text default null)
 returns runledger.job_definition

@@ -2,7 +2,7 @@
 -- error messages and log lines. What happened stays.
 --
 -- Locks:  the job row.
--- Writes: job_queue, job_attempts, job_dead_letters, job_logs, job_events.
+-- Writes: job_queue, job_attempts, job_dead_letters, job_logs, job_events, operator_actions.
 -- Raises: RL001 job.not_found, RL004 job.invalid_state_transition, RL010 job.invalid_reason.
 create or replace function runledger.redact_job(job_id uuid, reason text)
 returns runledger.changed_job
@@ -50,6 +50,7 @@ begin
   insert into runledger.job_events (job_id, run_number, attempt, event_type, payload, occurred_at)
   values (v_job.id, v_job.run_number, nullif(v_job.attempt, 0), 'REDACTED',
     jsonb_build_object('reason', redact_job.reason, 'by', runledger._caller()), v_now);
+  perform runledger._record_action('redact_job', v_job.id::text, redact_job.reason);
   return row(v_job.id, 'REDACTED', v_job.status)::runledger.changed_job;
 end
 $$;

@@ -1,7 +1,7 @@
 -- Requeue dead-lettered jobs in bulk, oldest failure first, a bounded number at a time.
 --
 -- Locks:  job_queue rows, skipping locked ones.
--- Writes: job_queue, job_events. Notifies idle workers.
+-- Writes: job_queue, job_events; one row of operator_actions for all. Notifies idle workers.
 -- Raises: RL010 job.invalid_reason, job.invalid_limit, RL013 job.requeue_unsupported_isolation.
 create or replace function runledger.redrive_dead_letters(
   reason text, job_type text default null, error_code text default null,
@@ -33,6 +33,14 @@ begin
        for update of q skip locked
   )
   select array_agg(p.id) into v_ids from picked as p;
+  if v_ids is not null then
+    perform runledger._record_action('redrive_dead_letters', null, redrive_dead_letters.reason,
+      jsonb_strip_nulls(jsonb_build_object('jobs', cardinality(v_ids),
+        'job_type', left(redrive_dead_letters.job_type, 200),
+        'error_code', left(redrive_dead_letters.error_code, 200),
+        'failed_after', redrive_dead_letters.failed_after,
+        'failed_before', redrive_dead_letters.failed_before)));
+  end if;
   return query
     select r.* from runledger._requeue(v_ids, redrive_dead_letters.reason, true, 'REDRIVE') as r;
 end

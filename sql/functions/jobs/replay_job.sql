@@ -1,7 +1,7 @@
 -- Run a succeeded job once more, as a new job: the old one and its output stay.
 --
 -- Locks:  the source row: a concurrent call about the same source is waited for.
--- Writes: job_queue, job_events, job_replays. Notifies idle workers.
+-- Writes: job_queue, job_events, job_replays, operator_actions. Notifies idle workers.
 -- Raises: RL001 job.not_found, RL002 job.definition_not_found_or_disabled,
 --         RL004 job.invalid_state_transition, job.workflow_requeue_not_supported,
 --         RL010 job.replay_request_key_blank/_too_long, job.replay_reason_blank,
@@ -65,6 +65,8 @@ begin
     'replayed_from_job_id', v_source.id, 'replayed_from_run_number', v_source.run_number,
     'reason', replay_job.reason), v_now);
   perform runledger._wake(array[v_source.job_type], v_now);
+  perform runledger._record_action('replay_job', v_source.id::text, replay_job.reason,
+    jsonb_build_object('replay_job_id', v_id));
   return row(v_id, 'INSERTED')::runledger.replayed_job;
 end
 $$;

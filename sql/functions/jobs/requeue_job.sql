@@ -1,7 +1,7 @@
 -- Run a dead-lettered or canceled job again, as a new run with a fresh budget of attempts.
 --
 -- Locks:  the job row, and only if it is as expected: a miss delays nobody.
--- Writes: job_queue, job_events. Notifies idle workers.
+-- Writes: job_queue, job_events, operator_actions. Notifies idle workers.
 -- Raises: RL001 job.not_found, RL004 job.invalid_state_transition and
 --         job.workflow_requeue_not_supported, RL021 job.requeue_expectation_mismatch and
 --         job.cancellation_not_quiesced, RL010 job.invalid_reason, job.invalid_status,
@@ -48,6 +48,8 @@ begin
     from runledger._requeue(v_ids, requeue_job.reason, coalesce(requeue_job.reset_state, true),
       case when num_nonnulls(requeue_job.expected_status, requeue_job.expected_run_number) > 0
            then 'COMPARE_AND_REQUEUE' else 'BASIC' end) as r;
+  perform runledger._record_action('requeue_job', v_row.job_id::text, requeue_job.reason,
+    jsonb_build_object('run_number', v_row.run_number));
   return v_row;
 end
 $$;

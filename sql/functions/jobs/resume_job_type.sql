@@ -1,7 +1,7 @@
 -- Claim jobs of a paused type again, and wake the workers that wait for them.
 --
 -- Locks:  the definition row.
--- Writes: job_definitions; nothing when it is so already.
+-- Writes: job_definitions, operator_actions; nothing when it is so already.
 -- Raises: RL001 job.definition_not_found.
 create or replace function runledger.resume_job_type(job_type text)
 returns runledger.job_definition

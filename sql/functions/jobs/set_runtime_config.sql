@@ -2,7 +2,7 @@
 -- none.
 --
 -- Locks:  the config row.
--- Writes: job_runtime_configs; nothing when equal.
+-- Writes: job_runtime_configs, operator_actions; nothing when equal.
 -- Raises: RL001 job.definition_not_found, RL010 job_definition.invalid_config, RL011.
 create or replace function runledger.set_runtime_config(
   job_type text, config jsonb, schema_version integer default 1,
@@ -34,6 +34,10 @@ begin
          updated_by = excluded.updated_by, updated_at = excluded.updated_at
    where not coalesce(set_runtime_config.if_missing, false)
      and (c.schema_version, c.config) is distinct from (excluded.schema_version, excluded.config);
+  if found then
+    perform runledger._record_action('set_runtime_config', set_runtime_config.job_type, null,
+      jsonb_build_object('schema_version', set_runtime_config.schema_version));
+  end if;
   select c.job_type, c.schema_version, c.config, c.updated_by, c.updated_at into v_row
     from runledger.job_runtime_configs as c
    where c.job_type = set_runtime_config.job_type;

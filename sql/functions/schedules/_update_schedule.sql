@@ -6,6 +6,10 @@ as $$
 declare
   v_old constant runledger.job_schedules := _update_schedule.old;
   v_new runledger.job_schedules := _update_schedule.new;
+  -- Not to be recorded: what may hold data, and what this call does not set.
+  v_unsaid constant text[] := '{payload_template,workflow_steps,organization_id,created_at,'
+    'updated_at,due_at,last_fired_at,paused_at,paused_by,paused_reason,deferred_at,deferred_until,'
+    'deferred_code,catalog,absent_at}';
 begin
   if v_old.cron_expr = v_new.cron_expr and v_old.timezone = v_new.timezone then
     v_new.next_fire_at := v_old.next_fire_at;
@@ -32,6 +36,8 @@ begin
          deferred_at = null, deferred_until = null, deferred_code = null,
          updated_at = _update_schedule.now
    where s.id = v_old.id;
+  perform runledger._record_action('upsert_schedule', v_old.name, null,
+    runledger._changed(to_jsonb(v_old) - v_unsaid, to_jsonb(v_new) - v_unsaid));
   return row(v_old.name, 'UPDATED', v_new.next_fire_at,
     v_new.is_active)::runledger.schedule_change;
 end

@@ -1,7 +1,7 @@
 -- Fire a schedule no more until resume_schedule. Jobs that it has started are not touched.
 --
 -- Locks:  the schedule row.
--- Writes: job_schedules; nothing when it is so already.
+-- Writes: job_schedules, operator_actions; nothing when it is so already.
 -- Raises: RL001 job_schedule.not_found, RL010 job.invalid_reason.
 create or replace function runledger.pause_schedule(name text, reason text default null)
 returns runledger.schedule_change
@@ -22,6 +22,7 @@ begin
        set is_active = false, paused_at = v_now, paused_by = runledger._caller(),
            paused_reason = pause_schedule.reason, updated_at = v_now
      where s.id = v_schedule.id;
+    perform runledger._record_action('pause_schedule', v_schedule.name, pause_schedule.reason);
   end if;
   return row(v_schedule.name, case when v_pauses then 'PAUSED' else 'UNCHANGED' end,
     v_schedule.next_fire_at, false)::runledger.schedule_change;

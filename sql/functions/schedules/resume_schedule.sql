@@ -1,7 +1,7 @@
 -- Let a schedule fire again, from where it stands or from an instant.
 --
 -- Locks:  the schedule row, then the definitions of its job types (shared).
--- Writes: job_schedules; nothing when it is active and no instant is given.
+-- Writes: job_schedules, operator_actions; nothing when it is active and no instant is given.
 -- Raises: RL001 job_schedule.not_found, RL002 job_schedule.definition_not_found_or_disabled,
 --         RL010 job_schedule.invalid_instant.
 create or replace function runledger.resume_schedule(
@@ -31,6 +31,8 @@ begin
          next_base_at = coalesce(v_at, s.next_base_at),
          deferred_at = null, deferred_until = null, deferred_code = null, updated_at = v_now
    where s.id = v_schedule.id;
+  perform runledger._record_action('resume_schedule', v_schedule.name, null,
+    jsonb_strip_nulls(jsonb_build_object('next_fire_at', v_at)));
   return row(v_schedule.name, 'RESUMED', coalesce(v_at, v_schedule.next_fire_at),
     true)::runledger.schedule_change;
 end

@@ -2,7 +2,7 @@
 -- cursor stays unless expression or zone change, and a schedule that is paused stays paused.
 --
 -- Locks:  the schedule row, then the definitions of its job types (shared).
--- Writes: job_schedules; nothing when nothing changes.
+-- Writes: job_schedules, operator_actions; nothing when nothing changes.
 -- Raises: RL002 job_schedule.definition_not_found_or_disabled, RL010 job_schedule.invalid_*,
 --         job_schedule.cron_never_fires, RL011 for payload, RL030 for steps.
 create or replace function runledger.upsert_schedule(
@@ -63,6 +63,7 @@ begin
       if v_old.id is not null then
         return runledger._update_schedule(v_old, v_new, v_now);
       end if;
+      perform runledger._record_action('upsert_schedule', v_new.name, null, '{"created": true}');
       return row(v_new.name, 'INSERTED', v_new.next_fire_at,
         v_new.is_active)::runledger.schedule_change;
     end if;

@@ -2,8 +2,8 @@
 -- steps that wait for any end. Handlers that run learn of it at their next heartbeat.
 --
 -- Locks:  the run, then its job rows by id.
--- Writes: workflow_runs, workflow_steps, job_queue, job_attempts, job_events. Nothing for a
---         finished run.
+-- Writes: workflow_runs, workflow_steps, job_queue, job_attempts, job_events, operator_actions.
+--         Nothing for a finished run.
 -- Raises: RL001 workflow.run_not_found (also for another tenant), RL010 job.invalid_reason,
 --         RL013 workflow.unsupported_isolation.
 create or replace function runledger.cancel_workflow(
@@ -55,6 +55,8 @@ begin
          steps_waiting = 0, finished_at = v_now, updated_at = v_now
    where r.id = v_run.id;
   perform runledger._close_runs(array[v_run.id], v_now);
+  perform runledger._record_action('cancel_workflow', v_run.id::text, cancel_workflow.reason,
+    jsonb_build_object('workflow_type', v_run.workflow_type, 'jobs', cardinality(v_jobs)));
   return row(v_run.id, 'CANCELED', 'CANCELED')::runledger.canceled_workflow;
 end
 $$;

@@ -2,7 +2,8 @@
 -- conflict.
 --
 -- Locks:  the run.
--- Writes: workflow_steps, workflow_runs; the jobs it lets go. Notifies idle workers.
+-- Writes: workflow_steps, workflow_runs; the jobs it lets go; operator_actions, if an operator does
+--         it. Notifies idle workers.
 -- Raises: RL001 workflow.run_not_found, workflow.external_step_not_found,
 --         RL004 workflow.external_step_not_external, workflow.external_step_not_waiting,
 --         RL010 workflow.external_step_invalid_terminal_status,
@@ -54,6 +55,11 @@ begin
     perform runledger._close_gates(array[v_step.id], complete_external_step.outcome, v_output,
       complete_external_step.reason, complete_external_step.error_code,
       complete_external_step.error_message, runledger._now());
+    if runledger._is_operator() then
+      perform runledger._record_action('complete_external_step', v_run.id::text,
+        complete_external_step.reason, jsonb_build_object('step_key', v_step.step_key,
+          'outcome', complete_external_step.outcome));
+    end if;
   end if;
   return (
     select row(r.id, v_step.step_key, complete_external_step.outcome, v_replayed, r.status

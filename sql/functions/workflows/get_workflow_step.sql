@@ -1,15 +1,17 @@
 -- Everything about one step, its bodies too: what whoever completes a gate has to know.
 --
 -- Locks:  none.
--- Writes: nothing.
+-- Writes: operator_actions; nothing on a standby.
 -- Raises: nothing; no row if there is none, or if run or step belong to another tenant.
 create or replace function runledger.get_workflow_step(
   workflow_run_id uuid, step_key text, organization_id uuid default null)
 returns setof runledger.workflow_step_record
-language plpgsql stable
+language plpgsql volatile
 security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
 as $$
 begin
+  perform runledger._record_read('get_workflow_step', get_workflow_step.workflow_run_id::text,
+    jsonb_build_object('step_key', left(get_workflow_step.step_key, 200)));
   return query
   select s.workflow_run_id, s.ordinal, s.step_key, s.execution_kind::text, s.status::text, s.job_id,
          s.job_type, s.organization_id, s.priority, s.max_attempts, s.timeout_seconds, s.stage,
@@ -29,4 +31,5 @@ end
 $$;
 
 comment on function runledger.get_workflow_step(uuid, text, uuid) is
-  'Everything about one step of a run, or no row.';
+  'Everything about one step of a run, or no row. It shows bodies, so that it was read stands in '
+  'operator_actions.';

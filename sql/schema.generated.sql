@@ -286,7 +286,8 @@ CREATE TYPE runledger._held_job AS (
 	release_count integer,
 	progress_done bigint,
 	progress_total bigint,
-	workflow_run_id uuid
+	workflow_run_id uuid,
+	lease_role text
 );
 
 COMMENT ON TYPE runledger._held_job IS 'What a decision about a lease needs to know of its job: no JSON, so nothing is fetched from TOAST. Internal.';
@@ -1290,6 +1291,12 @@ CREATE FUNCTION runledger._access_matrix() RETURNS TABLE(object_type text, name 
 
 COMMENT ON FUNCTION runledger._access_matrix() IS 'Which kinds of role may call each public function and read each view.';
 
+CREATE FUNCTION runledger._acts_as(caller text, role_name text) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._acts_as(caller text, role_name text) IS 'Whether the caller is a member of that role, or may act as the owner of the schema.';
+
 CREATE FUNCTION runledger._add_edges(workflow_run_id uuid, steps runledger._step_item[], now timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
     AS 'see sql/functions';
@@ -1392,6 +1399,12 @@ CREATE FUNCTION runledger._cancel_step(job_id uuid, reason text, now timestamp w
 
 COMMENT ON FUNCTION runledger._cancel_step(job_id uuid, reason text, now timestamp with time zone) IS 'Cancel the step of a job that was just canceled, and tell its dependents.';
 
+CREATE FUNCTION runledger._changed(old jsonb, new jsonb) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._changed(old jsonb, new jsonb) IS 'The fields of a new row that differ from the old one.';
+
 CREATE FUNCTION runledger._check_batch(items jsonb) RETURNS void
     LANGUAGE plpgsql IMMUTABLE
     AS 'see sql/functions';
@@ -1408,7 +1421,7 @@ CREATE FUNCTION runledger._check_claim(worker_id text, job_types text[], max_job
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._check_claim(worker_id text, job_types text[], max_jobs integer, lease_seconds integer) IS 'Raise unless these are proper arguments of a claim.';
+COMMENT ON FUNCTION runledger._check_claim(worker_id text, job_types text[], max_jobs integer, lease_seconds integer) IS 'Raise unless these are proper arguments of a claim, for types that the caller may work on.';
 
 CREATE FUNCTION runledger._check_completion(outcome text, output jsonb, reason text, error_code text, error_message text) RETURNS void
     LANGUAGE plpgsql STABLE
@@ -1548,11 +1561,11 @@ CREATE FUNCTION runledger._decode_definition(item jsonb) RETURNS runledger._cata
 
 COMMENT ON FUNCTION runledger._decode_definition(item jsonb) IS 'A job type of a catalog, decoded; what is wrong with it stands in code.';
 
-CREATE FUNCTION runledger._decode_enqueue(item jsonb, ordinal integer, now timestamp with time zone) RETURNS runledger._enqueue_item
+CREATE FUNCTION runledger._decode_enqueue(item jsonb, ordinal integer, granted text[], now timestamp with time zone) RETURNS runledger._enqueue_item
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._decode_enqueue(item jsonb, ordinal integer, now timestamp with time zone) IS 'One item of enqueue_jobs, decoded and checked; never raises.';
+COMMENT ON FUNCTION runledger._decode_enqueue(item jsonb, ordinal integer, granted text[], now timestamp with time zone) IS 'One item of enqueue_jobs, decoded and checked; never raises. granted: the types the caller may enqueue, NULL for any.';
 
 CREATE FUNCTION runledger._decode_log(item jsonb, ordinal integer) RETURNS runledger._log_entry
     LANGUAGE plpgsql STABLE
@@ -1874,6 +1887,7 @@ CREATE TABLE runledger.job_queue (
     next_run_at timestamp with time zone NOT NULL,
     worker_id text,
     lease_token bigint,
+    lease_role text,
     lease_expires_at timestamp with time zone,
     last_heartbeat_at timestamp with time zone,
     last_lease_token bigint,
@@ -1950,6 +1964,8 @@ COMMENT ON COLUMN runledger.job_queue.next_run_at IS 'A PENDING job may be claim
 COMMENT ON COLUMN runledger.job_queue.worker_id IS 'Who holds the lease; set exactly while LEASED.';
 
 COMMENT ON COLUMN runledger.job_queue.lease_token IS 'Proof of the present claim. A canceled job keeps it until its handler is known to be quiet.';
+
+COMMENT ON COLUMN runledger.job_queue.lease_role IS 'The role that claimed: tokens are numbers one after the other and can be guessed, so only that role and its members may use one. Stays with last_lease_token.';
 
 COMMENT ON COLUMN runledger.job_queue.lease_expires_at IS 'When the lease ends unless a heartbeat moves it. Not indexed: heartbeats stay HOT.';
 
@@ -2038,6 +2054,12 @@ CREATE FUNCTION runledger._fsck_workflows(workflow_run_id uuid, max_rows integer
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._fsck_workflows(workflow_run_id uuid, max_rows integer) IS 'Invariants W1 to W15: workflow runs, steps, edges and their jobs.';
+
+CREATE FUNCTION runledger._granted_types(kinds text[]) RETURNS text[]
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._granted_types(kinds text[]) IS 'The job types to which the caller is held in these kinds; NULL: any.';
 
 CREATE FUNCTION runledger._graph_problems(steps runledger._step_item[], existing text[]) RETURNS SETOF runledger.workflow_problem
     LANGUAGE plpgsql STABLE
@@ -2170,6 +2192,18 @@ CREATE FUNCTION runledger._is_name(value text, max_bytes bigint) RETURNS boolean
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._is_name(value text, max_bytes bigint) IS 'Not NULL, not blank, and at most max_bytes long.';
+
+CREATE FUNCTION runledger._is_operator() RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._is_operator() IS 'Whether the caller was granted to be an operator.';
+
+CREATE FUNCTION runledger._is_owner() RETURNS boolean
+    LANGUAGE sql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._is_owner() IS 'Whether the caller is the owner of the schema, a member of it, or a superuser.';
 
 CREATE FUNCTION runledger._is_redacted(payload jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -2681,6 +2715,12 @@ CREATE FUNCTION runledger._record_action(action text, object text, reason text D
 
 COMMENT ON FUNCTION runledger._record_action(action text, object text, reason text, detail jsonb) IS 'Record what an operator did, in the transaction in which it is done.';
 
+CREATE FUNCTION runledger._record_read(action text, object text, detail jsonb DEFAULT '{}'::jsonb) RETURNS void
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._record_read(action text, object text, detail jsonb) IS 'Record that bodies were read, unless this is a standby.';
+
 CREATE FUNCTION runledger._release_active_keys(run_ids uuid[], now timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
     AS 'see sql/functions';
@@ -2704,6 +2744,12 @@ CREATE FUNCTION runledger._require_appended_graph(run runledger.workflow_runs, s
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._require_appended_graph(run runledger.workflow_runs, steps runledger._step_item[]) IS 'Raise unless these steps can be added to the run.';
+
+CREATE FUNCTION runledger._require_granted(job_types text[], granted text[]) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._require_granted(job_types text[], granted text[]) IS 'Raise access.job_type_not_granted unless all these types are among the granted; NULL: any.';
 
 CREATE FUNCTION runledger._require_graph(steps runledger._step_item[], existing text[]) RETURNS void
     LANGUAGE plpgsql STABLE
@@ -2842,6 +2888,12 @@ CREATE FUNCTION runledger._start_fire(schedule runledger.job_schedules, now time
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._start_fire(schedule runledger.job_schedules, now timestamp with time zone) IS 'Start the job or the workflow of a schedule for the instant of its cursor, once.';
+
+CREATE FUNCTION runledger._start_workflow(workflow_type text, steps jsonb, metadata jsonb, organization_id uuid, idempotency_key text, active_key text, result_step text, granted text[]) RETURNS runledger.enqueued_workflow
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._start_workflow(workflow_type text, steps jsonb, metadata jsonb, organization_id uuid, idempotency_key text, active_key text, result_step text, granted text[]) IS 'Start a workflow whose job types all are among granted; NULL: any.';
 
 CREATE FUNCTION runledger._status_of_run(active bigint, waiting bigint, failed bigint) RETURNS runledger.workflow_run_status
     LANGUAGE sql STABLE PARALLEL SAFE
@@ -3245,6 +3297,8 @@ CREATE FUNCTION runledger.fire_due_schedules(max_schedules integer DEFAULT 100) 
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
     SET jit TO 'off'
+    SET plan_cache_mode TO 'auto'
+    SET enable_nestloop TO 'on'
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.fire_due_schedules(max_schedules integer) IS 'Fire up to max_schedules schedules that are due, most overdue first. One row per fire: FIRED, SKIPPED (MISSED: over a minute late and missed is SKIP; ALREADY_FIRED: that instant was fired before), or DEFERRED (it cannot fire, code says why; tried again half a minute later). At most 1000 jobs or steps a call; call again while a next_fire_at is in the past.';
@@ -3265,7 +3319,7 @@ CREATE FUNCTION runledger.get_job(job_id uuid, organization_id uuid DEFAULT NULL
     SET jit TO 'off'
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger.get_job(job_id uuid, organization_id uuid) IS 'Everything about one job, or no row.';
+COMMENT ON FUNCTION runledger.get_job(job_id uuid, organization_id uuid) IS 'Everything about one job, or no row. Its key and JSON bodies are NULL unless the owner of the schema asks: operators read bodies with job_payload, which is recorded.';
 
 CREATE FUNCTION runledger.get_job_definition(job_type text) RETURNS SETOF runledger.job_definition
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -3301,16 +3355,16 @@ CREATE FUNCTION runledger.get_workflow(workflow_run_id uuid, organization_id uui
     SET jit TO 'off'
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger.get_workflow(workflow_run_id uuid, organization_id uuid) IS 'Everything about one run, or no row.';
+COMMENT ON FUNCTION runledger.get_workflow(workflow_run_id uuid, organization_id uuid) IS 'Everything about one run, or no row. Its keys, metadata and result are NULL unless the owner of the schema asks; workflow_result gives the result to operators and producers.';
 
 CREATE FUNCTION runledger.get_workflow_step(workflow_run_id uuid, step_key text, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.workflow_step_record
-    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
     SET jit TO 'off'
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger.get_workflow_step(workflow_run_id uuid, step_key text, organization_id uuid) IS 'Everything about one step of a run, or no row.';
+COMMENT ON FUNCTION runledger.get_workflow_step(workflow_run_id uuid, step_key text, organization_id uuid) IS 'Everything about one step of a run, or no row. It shows bodies, so that it was read stands in operator_actions.';
 
 CREATE FUNCTION runledger.grant_access(role_name text, kind text, job_types text[] DEFAULT NULL::text[]) RETURNS runledger.access_grant
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3349,22 +3403,22 @@ CREATE FUNCTION runledger.idle_worker(worker_id text, until timestamp with time 
 COMMENT ON FUNCTION runledger.idle_worker(worker_id text, until timestamp with time zone) IS 'Ask for a notification on runledger_wake when a job of the types of this worker becomes available, until that instant (at most an hour ahead); NULL: no more. Returns when the next job that waits now becomes due.';
 
 CREATE FUNCTION runledger.job_log_payloads(job_id uuid, log_ids bigint[], organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.job_log_body
-    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
     SET jit TO 'off'
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger.job_log_payloads(job_id uuid, log_ids bigint[], organization_id uuid) IS 'The JSON of up to 1000 log lines of one job, by the log_id that list_job_logs tells.';
+COMMENT ON FUNCTION runledger.job_log_payloads(job_id uuid, log_ids bigint[], organization_id uuid) IS 'The JSON of up to 1000 log lines of one job, by the log_id that list_job_logs tells; that it was read stands in operator_actions.';
 
 CREATE FUNCTION runledger.job_payload(job_id uuid, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.job_body
-    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
     SET jit TO 'off'
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger.job_payload(job_id uuid, organization_id uuid) IS 'payload, checkpoint and output of one job. Apart from claims and get_job the only way to them.';
+COMMENT ON FUNCTION runledger.job_payload(job_id uuid, organization_id uuid) IS 'payload, checkpoint and output of one job; that they were read stands in operator_actions. Apart from claims, and from get_job for the owner of the schema, the only way to them.';
 
 CREATE FUNCTION runledger.job_statuses(job_ids uuid[], organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.job_state
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -3374,7 +3428,7 @@ CREATE FUNCTION runledger.job_statuses(job_ids uuid[], organization_id uuid DEFA
     SET plan_cache_mode TO 'force_generic_plan'
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger.job_statuses(job_ids uuid[], organization_id uuid) IS 'The status of up to 1000 jobs, by id, ascending. An unknown id, or one of another tenant, has no row.';
+COMMENT ON FUNCTION runledger.job_statuses(job_ids uuid[], organization_id uuid) IS 'The status of up to 1000 jobs, by id, ascending. An unknown id, one of another tenant or of a type that the caller may not enqueue has no row.';
 
 CREATE FUNCTION runledger.leased_jobs(worker_id text, known_tokens bigint[] DEFAULT '{}'::bigint[]) RETURNS SETOF runledger.claimed_job
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -4053,6 +4107,7 @@ CREATE TABLE runledger.job_attempts (
     attempt integer NOT NULL,
     worker_id text NOT NULL,
     lease_token bigint NOT NULL,
+    role_name text,
     claim_origin text DEFAULT 'DIRECT'::text NOT NULL,
     leased_at timestamp with time zone NOT NULL,
     started_at timestamp with time zone,
@@ -4090,6 +4145,8 @@ COMMENT ON COLUMN runledger.job_attempts.attempt IS 'Number of the attempt in th
 COMMENT ON COLUMN runledger.job_attempts.worker_id IS 'Who claimed.';
 
 COMMENT ON COLUMN runledger.job_attempts.lease_token IS 'Token of that claim.';
+
+COMMENT ON COLUMN runledger.job_attempts.role_name IS 'The role that claimed; a repeated completion is told to it and its members alone.';
 
 COMMENT ON COLUMN runledger.job_attempts.claim_origin IS 'DIRECT: the claim was the start. WORKER_PRESTART: start_jobs follows.';
 
@@ -5169,6 +5226,8 @@ REVOKE ALL ON FUNCTION runledger._absent_schedules(catalog text, plan runledger.
 
 REVOKE ALL ON FUNCTION runledger._access_matrix() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._acts_as(caller text, role_name text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._add_edges(workflow_run_id uuid, steps runledger._step_item[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._add_steps(workflow_run_id uuid, organization_id uuid, steps runledger._step_item[], sorted runledger._step_order, base integer, now timestamp with time zone) FROM PUBLIC;
@@ -5202,6 +5261,8 @@ REVOKE ALL ON FUNCTION runledger._caller() FROM PUBLIC;
 REVOKE ALL ON FUNCTION runledger._cancel_jobs(job_ids uuid[], reason text, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._cancel_step(job_id uuid, reason text, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._changed(old jsonb, new jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._check_batch(items jsonb) FROM PUBLIC;
 
@@ -5255,7 +5316,7 @@ REVOKE ALL ON FUNCTION runledger._cut(value text, max_bytes bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._decode_definition(item jsonb) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger._decode_enqueue(item jsonb, ordinal integer, now timestamp with time zone) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger._decode_enqueue(item jsonb, ordinal integer, granted text[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._decode_log(item jsonb, ordinal integer) FROM PUBLIC;
 
@@ -5373,6 +5434,8 @@ REVOKE ALL ON FUNCTION runledger._fsck_tokens(everything boolean, workflow_run_i
 
 REVOKE ALL ON FUNCTION runledger._fsck_workflows(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._granted_types(kinds text[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._graph_problems(steps runledger._step_item[], existing text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._grow_run(run_id uuid, organization_id uuid, steps runledger._step_item[], now timestamp with time zone) FROM PUBLIC;
@@ -5416,6 +5479,10 @@ REVOKE ALL ON FUNCTION runledger._integer_field(item jsonb, field text, fallback
 REVOKE ALL ON FUNCTION runledger._is_guarded(table_name text, names text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._is_name(value text, max_bytes bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._is_operator() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._is_owner() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._is_redacted(payload jsonb) FROM PUBLIC;
 
@@ -5519,6 +5586,8 @@ REVOKE ALL ON FUNCTION runledger._reap_verdicts(job_ids uuid[], retry_delay inte
 
 REVOKE ALL ON FUNCTION runledger._record_action(action text, object text, reason text, detail jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._record_read(action text, object text, detail jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._release_active_keys(run_ids uuid[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._requeue(job_ids uuid[], reason text, reset_state boolean, kind text) FROM PUBLIC;
@@ -5526,6 +5595,8 @@ REVOKE ALL ON FUNCTION runledger._requeue(job_ids uuid[], reason text, reset_sta
 REVOKE ALL ON FUNCTION runledger._require_append_window(run runledger.workflow_runs, append_window text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._require_appended_graph(run runledger.workflow_runs, steps runledger._step_item[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._require_granted(job_types text[], granted text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._require_graph(steps runledger._step_item[], existing text[]) FROM PUBLIC;
 
@@ -5572,6 +5643,8 @@ REVOKE ALL ON FUNCTION runledger._snapshot_holders() FROM PUBLIC;
 REVOKE ALL ON FUNCTION runledger._sort_steps(steps runledger._step_item[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._start_fire(schedule runledger.job_schedules, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._start_workflow(workflow_type text, steps jsonb, metadata jsonb, organization_id uuid, idempotency_key text, active_key text, result_step text, granted text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._status_of_run(active bigint, waiting bigint, failed bigint) FROM PUBLIC;
 

@@ -177,7 +177,6 @@ def test_reads_run_where_nothing_may_be_written(q: Ledger):
     with q.conn.transaction():
         q.conn.execute("set transaction read only")
         q.row("get_job", job_id=job_id)
-        q.row("job_payload", job_id=job_id)
         q.rows("list_jobs")
         q.rows("leased_jobs", worker_id="w")
         q.rows("error_codes")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import psycopg
+import pytest
+
 from tests.support.clock import Clock
 from tests.support.database import Db
 from tests.support.ledger import Ledger
@@ -64,3 +67,22 @@ def test_switches_refuse_unknown_types_and_blank_reasons(q: Ledger):
             with q.refused("job.invalid_reason", "RL010"):
                 q.row(verb, job_type="t", reason=reason)
     assert q.define()["is_enabled"] is True
+
+
+@pytest.mark.parametrize("verb", ["disable_job_type", "enable_job_type", "pause_job_type", "resume_job_type", "define_job"])
+def test_a_switch_waits_as_long_as_its_caller_allows(q: Ledger, verb: str):
+    """And no longer: the error keeps its SQLSTATE, and the switch stands where it stood."""
+    # Each switch stands the other way, so that it must be turned.
+    if verb in ("enable_job_type", "resume_job_type"):
+        q.row({"enable_job_type": "disable_job_type", "resume_job_type": "pause_job_type"}[verb], job_type="t")
+    before = q.db.all("select * from runledger.job_definitions")
+    holder, waiter = q.on(), q.on()
+    waiter.conn.execute("set lock_timeout = '50ms'")
+    more = {"is_enabled": False} if verb == "define_job" else {}
+    with holder.conn.transaction(force_rollback=True):
+        holder.conn.execute("select from runledger.job_definitions where job_type = 't' for update")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            waiter.row(verb, job_type="t", **more)
+        assert waiter.conn.execute("show lock_timeout").fetchone() == ("50ms",)
+    assert q.db.all("select * from runledger.job_definitions") == before
+    assert waiter.row(verb, job_type="t", **more)["job_type"] == "t"

@@ -48,9 +48,11 @@ main.sections = {
     "Jobs": [job.enqueue, job.jobs, job.job, dlq.dlq, jobtype.job_types],
     "Workflows and schedules": [workflow.workflow, schedule.schedule],
     "Operations": [
+        upkeep.why,
+        upkeep.health,
+        upkeep.fsck,
         upkeep.workers,
         upkeep.maintenance,
-        upkeep.fsck,
         upkeep.schema,
         upkeep.limits,
         upkeep.errors,
@@ -58,6 +60,7 @@ main.sections = {
     "Access": [access.grant, access.revoke, access.access, access.actions],
     "Programs": [migrate.migrate, worker.worker, bench.bench, demo.demo],
 }
+job.job.add_command(upkeep.why, "why")
 for _commands in main.sections.values():
     for _command in _commands:
         main.add_command(_command)

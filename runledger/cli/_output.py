@@ -128,6 +128,19 @@ def folded(words: str, cells: int) -> list[str]:
     return [*lines, line]
 
 
+def wrapped(words: str, cells: int) -> list[str]:
+    """The text in lines of at most so many cells, broken between words where there are any."""
+    lines, line = [], ""
+    for word in words.split(" "):
+        if line and cell_len(line) + 1 + cell_len(word) > cells:
+            lines.append(line)
+            line = ""
+        *whole, rest = folded(word, cells)
+        lines.extend(whole)
+        line = f"{line} {rest}" if line else rest
+    return [*lines, line]
+
+
 # --- tables and records ---------------------------------------------------------------------------
 
 

@@ -161,6 +161,18 @@ class Run:
         told = {f.name: getattr(value, f.name) for f in fields(value) if f.name not in without.split()}
         click.echo(out.json_line(told) if self.as_json else "\n".join(out.record(told)))
 
+    def advice(self, rows: Iterable[Any], head: Callable[[Any], str]) -> None:
+        """Print explanations folded to the screen, and each fix whole, since it is to be run."""
+        for row in rows:
+            if self.as_json:
+                click.echo(out.json_line(row))
+                continue
+            click.echo(click.style(out.fitted(out.escaped(head(row)), out.screen()).rstrip(), bold=True))
+            for line in out.wrapped(out.shown(row.explanation), out.screen() - 2):
+                click.echo("  " + line)
+            if row.fix:
+                click.echo("  fix: " + out.escaped(row.fix))
+
     def text(self, name: str, lines: Sequence[str], *, cut: bool = True) -> None:
         """Print lines that a function made to be read, in JSON as a list under its name."""
         if self.as_json:
@@ -243,8 +255,11 @@ class Manual(click.Group):
 # --- options --------------------------------------------------------------------------------------
 
 
-def verb(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function a verb: it gets a `Run` first, and the options that every verb has."""
+def verb(command: Callable[..., Any], *, failure: int = 1) -> Callable[..., Any]:
+    """Make a function a verb: it gets a `Run` first, and the options that every verb has.
+
+    `failure`: the exit code if it cannot be told.
+    """
 
     @click.pass_obj
     @wraps(command)
@@ -254,7 +269,7 @@ def verb(command: Callable[..., Any]) -> Callable[..., Any]:
             return command(run, **given)
         except (RunledgerError, psycopg.Error) as error:
             told(error)
-            sys.exit(1)
+            sys.exit(failure)
         except KeyboardInterrupt:
             click.echo("runledger: interrupted", err=True)
             sys.exit(130)

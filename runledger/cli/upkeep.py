@@ -1,7 +1,8 @@
-"""`runledger maintenance`, `fsck`, `workers`, `schema`, `limits`, `errors`: the state of the whole."""
+"""`runledger why`, `health`, `fsck`, `maintenance`, `workers`, `schema`, `limits`, `errors`: the state of the whole."""
 
 from __future__ import annotations
 
+from functools import partial
 from uuid import UUID
 
 import click
@@ -10,9 +11,12 @@ from runledger import _calls
 from runledger import types as t
 from runledger.cli import _output as out
 from runledger.cli._run import PAGE, Run, verb
-from runledger.cli.job import limit
+from runledger.cli.job import limit, tenant
 
 WORKERS = out.columns("worker~=worker_id state leases max=max_jobs types~=job_types role~=role_name seen=last_seen_at")
+HEALTH = out.columns(
+    "level code value explanation~", value=lambda c: None if c.value is None else f"{c.value:f} {c.unit}".rstrip()
+)
 FINDINGS = out.columns("invariant severity object~ detail~")
 
 
@@ -29,6 +33,34 @@ def maintenance(run: Run, /, *, until_done: bool) -> None:
     while until_done and any(report.more for report in reports):
         reports = run.call(_calls.run_maintenance())
         run.rows(reports)
+
+
+@click.command()
+@click.argument("job_id", type=click.UUID)
+@tenant
+@verb
+def why(run: Run, /, *, job_id: UUID, organization_id: UUID | None) -> None:
+    """Say why a job is not running, or what it is doing, and what would help. Of a run: workflow why."""
+    run.advice(run.call(_calls.why(job_id, organization_id)), lambda r: f"{r.rank}  {r.code}")
+
+
+@click.command()
+@click.option("--all", "everything", is_flag=True, help="Explain what is well, too.")
+@partial(verb, failure=2)
+def health(run: Run, /, *, everything: bool) -> None:
+    """Say whether it is well and what is about to hurt: exit code 2 if anything is CRIT.
+
+    Also 2 if it cannot be told, for example because there is no connection. WARN alone is 0.
+    """
+    checks = run.call(_calls.health())
+    if run.as_json:
+        run.rows(checks)
+    else:
+        run.rows(checks, HEALTH)
+        click.echo()
+        run.advice([c for c in checks if everything or c.level != "OK"], lambda c: f"{c.level}  {c.code}")
+    if any(check.level == "CRIT" for check in checks):
+        raise click.exceptions.Exit(2)
 
 
 @click.command()

@@ -177,6 +177,16 @@ def find(run: Run, /, *, workflow_type: str, idempotency_key: str, organization_
     run.record(run.found(found, "workflow.run_not_found"))
 
 
+@workflow.command("why")
+@run_id
+@tenant
+@verb
+def why(run: Run, /, *, workflow_run_id: UUID, organization_id: UUID | None) -> None:
+    """Say why a run is not done, step by step, and what would help."""
+    reasons = run.call(_calls.why_workflow(workflow_run_id, organization_id))
+    run.advice(reasons, lambda r: f"{r.rank}  {r.code}  {r.step_key or 'the run'}")
+
+
 @workflow.command("cancel")
 @run_id
 @reason

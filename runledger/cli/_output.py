@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 import sys
 import unicodedata
@@ -31,6 +32,7 @@ _COLOURS = {
     "yellow": "CANCELED WARN DEFERRED DISABLED PAUSED WAITING_FOR_EXTERNAL",
     "cyan": "LEASED RUNNING ENQUEUED",
 }
+_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _COLOUR = {word: colour for colour, words in _COLOURS.items() for word in words.split()}
 
 
@@ -150,18 +152,18 @@ def screen() -> int:
 
 
 def table(rows: Iterable[object], shape: Sequence[Column]) -> list[str]:
-    """Lines of a table: its head and a line per row. Columns that are empty everywhere are left out."""
+    """Lines of a table: its head and a line per row, ids whole. Columns that are empty everywhere are left out."""
     cells = [[shown(c.of(row)) for c in shape] for row in rows]
     used = [i for i in range(len(shape)) if not cells or any(line[i] for line in cells)]
     widths = {i: max([cell_len(shape[i].title), *(cell_len(line[i]) for line in cells)]) for i in used}
-    over = sum(widths.values()) + 2 * (len(used) - 1) - screen()
-    while over > 0:
-        room = [i for i in used if shape[i].cut and widths[i] > 8] or [i for i in used if widths[i] > 8]
-        if not room:
-            break
-        widest = max(room, key=lambda i: widths[i])
-        widths[widest] -= 1
-        over -= 1
+    ids = {i for i in used if any(_ID.fullmatch(line[i]) for line in cells)}
+    for least, some in ((8, [i for i in used if shape[i].cut]), (8, used), (3, used)):
+        room = {i: 36 if i in ids else least for i in some}
+        while sum(widths.values()) + 2 * (len(used) - 1) > screen():
+            widest = max((i for i in some if widths[i] > room[i]), key=lambda i: widths[i], default=None)
+            if widest is None:
+                break
+            widths[widest] -= 1
     head = "  ".join(fitted(shape[i].title, widths[i]) for i in used).rstrip()
     body = ["  ".join(_coloured(fitted(line[i], widths[i]), line[i]) for i in used).rstrip() for line in cells]
     return [click.style(head, bold=True), *body]

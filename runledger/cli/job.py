@@ -17,12 +17,24 @@ from runledger.cli._params import JSON, SPAN, WHEN, ids
 from runledger.cli._run import PAGE, Manual, Run, verb
 
 BODIES = "payload checkpoint output"
+
+
+def _when(found: t.JobSummary) -> str:
+    told = {"PENDING": ("due", found.next_run_at), "LEASED": ("till", found.lease_expires_at)}
+    word, instant = told.get(found.status, ("", found.finished_at))
+    return f"{word} {out.shown(instant)}".strip()
+
+
+def _note(found: t.JobSummary) -> str | None:
+    return found.worker_id if found.status == "LEASED" else found.last_error_code or found.status_reason
+
+
 JOBS = out.columns(
-    "job_id job_type~ status run=run_number attempt progress~ due error~=last_error_code worker~=worker_id created",
-    attempt=lambda j: f"{j.attempt}/{j.max_attempts}",
-    progress=lambda j: f"{j.progress_pct:.0f}%" if j.progress_pct is not None else None,
-    due=lambda j: j.next_run_at if j.status == "PENDING" else None,
-    created=lambda j: j.created_at,
+    "job_id job_type~ status attempt done when note~",
+    attempt=lambda j: f"{j.attempt}/{j.max_attempts}" + (f" run {j.run_number}" if j.run_number > 1 else ""),
+    done=lambda j: f"{j.progress_pct:.0f}%" if j.progress_pct is not None else None,
+    when=_when,
+    note=_note,
 )
 STATES = out.columns("job_id job_type~ status run=run_number attempt error~=last_error_code")
 tenant = click.option("--tenant", "organization_id", type=click.UUID, help="Only what is this organization's.")

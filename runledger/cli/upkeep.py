@@ -15,7 +15,8 @@ from runledger.cli.job import limit, tenant
 
 WORKERS = out.columns("worker~=worker_id state leases max=max_jobs types~=job_types role~=role_name seen=last_seen_at")
 HEALTH = out.columns(
-    "level code value explanation~", value=lambda c: None if c.value is None else f"{c.value:f} {c.unit}".rstrip()
+    "level code value explanation~",
+    value=lambda c: None if c.value is None else f"{out.plain(c.value)} {c.unit}".rstrip(),
 )
 FINDINGS = out.columns("invariant severity object~ detail~")
 

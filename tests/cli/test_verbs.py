@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import subprocess
 from datetime import datetime
 from typing import Any
@@ -110,6 +111,25 @@ def test_tables_fit_the_screen_and_steer_no_terminal(cli, world):
 @pytest.mark.parametrize("case", CHANGES, ids=lambda c: c.id)
 def test_what_a_change_prints_fits_the_screen_too(cli, world, case: Case):
     check_table(cli(*case.given(world)), case)
+
+
+def test_ids_are_whole_in_every_list(cli, world):
+    for args, name in {
+        ("jobs",): "job_id", ("dlq", "list"): "job_id", ("workflow", "list"): "workflow_run_id", ("actions",): "object",
+    }.items():  # fmt: skip
+        ids = {row[name] for row in objects(cli(*args, "--json")) if re.fullmatch("[0-9a-f-]{36}", row[name] or "")}
+        assert ids, args
+        assert ids <= set(cli(*args).stdout.split()), args
+
+
+def test_a_narrow_screen_keeps_ids_and_width():
+    rows = [{"id": "0190c3a4-0000-7000-8000-000000000001", "a": "x" * 50, "b": "y" * 50, "c": "電" * 30}]
+    for cells in (60, 80, 120, 300):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(out, "screen", lambda cells=cells: cells)
+            head, line = out.table(rows, out.every(rows[0]))
+        assert cell_len(line) <= cells
+        assert rows[0]["id"] in line
 
 
 def test_reads_have_the_fields_of_their_types_and_tell_what_psql_tells(db, cli, world):

@@ -1,7 +1,8 @@
 -- What stands between a due job of a type in order and a worker. Found in the order of a claim: the
 -- row itself, the limit of its type, the slots of the workers, its turn.
 create or replace function runledger._why_due(
-  job runledger._job_case, type runledger.job_definitions, now timestamptz)
+  job runledger._job_case, type runledger.job_definitions, handlers runledger._handler[],
+  now timestamptz)
 returns setof runledger.reason
 language plpgsql stable
 as $$
@@ -23,11 +24,11 @@ begin
     v_any := v_any or found;
   end if;
   return query
-  select w.* from runledger._why_turn(_why_due.job, v_any, greatest((_why_due.job).next_run_at,
+  select w.* from runledger._why_turn(_why_due.job, _why_due.handlers, v_any, greatest((_why_due.job).next_run_at,
     (_why_due.job).updated_at, (_why_due.type).updated_at), _why_due.now) as w;
 end
 $$;
 
 comment on function runledger._why_due(
-  runledger._job_case, runledger.job_definitions, timestamptz) is
+  runledger._job_case, runledger.job_definitions, runledger._handler[], timestamptz) is
   'Why a due job is not running: locked, limited, no free slot, not its turn; or that it is ready.';

@@ -6,6 +6,7 @@ language plpgsql stable
 as $$
 declare
   v_type runledger.job_definitions;
+  v_handlers runledger._handler[];
   v_is_ready boolean;
 begin
   if (_why_job.job).status = 'LEASED' then
@@ -23,10 +24,13 @@ begin
     return query select w.* from runledger._why_not_due(_why_job.job, _why_job.now) as w;
     v_is_ready := false;
   end if;
-  return query select w.* from runledger._why_no_worker(_why_job.job, _why_job.now) as w;
+  v_handlers := array(
+    select h from runledger._handlers((_why_job.job).job_type, _why_job.now) as h);
+  return query
+  select w.* from runledger._why_no_worker(_why_job.job, v_handlers, _why_job.now) as w;
   if v_is_ready then
-    return query select w.* from runledger._why_due(_why_job.job, v_type, _why_job.now) as w;
-    v_is_ready := not found;
+    return query
+    select w.* from runledger._why_due(_why_job.job, v_type, v_handlers, _why_job.now) as w;
   end if;
   if not v_type.is_enabled then
     return query

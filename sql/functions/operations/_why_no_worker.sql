@@ -1,6 +1,7 @@
 -- Registering is not asked of anybody, so the absence of a worker is never certain: the words say
 -- so.
-create or replace function runledger._why_no_worker(job runledger._job_case, now timestamptz)
+create or replace function runledger._why_no_worker(
+  job runledger._job_case, handlers runledger._handler[], now timestamptz)
 returns setof runledger.reason
 language plpgsql stable
 as $$
@@ -16,7 +17,7 @@ begin
          (array_agg(h.worker_id order by h.heard_at desc)
            filter (where h.is_registered))[1] as last_worker
     into v_seen
-    from runledger._handlers(v_type, _why_no_worker.now) as h;
+    from unnest(_why_no_worker.handlers) as h;
   if v_seen.live > 0 then
     return;
   end if;
@@ -46,5 +47,6 @@ begin
 end
 $$;
 
-comment on function runledger._why_no_worker(runledger._job_case, timestamptz) is
+comment on function runledger._why_no_worker(
+  runledger._job_case, runledger._handler[], timestamptz) is
   'Whether no live worker is known to handle the type of a job.';

@@ -1,7 +1,8 @@
 -- The last question: have its workers a free slot, and what do they take first. is_explained:
 -- something else holds the job up already; then that it is ready is no answer.
 create or replace function runledger._why_turn(
-  job runledger._job_case, is_explained boolean, ready_at timestamptz, now timestamptz)
+  job runledger._job_case, handlers runledger._handler[], is_explained boolean,
+  ready_at timestamptz, now timestamptz)
 returns setof runledger.reason
 language plpgsql stable
 as $$
@@ -13,7 +14,7 @@ declare
 begin
   with live as materialized (
     select h.job_types, h.max_jobs, h.busy
-      from runledger._handlers(v_job.job_type, _why_turn.now) as h
+      from unnest(_why_turn.handlers) as h
      where h.is_registered and h.is_live
   )
   select count(*) as workers, coalesce(sum(l.max_jobs), 0) as slots,
@@ -55,5 +56,5 @@ end
 $$;
 
 comment on function runledger._why_turn(
-  runledger._job_case, boolean, timestamptz, timestamptz) is
+  runledger._job_case, runledger._handler[], boolean, timestamptz, timestamptz) is
   'Whether its workers have a free slot for a due job, what comes before it, or that it is ready.';

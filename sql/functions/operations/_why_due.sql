@@ -24,8 +24,9 @@ begin
     v_any := v_any or found;
   end if;
   return query
-  select w.* from runledger._why_turn(_why_due.job, _why_due.handlers, v_any, greatest((_why_due.job).next_run_at,
-    (_why_due.job).updated_at, (_why_due.type).updated_at), _why_due.now) as w;
+  select w.* from runledger._why_turn(_why_due.job, _why_due.handlers, v_any,
+    greatest((_why_due.job).next_run_at, (_why_due.job).updated_at, (_why_due.type).updated_at),
+    _why_due.now) as w;
 end
 $$;
 

@@ -2991,11 +2991,11 @@ CREATE FUNCTION runledger._when(at timestamp with time zone, now timestamp with 
 
 COMMENT ON FUNCTION runledger._when(at timestamp with time zone, now timestamp with time zone) IS 'An instant to read, with how far it is from now.';
 
-CREATE FUNCTION runledger._why_due(job runledger._job_case, type runledger.job_definitions, now timestamp with time zone) RETURNS SETOF runledger.reason
+CREATE FUNCTION runledger._why_due(job runledger._job_case, type runledger.job_definitions, handlers runledger._handler[], now timestamp with time zone) RETURNS SETOF runledger.reason
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._why_due(job runledger._job_case, type runledger.job_definitions, now timestamp with time zone) IS 'Why a due job is not running: locked, limited, no free slot, not its turn; or that it is ready.';
+COMMENT ON FUNCTION runledger._why_due(job runledger._job_case, type runledger.job_definitions, handlers runledger._handler[], now timestamp with time zone) IS 'Why a due job is not running: locked, limited, no free slot, not its turn; or that it is ready.';
 
 CREATE FUNCTION runledger._why_expired(job runledger._job_case, is_claimed boolean, now timestamp with time zone) RETURNS SETOF runledger.reason
     LANGUAGE plpgsql STABLE
@@ -3033,11 +3033,11 @@ CREATE FUNCTION runledger._why_limit(job runledger._job_case, max_concurrency in
 
 COMMENT ON FUNCTION runledger._why_limit(job runledger._job_case, max_concurrency integer, now timestamp with time zone) IS 'Whether the fleet-wide limit of its type holds a job up, and who has the slots.';
 
-CREATE FUNCTION runledger._why_no_worker(job runledger._job_case, now timestamp with time zone) RETURNS SETOF runledger.reason
+CREATE FUNCTION runledger._why_no_worker(job runledger._job_case, handlers runledger._handler[], now timestamp with time zone) RETURNS SETOF runledger.reason
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._why_no_worker(job runledger._job_case, now timestamp with time zone) IS 'Whether no live worker is known to handle the type of a job.';
+COMMENT ON FUNCTION runledger._why_no_worker(job runledger._job_case, handlers runledger._handler[], now timestamp with time zone) IS 'Whether no live worker is known to handle the type of a job.';
 
 CREATE FUNCTION runledger._why_not_due(job runledger._job_case, now timestamp with time zone) RETURNS SETOF runledger.reason
     LANGUAGE plpgsql STABLE
@@ -3063,11 +3063,11 @@ CREATE FUNCTION runledger._why_steps(run_id uuid, max_rows integer) RETURNS SETO
 
 COMMENT ON FUNCTION runledger._why_steps(run_id uuid, max_rows integer) IS 'What why_workflow looks at of the steps of a run: each with what holds it up, and the root of that.';
 
-CREATE FUNCTION runledger._why_turn(job runledger._job_case, is_explained boolean, ready_at timestamp with time zone, now timestamp with time zone) RETURNS SETOF runledger.reason
+CREATE FUNCTION runledger._why_turn(job runledger._job_case, handlers runledger._handler[], is_explained boolean, ready_at timestamp with time zone, now timestamp with time zone) RETURNS SETOF runledger.reason
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._why_turn(job runledger._job_case, is_explained boolean, ready_at timestamp with time zone, now timestamp with time zone) IS 'Whether its workers have a free slot for a due job, what comes before it, or that it is ready.';
+COMMENT ON FUNCTION runledger._why_turn(job runledger._job_case, handlers runledger._handler[], is_explained boolean, ready_at timestamp with time zone, now timestamp with time zone) IS 'Whether its workers have a free slot for a due job, what comes before it, or that it is ready.';
 
 CREATE FUNCTION runledger._why_type(job runledger._job_case, type runledger.job_definitions, now timestamp with time zone) RETURNS SETOF runledger.reason
     LANGUAGE plpgsql STABLE
@@ -5678,7 +5678,7 @@ REVOKE ALL ON FUNCTION runledger._wake_key(job_type text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._when(at timestamp with time zone, now timestamp with time zone) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger._why_due(job runledger._job_case, type runledger.job_definitions, now timestamp with time zone) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger._why_due(job runledger._job_case, type runledger.job_definitions, handlers runledger._handler[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._why_expired(job runledger._job_case, is_claimed boolean, now timestamp with time zone) FROM PUBLIC;
 
@@ -5692,7 +5692,7 @@ REVOKE ALL ON FUNCTION runledger._why_leased(job runledger._job_case, now timest
 
 REVOKE ALL ON FUNCTION runledger._why_limit(job runledger._job_case, max_concurrency integer, now timestamp with time zone) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger._why_no_worker(job runledger._job_case, now timestamp with time zone) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger._why_no_worker(job runledger._job_case, handlers runledger._handler[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._why_not_due(job runledger._job_case, now timestamp with time zone) FROM PUBLIC;
 
@@ -5702,7 +5702,7 @@ REVOKE ALL ON FUNCTION runledger._why_step(run_id uuid, step runledger._step_cas
 
 REVOKE ALL ON FUNCTION runledger._why_steps(run_id uuid, max_rows integer) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger._why_turn(job runledger._job_case, is_explained boolean, ready_at timestamp with time zone, now timestamp with time zone) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger._why_turn(job runledger._job_case, handlers runledger._handler[], is_explained boolean, ready_at timestamp with time zone, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._why_type(job runledger._job_case, type runledger.job_definitions, now timestamp with time zone) FROM PUBLIC;
 

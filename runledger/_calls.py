@@ -305,6 +305,12 @@ def batch(items: Sequence[object]) -> str:
         raise
 
 
+def entry(call: Call[Any]) -> dict[str, Any]:
+    """The arguments of a call as an entry of a list, where its function takes lists of them."""
+    parsed = {name: ADAPTERS[name] in (encode, steps) and value is not None for name, value in call.params.items()}
+    return {name: json.loads(str(value)) if parsed[name] else value for name, value in call.params.items()}
+
+
 def steps(value: Steps) -> str:
     """The steps of a workflow as one JSON array."""
     return batch(value.steps if isinstance(value, Graph) else value)

@@ -18,6 +18,8 @@ class App(Registry):
     async def send_email(job: Job) -> dict:
         await job.progress(1, 2)
         return {"message_id": "…"}
+
+    `App(catalog="billing")` names the set of job types and schedules that this code owns, for `runledger sync`.
     """
 
     def run(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from runledger import _calls
 from runledger.job import DeadLetter
-from runledger.types import JobDefinition, JobRecord, Json, ScheduleChange, Seconds
+from runledger.types import CatalogChange, JobDefinition, JobRecord, Json, ScheduleChange, Seconds
 
 if TYPE_CHECKING:
     from runledger.client import Client
@@ -42,7 +42,8 @@ def _ms(name: str, span: Seconds) -> int:
 class Registry:
     """Job types by name. `App` is what one uses; this is what a worker needs of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, catalog: str | None = None) -> None:
+        self.catalog = catalog
         self._types: dict[str, JobType] = {}
         self._schedules: dict[str, _calls.One[ScheduleChange]] = {}
 
@@ -155,3 +156,20 @@ class Registry:
         another role call this first, since the worker does not check whether the types exist.
         """
         return [client.run(call) for call in self.definitions()]
+
+    def sync_call(self, *, dry_run: bool | None = None, strict: bool | None = None) -> _calls.Many[CatalogChange]:
+        """Return the call that makes the catalog of this app exactly what is registered. See `Client.sync_catalog`."""
+        if self.catalog is None:
+            raise ValueError('the app owns no catalog: give it a name, App(catalog="billing")')
+        definitions, schedules = map(_calls.entry, self.definitions()), map(_calls.entry, self.schedules())
+        return _calls.sync_catalog(
+            self.catalog, list(definitions), schedules=list(schedules), dry_run=dry_run, strict=strict
+        )
+
+    def sync(self, client: Client, *, dry_run: bool | None = None, strict: bool | None = None) -> list[CatalogChange]:
+        """Make the catalog exactly what is registered. Calls `runledger.sync_catalog`.
+
+        Unlike `define` it switches off what was registered once and is no more, and takes what is left out as the
+        default. What an operator disabled or paused stays so.
+        """
+        return client.run(self.sync_call(dry_run=dry_run, strict=strict))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from runledger.cli import access, bench, demo, dlq, job, jobtype, migrate, schedule, upkeep, worker, workflow
+from runledger.cli import access, bench, demo, dlq, job, jobtype, migrate, schedule, sync, upkeep, worker, workflow
 from runledger.cli._run import Manual, resolve_dsn
 
 __all__ = ["main", "resolve_dsn"]
@@ -34,7 +34,7 @@ def main(ctx: click.Context, dsn: str | None) -> None:
     \b
     Exit codes
       0    done, or nothing to report
-      1    refused, not found, unreachable; findings (fsck, validate); warnings (doctor)
+      1    refused, not found, unreachable; findings (fsck, validate, sync); warnings (doctor)
       2    wrong usage; health: something is critical; doctor: unsafe
       3 4  migrate --check: pending, drifted
       130  interrupted: what was done is said, and stays done
@@ -58,7 +58,7 @@ main.sections = {
         upkeep.errors,
     ],
     "Access": [access.grant, access.revoke, access.access, access.actions],
-    "Programs": [migrate.migrate, worker.worker, bench.bench, demo.demo],
+    "Programs": [migrate.migrate, sync.sync, worker.worker, bench.bench, demo.demo],
 }
 job.job.add_command(upkeep.why, "why")
 for _commands in main.sections.values():

@@ -7,10 +7,13 @@ import re
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import click
+
+if TYPE_CHECKING:
+    from runledger.registry import Registry
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -94,3 +97,22 @@ def ids(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> l
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise click.BadParameter(f"{word[:60]!r} is no id: give it in full", ctx, param) from None
     return list(found)
+
+
+def registry(app: str) -> Registry:
+    """The App written as module:name; the name is `app` if it is left out."""
+    import importlib
+
+    from runledger.registry import Registry
+
+    module, _, name = app.partition(":")
+    sys.path.insert(0, "")
+    try:
+        found = getattr(importlib.import_module(module), name or "app", None)
+    except ModuleNotFoundError as error:
+        if error.name not in (module, module.partition(".")[0]):
+            raise  # what the module itself imports
+        raise click.BadParameter(f"there is no module {module!r} here", param_hint="APP") from error
+    if not isinstance(found, Registry):
+        raise click.BadParameter(f"{name or 'app'!r} in {module!r} is no App", param_hint="APP")
+    return found

@@ -3,7 +3,7 @@
 | exit code | meaning |
 |---|---|
 | 0 | done, or nothing to report |
-| 1 | refused, not found, unreachable, or findings (fsck, validate) and warnings (doctor) |
+| 1 | refused, not found, unreachable, or findings (fsck, validate, sync) and warnings (doctor) |
 | 2 | wrong usage; health: something is CRIT; doctor: unsafe |
 | 3, 4 | migrate --check: pending, drifted |
 | 130 | interrupted; what was done until then is said and stays done |

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from runledger.cli._params import registry
 from runledger.config import Config
 
 
@@ -33,22 +34,16 @@ def worker(dsn: str, /, *, app: str, log_level: str, **settings: Any) -> None:
 
     The first signal lets running handlers end and gives back what does not; a second one exits at once.
     """
-    import importlib
     import logging
 
     import psycopg
 
     from runledger._link import brief
     from runledger.errors import RunledgerError
-    from runledger.registry import Registry
     from runledger.supervisor import Supervisor, WorkerStoppedError, run
 
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    module, _, name = app.partition(":")
-    sys.path.insert(0, "")
-    found = getattr(importlib.import_module(module), name or "app", None)
-    if not isinstance(found, Registry):
-        raise click.BadParameter(f"{name or 'app'!r} in {module!r} is no App", param_hint="APP")
+    found = registry(app)
     try:
         supervisor = Supervisor(found, dsn, config=Config.from_env(**settings))
         run(supervisor.run(signals=True))

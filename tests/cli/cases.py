@@ -102,6 +102,8 @@ CHANGES = [
         t.AppendedStep,
     ),
     Case(("schedule", "upsert", "new", "--cron", "@daily", "--type", "plain", "--jitter", "90s"), t.ScheduleChange),
+    Case(("sync", "tests.cli.billing:app"), t.CatalogChange, exit_code=1),
+    Case(("sync", "tests.cli.billing:app", "--dry-run"), t.CatalogChange, exit_code=1),
     Case(("schedule", "pause", "hourly", "--reason", "deploy"), t.ScheduleChange),
     Case(("schedule", "resume", "hourly"), t.ScheduleChange),
     Case(("schedule", "delete", "hourly", "--yes"), t.ScheduleChange),

@@ -77,6 +77,8 @@ def test_no_database_is_told_without_a_traceback(cli, monkeypatch):
         args: list[str] = []
         for p in command.params:
             value = p.type.choices[0] if isinstance(p.type, click.Choice) else some.get(p.type.name.upper())
+            if p.name == "app":
+                value = "tests.cli.billing:app"
             if p.required:
                 args += (
                     [NOBODY if p.name == "job_ids" else value] if isinstance(p, click.Argument) else [p.opts[0], value]

@@ -49,7 +49,7 @@ create table runledger.job_definitions (
   absent_at               timestamptz,
   created_at              timestamptz not null default clock_timestamp(),
   updated_at              timestamptz not null default clock_timestamp(),
-  constraint a_job_type_is_not_blank check (btrim(job_type, E' \t\n\r\f\v') <> ''),
+  constraint a_job_type_is_not_blank check (btrim(job_type, E' \t\n\r\f\x0b') <> ''),
   constraint a_job_type_has_at_most_200_bytes check (octet_length(job_type) <= 200),
   constraint a_version_is_positive check (version > 0),
   constraint max_attempts_is_positive check (max_attempts > 0),
@@ -138,7 +138,7 @@ create table runledger.job_queue (
   scheduled_for      timestamptz,
   created_at         timestamptz not null,
   updated_at         timestamptz not null,
-  constraint a_job_type_is_not_blank check (btrim(job_type, E' \t\n\r\f\v') <> ''),
+  constraint a_job_type_is_not_blank check (btrim(job_type, E' \t\n\r\f\x0b') <> ''),
   constraint run_number_starts_at_one check (run_number >= 1),
   constraint attempts_stay_within_their_budget check (
     attempt between 0 and max_attempts and max_attempts > 0),
@@ -154,17 +154,17 @@ create table runledger.job_queue (
   constraint only_a_leased_or_canceled_job_holds_a_token check (
     lease_token is null or status in ('LEASED', 'CANCELED')),
   constraint a_lease_ends_at_a_finite_time check (isfinite(lease_expires_at)),
-  constraint a_worker_id_is_not_blank check (btrim(worker_id, E' \t\n\r\f\v') <> ''),
+  constraint a_worker_id_is_not_blank check (btrim(worker_id, E' \t\n\r\f\x0b') <> ''),
   constraint exactly_the_finished_jobs_have_finished_at check (
     (status in ('SUCCEEDED', 'DEAD_LETTERED', 'CANCELED')) = (finished_at is not null)),
-  constraint a_stage_is_not_blank check (btrim(stage, E' \t\n\r\f\v') <> ''),
+  constraint a_stage_is_not_blank check (btrim(stage, E' \t\n\r\f\x0b') <> ''),
   constraint progress_counts_up_to_its_total check (
     progress_done >= 0 and progress_total >= 0 and progress_done <= progress_total),
   constraint a_percentage_stands_exactly_where_it_means_something check (
     (progress_pct is not null) = coalesce(progress_done >= 0 and progress_total > 0, false)),
   constraint only_a_succeeded_job_has_an_output check (output is null or status = 'SUCCEEDED'),
   constraint an_idempotency_key_is_not_blank check (
-    btrim(idempotency_key, E' \t\n\r\f\v') <> '' and octet_length(idempotency_key) <= 512),
+    btrim(idempotency_key, E' \t\n\r\f\x0b') <> '' and octet_length(idempotency_key) <= 512),
   constraint a_keyed_job_keeps_its_request check (
     idempotency_key is null or enqueue_request is not null),
   constraint a_scheduled_instant_belongs_to_a_schedule check (
@@ -298,7 +298,7 @@ create table runledger.job_attempts (
   primary key (job_id, run_number, attempt),
   constraint run_number_starts_at_one check (run_number >= 1),
   constraint attempt_starts_at_one check (attempt >= 1),
-  constraint a_worker_id_is_not_blank check (btrim(worker_id, E' \t\n\r\f\v') <> ''),
+  constraint a_worker_id_is_not_blank check (btrim(worker_id, E' \t\n\r\f\x0b') <> ''),
   constraint a_claim_starts_or_is_started_later check (
     claim_origin in ('DIRECT', 'WORKER_PRESTART')),
   constraint exactly_a_finished_attempt_has_a_disposition check (
@@ -367,7 +367,7 @@ create table runledger.job_events (
   primary key (job_id, id, occurred_at),
   constraint run_number_starts_at_one check (run_number >= 1),
   constraint attempt_starts_at_one check (attempt >= 1),
-  constraint a_stage_is_not_blank check (btrim(stage, E' \t\n\r\f\v') <> ''),
+  constraint a_stage_is_not_blank check (btrim(stage, E' \t\n\r\f\x0b') <> ''),
   constraint progress_counts_up_to_its_total check (
     progress_done >= 0 and progress_total >= 0 and progress_done <= progress_total)
 ) partition by range (occurred_at);
@@ -444,8 +444,8 @@ create table runledger.job_logs (
   primary key (job_id, id, occurred_at),
   constraint run_number_starts_at_one check (run_number >= 1),
   constraint attempt_is_not_negative check (attempt >= 0),
-  constraint a_level_is_not_blank check (btrim(level, E' \t\n\r\f\v') <> ''),
-  constraint a_message_is_not_blank check (btrim(message, E' \t\n\r\f\v') <> '')
+  constraint a_level_is_not_blank check (btrim(level, E' \t\n\r\f\x0b') <> ''),
+  constraint a_message_is_not_blank check (btrim(message, E' \t\n\r\f\x0b') <> '')
 ) partition by range (occurred_at);
 create table runledger.job_logs_default partition of runledger.job_logs default
   with (autovacuum_vacuum_insert_scale_factor = 0.05);
@@ -492,8 +492,8 @@ create table runledger.job_replays (
     request_key),
   constraint a_job_is_no_replay_of_itself check (source_job_id <> replay_job_id),
   constraint a_request_key_is_not_blank check (
-    btrim(request_key, E' \t\n\r\f\v') <> '' and octet_length(request_key) <= 512),
-  constraint a_reason_is_not_blank check (btrim(reason, E' \t\n\r\f\v') <> '')
+    btrim(request_key, E' \t\n\r\f\x0b') <> '' and octet_length(request_key) <= 512),
+  constraint a_reason_is_not_blank check (btrim(reason, E' \t\n\r\f\x0b') <> '')
 );
 comment on table runledger.job_replays is 'Which job is a replay of which succeeded one, and why.';
 comment on column runledger.job_replays.replay_job_id is 'The new job.';

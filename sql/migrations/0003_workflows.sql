@@ -46,12 +46,12 @@ create table runledger.workflow_runs (
   created_at      timestamptz not null,
   updated_at      timestamptz not null,
   constraint a_workflow_type_is_not_blank check (
-    btrim(workflow_type, E' \t\n\r\f\v') <> '' and octet_length(workflow_type) <= 200),
+    btrim(workflow_type, E' \t\n\r\f\x0b') <> '' and octet_length(workflow_type) <= 200),
   constraint an_idempotency_key_is_not_blank check (
-    btrim(idempotency_key, E' \t\n\r\f\v') <> '' and octet_length(idempotency_key) <= 512),
+    btrim(idempotency_key, E' \t\n\r\f\x0b') <> '' and octet_length(idempotency_key) <= 512),
   constraint an_active_key_is_not_blank check (
-    btrim(active_key, E' \t\n\r\f\v') <> '' and octet_length(active_key) <= 512),
-  constraint a_result_step_key_is_not_blank check (btrim(result_step_key, E' \t\n\r\f\v') <> ''),
+    btrim(active_key, E' \t\n\r\f\x0b') <> '' and octet_length(active_key) <= 512),
+  constraint a_result_step_key_is_not_blank check (btrim(result_step_key, E' \t\n\r\f\x0b') <> ''),
   constraint step_counters_are_not_negative check (
     least(steps_total, steps_active, steps_waiting, steps_failed, steps_succeeded) >= 0),
   constraint every_step_is_counted_once check (
@@ -165,7 +165,7 @@ create table runledger.workflow_steps (
   constraint a_step_has_its_own_place_in_the_order unique (workflow_run_id, ordinal),
   constraint a_step_can_be_named_with_its_run unique (workflow_run_id, id),
   constraint a_step_key_is_not_blank check (
-    btrim(step_key, E' \t\n\r\f\v') <> '' and octet_length(step_key) <= 200),
+    btrim(step_key, E' \t\n\r\f\x0b') <> '' and octet_length(step_key) <= 200),
   constraint a_job_step_has_type_and_queue_settings check (execution_kind <> 'JOB' or (
     job_type is not null and priority is not null and max_attempts is not null
     and timeout_seconds is not null and stage is not null)),
@@ -281,7 +281,7 @@ create table runledger.workflow_run_mutations (
   created_at      timestamptz not null,
   primary key (workflow_run_id, mutation_key),
   constraint a_mutation_key_is_not_blank check (
-    btrim(mutation_key, E' \t\n\r\f\v') <> '' and octet_length(mutation_key) <= 512)
+    btrim(mutation_key, E' \t\n\r\f\x0b') <> '' and octet_length(mutation_key) <= 512)
 );
 comment on table runledger.workflow_run_mutations is
   'What was appended to a run: a repeated append is known by its key.';

@@ -41,6 +41,17 @@ def test_the_tables_refuse(db: Db, q: Ledger):
             assert refused.value.diag.constraint_name == constraint, statement
 
 
+def test_each_letter_is_a_name_and_each_blank_is_none(db: Db, q: Ledger):
+    """For the functions and for the tables alike, on every version."""
+    for code in range(33, 127):
+        q.define(chr(code))
+    for blank in " \t\n\r\f\v":
+        with q.refused("job.invalid_job_type"):
+            q.define(blank)
+        with pytest.raises(psycopg.errors.CheckViolation):
+            db.execute("insert into runledger.job_definitions (job_type) values (%s)", [blank])
+
+
 def test_percent_is_done_of_total(db: Db, q: Ledger):
     for done, total, want in (
         (None, None, None),

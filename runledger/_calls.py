@@ -427,7 +427,7 @@ _BY_TYPE: dict[Callable[[Any], object], str] = {
     uuids: "job_ids",
     timestamptz: "run_at not_before failed_after failed_before before_failed_at created_after created_before"
     " after_created_at until after next_fire_at",
-    interval: "delay retry_delay",
+    interval: "delay retry_delay older_than dead_letters_older_than finished dead_letters history",
     encode: "payload checkpoint output config metadata retry_delays_ms",
     batch: "jobs outcomes entries definitions schedules",
     steps: "steps",
@@ -1160,6 +1160,29 @@ def list_workers(
 def run_maintenance() -> Many[t.UpkeepReport]:
     """Do a bounded piece of upkeep; any caller, any time. Calls `runledger.run_maintenance`."""
     return _many(t.UpkeepReport, "run_maintenance", locals())
+
+
+def prune(
+    older_than: Seconds | None = None,
+    max_rows: int | None = None,
+    *,
+    reason: str | None = None,
+    dead_letters_older_than: Seconds | None = None,
+) -> Many[t.UpkeepReport]:
+    """Delete old finished jobs and runs; again while a row says more. Calls `runledger.prune`."""
+    return _many(t.UpkeepReport, "prune", locals())
+
+
+def retention() -> One[t.RetentionRecord]:
+    """How long what is kept; zero means for ever. Calls `runledger.retention`."""
+    return _one(t.RetentionRecord, "retention", locals())
+
+
+def set_retention(
+    finished: Seconds | None = None, dead_letters: Seconds | None = None, *, history: Seconds | None = None
+) -> One[t.RetentionRecord]:
+    """How long to keep what is finished; None keeps what is set, 0 is for ever. Calls `runledger.set_retention`."""
+    return _one(t.RetentionRecord, "set_retention", locals())
 
 
 def fsck(

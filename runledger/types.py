@@ -678,11 +678,23 @@ class IdleReport:
 
 @dataclass(frozen=True, slots=True)
 class UpkeepReport:
-    """`more`: call run_maintenance again at once."""
+    """`more`: call it again at once."""
 
     task: str
     affected: int
     more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionRecord:
+    """A length of zero means for ever. `history_begins_at`: events before it may be gone; None: none are."""
+
+    finished: timedelta
+    dead_letters: timedelta
+    history: timedelta
+    updated_by: str | None
+    updated_at: datetime | None
+    history_begins_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,6 +222,14 @@ CREATE TYPE runledger._enqueue_item AS (
 
 COMMENT ON TYPE runledger._enqueue_item IS 'One decoded item of enqueue_jobs; code says why it is refused. Internal.';
 
+CREATE TYPE runledger._erasure AS (
+	job_ids uuid[],
+	affected bigint,
+	is_cut boolean
+);
+
+COMMENT ON TYPE runledger._erasure IS 'Jobs that were deleted with all that belongs to them, how many rows that were, and whether others did not fit. Internal.';
+
 CREATE TYPE runledger.step_status AS ENUM (
     'BLOCKED',
     'WAITING_FOR_EXTERNAL',
@@ -936,6 +944,17 @@ CREATE TYPE runledger.requeued_job AS (
 
 COMMENT ON TYPE runledger.requeued_job IS 'Result of requeue_job and redrive_dead_letters: disposition REQUEUED.';
 
+CREATE TYPE runledger.retention_record AS (
+	finished interval,
+	dead_letters interval,
+	history interval,
+	updated_by text,
+	updated_at timestamp with time zone,
+	history_begins_at timestamp with time zone
+);
+
+COMMENT ON TYPE runledger.retention_record IS 'Result of retention and set_retention: how long what is kept (0: for ever), and since when the history is whole (NULL: nothing was dropped yet).';
+
 CREATE TYPE runledger.runtime_config_record AS (
 	job_type text,
 	schema_version integer,
@@ -1621,6 +1640,12 @@ CREATE FUNCTION runledger._definition_settings(definition runledger.job_definiti
 
 COMMENT ON FUNCTION runledger._definition_settings(definition runledger.job_definitions) IS 'What a sync compares of a job type, by the names of define_job.';
 
+CREATE FUNCTION runledger._drop_partition(caller text, now timestamp with time zone) RETURNS integer
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._drop_partition(caller text, now timestamp with time zone) IS 'Drop the oldest partition of events or log lines that is past the horizon of the pass, unless somebody is in the way; returns 1 if it did.';
+
 CREATE FUNCTION runledger._enabled_definition(job_type text) RETURNS runledger.job_definitions
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
@@ -1656,6 +1681,24 @@ CREATE FUNCTION runledger._ensure_partitions() RETURNS TABLE(partition_name text
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._ensure_partitions() IS 'Create the partitions of job_events and job_logs for today and the next days; returns their names.';
+
+CREATE FUNCTION runledger._erase_jobs(job_ids uuid[], horizon timestamp with time zone, caller text, max_rows bigint, more_each integer) RETURNS runledger._erasure
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._erase_jobs(job_ids uuid[], horizon timestamp with time zone, caller text, max_rows bigint, more_each integer) IS 'Delete these jobs, which the caller has locked, with their attempts, dead letters and replays.';
+
+CREATE FUNCTION runledger._erase_runs(caller text, horizon timestamp with time zone, max_rows bigint) RETURNS bigint
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._erase_runs(caller text, horizon timestamp with time zone, max_rows bigint) IS 'Take marked runs away, at most so many rows; returns how many went.';
+
+CREATE FUNCTION runledger._erase_steps(run_ids uuid[], horizon timestamp with time zone, caller text, max_rows bigint) RETURNS bigint
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._erase_steps(run_ids uuid[], horizon timestamp with time zone, caller text, max_rows bigint) IS 'Delete steps of these runs with their jobs, at most so many rows; returns how many went.';
 
 CREATE FUNCTION runledger._existing_job(job_type text, organization_id uuid, idempotency_key text, request jsonb) RETURNS runledger.enqueued_job
     LANGUAGE plpgsql
@@ -2205,6 +2248,12 @@ CREATE FUNCTION runledger._is_owner() RETURNS boolean
 
 COMMENT ON FUNCTION runledger._is_owner() IS 'Whether the caller is the owner of the schema, a member of it, or a superuser.';
 
+CREATE FUNCTION runledger._is_prunable(job runledger.job_queue, jobs_before timestamp with time zone, dead_letters_before timestamp with time zone, now timestamp with time zone) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._is_prunable(job runledger.job_queue, jobs_before timestamp with time zone, dead_letters_before timestamp with time zone, now timestamp with time zone) IS 'The job is finished, old enough, and no handler can be at work on it.';
+
 CREATE FUNCTION runledger._is_redacted(payload jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
@@ -2387,6 +2436,12 @@ CREATE FUNCTION runledger._judge_repeat(outcome runledger._outcome, job runledge
 
 COMMENT ON FUNCTION runledger._judge_repeat(outcome runledger._outcome, job runledger._held_job) IS 'The recorded disposition of a repeated completion, or LEASE_LOST.';
 
+CREATE FUNCTION runledger._last_change_at(job runledger.job_queue) RETURNS timestamp with time zone
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._last_change_at(job runledger.job_queue) IS 'When the status of a job last changed, as far as its row and its attempts tell.';
+
 CREATE FUNCTION runledger._limit(name text) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
@@ -2466,6 +2521,7 @@ CREATE TABLE runledger.workflow_runs (
     status_reason text,
     active_key_held boolean DEFAULT false NOT NULL,
     awaited_until timestamp with time zone,
+    pruned_at timestamp with time zone,
     started_at timestamp with time zone NOT NULL,
     finished_at timestamp with time zone,
     created_at timestamp with time zone NOT NULL,
@@ -2481,6 +2537,7 @@ CREATE TABLE runledger.workflow_runs (
 '::text) <> ''::text) AND (octet_length(idempotency_key) <= 512))),
     CONSTRAINT every_step_is_counted_once CHECK ((steps_total = (((steps_active + steps_waiting) + steps_failed) + steps_succeeded))),
     CONSTRAINT exactly_the_finished_runs_have_finished_at CHECK (((status = ANY (ARRAY['SUCCEEDED'::runledger.workflow_run_status, 'COMPLETED_WITH_ERRORS'::runledger.workflow_run_status, 'CANCELED'::runledger.workflow_run_status])) = (finished_at IS NOT NULL))),
+    CONSTRAINT only_a_finished_run_is_pruned CHECK (((pruned_at IS NULL) OR (finished_at IS NOT NULL))),
     CONSTRAINT only_a_run_with_a_key_holds_it CHECK (((NOT active_key_held) OR (active_key IS NOT NULL))),
     CONSTRAINT only_a_succeeded_run_has_a_result CHECK (((result IS NULL) OR (status = 'SUCCEEDED'::runledger.workflow_run_status))),
     CONSTRAINT run_status_follows_from_its_counters CHECK ((status = (
@@ -2533,6 +2590,8 @@ COMMENT ON COLUMN runledger.workflow_runs.active_key_held IS 'The key is taken: 
 
 COMMENT ON COLUMN runledger.workflow_runs.awaited_until IS 'Somebody waits for the end of the run until then and wants to be notified.';
 
+COMMENT ON COLUMN runledger.workflow_runs.pruned_at IS 'Since when prune has been taking it away, piece by piece; no function shows it any more.';
+
 COMMENT ON COLUMN runledger.workflow_runs.started_at IS 'When it began.';
 
 COMMENT ON COLUMN runledger.workflow_runs.finished_at IS 'When it reached a finished status.';
@@ -2564,6 +2623,12 @@ CREATE FUNCTION runledger._lock_window(job_types text[], priority integer, from_
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._lock_window(job_types text[], priority integer, from_at timestamp with time zone, from_id uuid, until_at timestamp with time zone, until_id uuid, max_jobs integer) IS 'Lock ready jobs of some types and one priority between two positions, skipping locked ones.';
+
+CREATE FUNCTION runledger._mark_runs(run_ids uuid[], finished_before timestamp with time zone, dead_letters_before timestamp with time zone, now timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._mark_runs(run_ids uuid[], finished_before timestamp with time zone, dead_letters_before timestamp with time zone, now timestamp with time zone) IS 'Mark those of these runs that may go: finished for long enough, no handler at work, no dead letter that is kept longer.';
 
 CREATE FUNCTION runledger._move_mark(mark runledger._mark, priority integer, due_at timestamp with time zone, id uuid) RETURNS runledger._mark
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -2631,6 +2696,12 @@ CREATE FUNCTION runledger._offsets(sorted integer[], n integer) RETURNS integer[
 
 COMMENT ON FUNCTION runledger._offsets(sorted integer[], n integer) IS 'For each value 1..n+1 the place of its first entry in a sorted array.';
 
+CREATE FUNCTION runledger._oldest_partition(age interval, now timestamp with time zone) RETURNS text
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._oldest_partition(age interval, now timestamp with time zone) IS 'The oldest partition of job_events and job_logs whose day ended so long ago, or NULL.';
+
 CREATE FUNCTION runledger._one_line(value text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
@@ -2696,6 +2767,36 @@ CREATE FUNCTION runledger._plan_schedule(entry runledger._catalog_entry, old run
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._plan_schedule(entry runledger._catalog_entry, old runledger.job_schedules, catalog text, enabled jsonb, now timestamp with time zone) IS 'What becomes of a schedule that a catalog lists; old is NULL if it is new, enabled says of each job type whether it will take jobs.';
+
+CREATE FUNCTION runledger._prune(caller text, older_than interval, dead_letters_older_than interval, history_older_than interval, reason text, max_rows bigint, may_drop boolean, now timestamp with time zone) RETURNS SETOF runledger.upkeep_report
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._prune(caller text, older_than interval, dead_letters_older_than interval, history_older_than interval, reason text, max_rows bigint, may_drop boolean, now timestamp with time zone) IS 'One call of a pass: runs, jobs, old rows of the default partitions; when there was none of these, one partition is dropped. Ages of 0: for ever.';
+
+CREATE FUNCTION runledger._prune_default(parent text, caller text, max_rows bigint, now timestamp with time zone) RETURNS bigint
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._prune_default(parent text, caller text, max_rows bigint, now timestamp with time zone) IS 'Delete the next old rows of a default partition; returns how many went.';
+
+CREATE FUNCTION runledger._prune_horizon(age interval, now timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._prune_horizon(age interval, now timestamp with time zone) IS 'What ended before then is that old; nothing is for an age of 0.';
+
+CREATE FUNCTION runledger._prune_jobs(caller text, max_rows bigint, now timestamp with time zone) RETURNS bigint
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._prune_jobs(caller text, max_rows bigint, now timestamp with time zone) IS 'Look at the next jobs of a pass and delete those that are old enough; returns how many rows went.';
+
+CREATE FUNCTION runledger._prune_runs(caller text, max_rows bigint, now timestamp with time zone) RETURNS bigint
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._prune_runs(caller text, max_rows bigint, now timestamp with time zone) IS 'Look at the next runs of a pass and take away those that are old enough; returns how many rows went.';
 
 CREATE FUNCTION runledger._raise(code text, detail jsonb DEFAULT '{}'::jsonb) RETURNS void
     LANGUAGE plpgsql
@@ -2797,7 +2898,7 @@ CREATE FUNCTION runledger._run_in_scope(workflow_run_id uuid, organization_id uu
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._run_in_scope(workflow_run_id uuid, organization_id uuid) IS 'Whether a run may be read under that tenant; NULL asks for no tenant.';
+COMMENT ON FUNCTION runledger._run_in_scope(workflow_run_id uuid, organization_id uuid) IS 'Whether there is a run to be read under that tenant (NULL asks for none); none that prune is taking away.';
 
 CREATE FUNCTION runledger._run_of_key(workflow_type text, organization_id uuid, idempotency_key text) RETURNS uuid
     LANGUAGE plpgsql STABLE
@@ -2889,6 +2990,12 @@ CREATE FUNCTION runledger._start_fire(schedule runledger.job_schedules, now time
 
 COMMENT ON FUNCTION runledger._start_fire(schedule runledger.job_schedules, now timestamp with time zone) IS 'Start the job or the workflow of a schedule for the instant of its cursor, once.';
 
+CREATE FUNCTION runledger._start_pass(caller text, older_than interval, dead_letters_older_than interval, history_older_than interval, reason text, now timestamp with time zone) RETURNS boolean
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._start_pass(caller text, older_than interval, dead_letters_older_than interval, history_older_than interval, reason text, now timestamp with time zone) IS 'Begin a pass of prune or go on with it; false if maintenance rests.';
+
 CREATE FUNCTION runledger._start_workflow(workflow_type text, steps jsonb, metadata jsonb, organization_id uuid, idempotency_key text, active_key text, result_step text, granted text[]) RETURNS runledger.enqueued_workflow
     LANGUAGE plpgsql
     AS 'see sql/functions';
@@ -2960,6 +3067,18 @@ CREATE FUNCTION runledger._update_schedule(old runledger.job_schedules, new runl
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._update_schedule(old runledger.job_schedules, new runledger.job_schedules, now timestamp with time zone) IS 'Change a locked schedule to new settings, unless they are the old ones.';
+
+CREATE FUNCTION runledger._uuid_floor(at timestamp with time zone) RETURNS uuid
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._uuid_floor(at timestamp with time zone) IS 'The smallest uuid of version 7 that can be drawn at that instant.';
+
+CREATE FUNCTION runledger._uuid_time(id uuid) RETURNS timestamp with time zone
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._uuid_time(id uuid) IS 'When a uuid of version 7 was drawn, to the millisecond.';
 
 CREATE FUNCTION runledger._uuidv7() RETURNS uuid
     LANGUAGE plpgsql PARALLEL SAFE
@@ -3643,6 +3762,18 @@ CREATE FUNCTION runledger.preview_schedule(name text, fires integer DEFAULT 10) 
 
 COMMENT ON FUNCTION runledger.preview_schedule(name text, fires integer) IS 'The next fires of a schedule: instant, local time, offset from UTC, and a note where the clocks change.';
 
+CREATE FUNCTION runledger.prune(older_than interval DEFAULT '14 days'::interval, max_rows integer DEFAULT 10000, reason text DEFAULT NULL::text, dead_letters_older_than interval DEFAULT NULL::interval) RETURNS SETOF runledger.upkeep_report
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET jit TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.prune(older_than interval, max_rows integer, reason text, dead_letters_older_than interval) IS 'Delete finished jobs and workflow runs that are older than that, at most max_rows rows a call (one job with all that belongs to it may be more); dead-lettered jobs and runs with such a job by dead_letters_older_than (NULL: as in retention()). Events and log lines go by whole days. One row per task: affected, and more = call it again. No rows: another session is at it. A key of a pruned job or run is free again.';
+
 CREATE FUNCTION runledger.reap_expired_leases(max_jobs integer DEFAULT 100, retry_delay interval DEFAULT '00:00:30'::interval) RETURNS SETOF runledger.reaped_lease
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -3726,6 +3857,13 @@ CREATE FUNCTION runledger.resume_schedule(name text, next_fire_at timestamp with
 
 COMMENT ON FUNCTION runledger.resume_schedule(name text, next_fire_at timestamp with time zone) IS 'Let this schedule fire again. What it missed meanwhile is dealt with as missed says; next_fire_at moves it to another instant instead, also backwards, also while it is active. An instant that has fired does not fire again.';
 
+CREATE FUNCTION runledger.retention() RETURNS runledger.retention_record
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.retention() IS 'How long run_maintenance keeps finished jobs and runs (14 days unless set), dead letters (90 days), events and log lines (14 days); 0 means for ever. history_begins_at: events before it may be gone.';
+
 CREATE FUNCTION runledger.revoke_access(role_name text, kind text DEFAULT NULL::text) RETURNS SETOF runledger.access_grant
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -3743,7 +3881,7 @@ CREATE FUNCTION runledger.run_maintenance() RETURNS SETOF runledger.upkeep_repor
     SET plan_cache_mode TO 'force_generic_plan'
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger.run_maintenance() IS 'Upkeep, bounded and safe to call at any time by anybody: notices a fail-over, reaps expired leases, fires schedules, times out gates, forgets workers that were silent for a day, prepares partitions. One row per task: affected, and more = call again. No rows: another session is at it.';
+COMMENT ON FUNCTION runledger.run_maintenance() IS 'Upkeep, bounded and safe to call at any time by anybody: notices a fail-over, reaps expired leases, fires schedules, times out gates, forgets workers that were silent for a day, prunes by retention(), prepares partitions. One row per task: affected, and more = call again. No rows: another session is at it.';
 
 CREATE FUNCTION runledger.runtime_config(job_type text) RETURNS runledger.runtime_config_record
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -3758,6 +3896,13 @@ CREATE FUNCTION runledger.schema_info() RETURNS runledger.schema_state
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.schema_info() IS 'What is installed: migration head, contract, package version, checksum of the functions, server version. Changes nothing. A client compares contract with its own.';
+
+CREATE FUNCTION runledger.set_retention(finished interval DEFAULT NULL::interval, dead_letters interval DEFAULT NULL::interval, history interval DEFAULT NULL::interval) RETURNS runledger.retention_record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.set_retention(finished interval, dead_letters interval, history interval) IS 'How long run_maintenance keeps finished jobs and runs, dead-lettered jobs (and runs with such a job), and events with log lines: up to 3650 days each; NULL keeps what is set, 0 means for ever. Events and log lines go by whole days. Returns what holds now.';
 
 CREATE FUNCTION runledger.set_runtime_config(job_type text, config jsonb, schema_version integer DEFAULT 1, if_missing boolean DEFAULT false) RETURNS runledger.runtime_config_record
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4017,7 +4162,8 @@ CREATE VIEW runledger._workflow_summaries AS
     started_at,
     finished_at,
     created_at
-   FROM runledger.workflow_runs r;
+   FROM runledger.workflow_runs r
+  WHERE (pruned_at IS NULL);
 
 COMMENT ON VIEW runledger._workflow_summaries IS 'Runs in the shape of workflow_summary. Internal: read the view workflows.';
 
@@ -4558,6 +4704,77 @@ ALTER TABLE runledger.operator_actions ALTER COLUMN id ADD GENERATED ALWAYS AS I
     CACHE 1
 );
 
+CREATE TABLE runledger.prune_passes (
+    caller text NOT NULL,
+    older_than interval NOT NULL,
+    dead_letters_older_than interval NOT NULL,
+    history_older_than interval NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    touched_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    after_run_id uuid,
+    after_job_id uuid,
+    after_event_block bigint,
+    after_log_block bigint,
+    orphans_end_at timestamp with time zone,
+    history_begins_at timestamp with time zone,
+    CONSTRAINT a_pass_is_made_by_maintenance_or_by_a_call CHECK ((caller = ANY (ARRAY['MAINTENANCE'::text, 'CALL'::text])))
+)
+WITH (fillfactor='50');
+
+COMMENT ON TABLE runledger.prune_passes IS 'Where prune left off, one row for run_maintenance and one for calls of prune: a pass walks all runs, all jobs and the default partitions once, a bounded piece at a time.';
+
+COMMENT ON COLUMN runledger.prune_passes.caller IS 'MAINTENANCE or CALL.';
+
+COMMENT ON COLUMN runledger.prune_passes.older_than IS 'How old a finished job or run had to be; 0: none is.';
+
+COMMENT ON COLUMN runledger.prune_passes.dead_letters_older_than IS 'How old a dead-lettered job had to be; 0: none is.';
+
+COMMENT ON COLUMN runledger.prune_passes.history_older_than IS 'How old events and log lines had to be; 0: none is.';
+
+COMMENT ON COLUMN runledger.prune_passes.started_at IS 'When the pass began.';
+
+COMMENT ON COLUMN runledger.prune_passes.touched_at IS 'When it last went on.';
+
+COMMENT ON COLUMN runledger.prune_passes.ended_at IS 'When it was over; NULL: it goes on.';
+
+COMMENT ON COLUMN runledger.prune_passes.after_run_id IS 'The last run that was looked at; NULL: all were.';
+
+COMMENT ON COLUMN runledger.prune_passes.after_job_id IS 'The last job that was looked at; NULL: all were.';
+
+COMMENT ON COLUMN runledger.prune_passes.after_event_block IS 'First block of the default partition of job_events not looked at; NULL: all were.';
+
+COMMENT ON COLUMN runledger.prune_passes.after_log_block IS 'First block of the default partition of job_logs not looked at; NULL: all were.';
+
+COMMENT ON COLUMN runledger.prune_passes.orphans_end_at IS 'No pruned job had an event from then on; fsck takes older events without a job for theirs.';
+
+COMMENT ON COLUMN runledger.prune_passes.history_begins_at IS 'Events before this instant may be gone; fsck does not look at them.';
+
+CREATE TABLE runledger.retention_settings (
+    only_row boolean DEFAULT true NOT NULL,
+    finished interval NOT NULL,
+    dead_letters interval NOT NULL,
+    history interval NOT NULL,
+    updated_by text NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT retention_is_not_negative CHECK ((LEAST(finished, dead_letters, history) >= '00:00:00'::interval)),
+    CONSTRAINT there_is_one_row CHECK (only_row)
+);
+
+COMMENT ON TABLE runledger.retention_settings IS 'How long run_maintenance keeps what is finished; no row: the defaults. Written by set_retention, shown by retention().';
+
+COMMENT ON COLUMN runledger.retention_settings.only_row IS 'Always true: holds the table to one row.';
+
+COMMENT ON COLUMN runledger.retention_settings.finished IS 'Finished jobs and workflow runs, from their end on; 0: for ever.';
+
+COMMENT ON COLUMN runledger.retention_settings.dead_letters IS 'Dead-lettered jobs, and runs with such a job; 0: for ever.';
+
+COMMENT ON COLUMN runledger.retention_settings.history IS 'Events and log lines, by whole days; 0: for ever.';
+
+COMMENT ON COLUMN runledger.retention_settings.updated_by IS 'The role that last changed it.';
+
+COMMENT ON COLUMN runledger.retention_settings.updated_at IS 'When it last changed.';
+
 CREATE VIEW runledger.running_jobs WITH (security_barrier='true') AS
  SELECT q.id AS job_id,
     q.job_type,
@@ -4826,7 +5043,10 @@ CREATE VIEW runledger.workflow_step_status WITH (security_barrier='true') AS
     ((q.attempt || '/'::text) || q.max_attempts) AS attempt,
     "left"(s.last_error_code, 24) AS error
    FROM (runledger.workflow_steps s
-     LEFT JOIN runledger.job_queue q ON ((q.id = s.job_id)));
+     LEFT JOIN runledger.job_queue q ON ((q.id = s.job_id)))
+  WHERE (NOT (EXISTS ( SELECT
+           FROM runledger.workflow_runs r
+          WHERE ((r.id = s.workflow_run_id) AND (r.pruned_at IS NOT NULL)))));
 
 COMMENT ON VIEW runledger.workflow_step_status IS 'Every step of every workflow run.';
 
@@ -4852,7 +5072,8 @@ CREATE VIEW runledger.workflows WITH (security_barrier='true') AS
     steps_failed AS failed,
     steps_waiting AS gates,
     date_trunc('second'::text, (COALESCE(finished_at, statement_timestamp()) - started_at)) AS age
-   FROM runledger.workflow_runs r;
+   FROM runledger.workflow_runs r
+  WHERE (pruned_at IS NULL);
 
 COMMENT ON VIEW runledger.workflows IS 'Every workflow run. workflow_tree(id) shows its steps.';
 
@@ -4934,6 +5155,12 @@ ALTER TABLE ONLY runledger.job_schedules
 ALTER TABLE ONLY runledger.operator_actions
     ADD CONSTRAINT operator_actions_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY runledger.prune_passes
+    ADD CONSTRAINT prune_passes_pkey PRIMARY KEY (caller);
+
+ALTER TABLE ONLY runledger.retention_settings
+    ADD CONSTRAINT retention_settings_pkey PRIMARY KEY (only_row);
+
 ALTER TABLE ONLY runledger.upkeep_state
     ADD CONSTRAINT upkeep_state_pkey PRIMARY KEY (only_row);
 
@@ -5012,6 +5239,10 @@ CREATE UNIQUE INDEX workflow_runs_one_run_per_tenant_key ON runledger.workflow_r
 
 COMMENT ON INDEX runledger.workflow_runs_one_run_per_tenant_key IS 'One run per type, tenant and idempotency key.';
 
+CREATE INDEX workflow_runs_pruned_idx ON runledger.workflow_runs USING btree (id) WHERE (pruned_at IS NOT NULL);
+
+COMMENT ON INDEX runledger.workflow_runs_pruned_idx IS 'Runs that prune is taking away.';
+
 CREATE INDEX workflow_runs_tenant_idx ON runledger.workflow_runs USING btree (organization_id, id) WHERE (organization_id IS NOT NULL);
 
 COMMENT ON INDEX runledger.workflow_runs_tenant_idx IS 'Lists of one tenant, newest first.';
@@ -5061,6 +5292,8 @@ REVOKE ALL ON TYPE runledger._catalog_entry FROM PUBLIC;
 REVOKE ALL ON TYPE runledger._cron FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger._enqueue_item FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger._erasure FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.step_status FROM PUBLIC;
 
@@ -5171,6 +5404,8 @@ REVOKE ALL ON TYPE runledger.reason FROM PUBLIC;
 REVOKE ALL ON TYPE runledger.replayed_job FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.requeued_job FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger.retention_record FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.runtime_config_record FROM PUBLIC;
 
@@ -5336,6 +5571,8 @@ REVOKE ALL ON FUNCTION runledger._definition_problem(definition runledger.job_de
 
 REVOKE ALL ON FUNCTION runledger._definition_settings(definition runledger.job_definitions) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._drop_partition(caller text, now timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._enabled_definition(job_type text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._enqueue_problem(payload jsonb, max_attempts integer, timeout_seconds integer, run_at timestamp with time zone, idempotency_key text, stage text, now timestamp with time zone) FROM PUBLIC;
@@ -5347,6 +5584,12 @@ REVOKE ALL ON FUNCTION runledger._enqueue_request(payload jsonb, priority intege
 REVOKE ALL ON FUNCTION runledger._enqueue_steps(step_ids uuid[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._ensure_partitions() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._erase_jobs(job_ids uuid[], horizon timestamp with time zone, caller text, max_rows bigint, more_each integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._erase_runs(caller text, horizon timestamp with time zone, max_rows bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._erase_steps(run_ids uuid[], horizon timestamp with time zone, caller text, max_rows bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._existing_job(job_type text, organization_id uuid, idempotency_key text, request jsonb) FROM PUBLIC;
 
@@ -5484,6 +5727,8 @@ REVOKE ALL ON FUNCTION runledger._is_operator() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._is_owner() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._is_prunable(job runledger.job_queue, jobs_before timestamp with time zone, dead_letters_before timestamp with time zone, now timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._is_redacted(payload jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._is_same_completion(gate runledger.workflow_steps, outcome text, output jsonb, reason text, error_code text, error_message text) FROM PUBLIC;
@@ -5507,6 +5752,8 @@ REVOKE ALL ON FUNCTION runledger._judge_outcome(outcome runledger._outcome, job 
 REVOKE ALL ON FUNCTION runledger._judge_outcomes(outcomes runledger._outcome[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._judge_repeat(outcome runledger._outcome, job runledger._held_job) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._last_change_at(job runledger.job_queue) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._limit(name text) FROM PUBLIC;
 
@@ -5536,6 +5783,8 @@ REVOKE ALL ON FUNCTION runledger._lock_schedule(name text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._lock_window(job_types text[], priority integer, from_at timestamp with time zone, from_id uuid, until_at timestamp with time zone, until_id uuid, max_jobs integer) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._mark_runs(run_ids uuid[], finished_before timestamp with time zone, dead_letters_before timestamp with time zone, now timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._move_mark(mark runledger._mark, priority integer, due_at timestamp with time zone, id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._next_bit(mask bigint, at integer) FROM PUBLIC;
@@ -5558,6 +5807,8 @@ REVOKE ALL ON FUNCTION runledger._now() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._offsets(sorted integer[], n integer) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._oldest_partition(age interval, now timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._one_line(value text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._outcome_problem(decoded runledger._outcome, given jsonb) FROM PUBLIC;
@@ -5579,6 +5830,16 @@ REVOKE ALL ON FUNCTION runledger._plan_catalog(catalog text, entries runledger._
 REVOKE ALL ON FUNCTION runledger._plan_definition(entry runledger._catalog_entry, old runledger.job_definitions, catalog text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._plan_schedule(entry runledger._catalog_entry, old runledger.job_schedules, catalog text, enabled jsonb, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._prune(caller text, older_than interval, dead_letters_older_than interval, history_older_than interval, reason text, max_rows bigint, may_drop boolean, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._prune_default(parent text, caller text, max_rows bigint, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._prune_horizon(age interval, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._prune_jobs(caller text, max_rows bigint, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._prune_runs(caller text, max_rows bigint, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._raise(code text, detail jsonb) FROM PUBLIC;
 
@@ -5644,6 +5905,8 @@ REVOKE ALL ON FUNCTION runledger._sort_steps(steps runledger._step_item[]) FROM 
 
 REVOKE ALL ON FUNCTION runledger._start_fire(schedule runledger.job_schedules, now timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._start_pass(caller text, older_than interval, dead_letters_older_than interval, history_older_than interval, reason text, now timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._start_workflow(workflow_type text, steps jsonb, metadata jsonb, organization_id uuid, idempotency_key text, active_key text, result_step text, granted text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._status_of_run(active bigint, waiting bigint, failed bigint) FROM PUBLIC;
@@ -5667,6 +5930,10 @@ REVOKE ALL ON FUNCTION runledger._time_out_gates(max_rows integer, now timestamp
 REVOKE ALL ON FUNCTION runledger._try_partitions() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._update_schedule(old runledger.job_schedules, new runledger.job_schedules, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._uuid_floor(at timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._uuid_time(id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._uuidv7() FROM PUBLIC;
 
@@ -5830,6 +6097,8 @@ REVOKE ALL ON FUNCTION runledger.pause_schedule(name text, reason text) FROM PUB
 
 REVOKE ALL ON FUNCTION runledger.preview_schedule(name text, fires integer) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger.prune(older_than interval, max_rows integer, reason text, dead_letters_older_than interval) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger.reap_expired_leases(max_jobs integer, retry_delay interval) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.redact_job(job_id uuid, reason text) FROM PUBLIC;
@@ -5850,6 +6119,8 @@ REVOKE ALL ON FUNCTION runledger.resume_job_type(job_type text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.resume_schedule(name text, next_fire_at timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger.retention() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger.revoke_access(role_name text, kind text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.run_maintenance() FROM PUBLIC;
@@ -5857,6 +6128,8 @@ REVOKE ALL ON FUNCTION runledger.run_maintenance() FROM PUBLIC;
 REVOKE ALL ON FUNCTION runledger.runtime_config(job_type text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.schema_info() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.set_retention(finished interval, dead_letters interval, history interval) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.set_runtime_config(job_type text, config jsonb, schema_version integer, if_missing boolean) FROM PUBLIC;
 

@@ -41,6 +41,7 @@ create table runledger.workflow_runs (
   status_reason   text,
   active_key_held boolean     not null default false,
   awaited_until   timestamptz,
+  pruned_at       timestamptz,
   started_at      timestamptz not null,
   finished_at     timestamptz,
   created_at      timestamptz not null,
@@ -68,7 +69,8 @@ create table runledger.workflow_runs (
   constraint exactly_the_finished_runs_have_finished_at check (
     (status in ('SUCCEEDED', 'COMPLETED_WITH_ERRORS', 'CANCELED')) = (finished_at is not null)),
   constraint only_a_succeeded_run_has_a_result check (result is null or status = 'SUCCEEDED'),
-  constraint only_a_run_with_a_key_holds_it check (not active_key_held or active_key is not null)
+  constraint only_a_run_with_a_key_holds_it check (not active_key_held or active_key is not null),
+  constraint only_a_finished_run_is_pruned check (pruned_at is null or finished_at is not null)
 ) with (
   -- The row is the mutex of the run and is updated by each completion of a step: keep its versions
   -- on one page.
@@ -100,6 +102,8 @@ comment on column runledger.workflow_runs.active_key_held is
   'The key is taken: while the run is live, and after a cancel until its leases are quiet.';
 comment on column runledger.workflow_runs.awaited_until is
   'Somebody waits for the end of the run until then and wants to be notified.';
+comment on column runledger.workflow_runs.pruned_at is
+  'Since when prune has been taking it away, piece by piece; no function shows it any more.';
 comment on column runledger.workflow_runs.started_at is 'When it began.';
 comment on column runledger.workflow_runs.finished_at is 'When it reached a finished status.';
 comment on column runledger.workflow_runs.created_at is 'When it was enqueued.';
@@ -124,6 +128,8 @@ comment on index runledger.workflow_runs_one_live_run_per_global_key is
 create index workflow_runs_tenant_idx on runledger.workflow_runs (organization_id, id)
   where organization_id is not null;
 comment on index runledger.workflow_runs_tenant_idx is 'Lists of one tenant, newest first.';
+create index workflow_runs_pruned_idx on runledger.workflow_runs (id) where pruned_at is not null;
+comment on index runledger.workflow_runs_pruned_idx is 'Runs that prune is taking away.';
 create index workflow_runs_live_idx on runledger.workflow_runs (id)
   where status in ('RUNNING', 'WAITING_FOR_EXTERNAL');
 comment on index runledger.workflow_runs_live_idx is 'Runs that are not finished.';

@@ -96,3 +96,70 @@ comment on column runledger.operator_actions.reason is 'Why, in the words of tha
 comment on column runledger.operator_actions.detail is
   'What changed, or how many: names, counts and settings, never a payload or a key.';
 comment on column runledger.operator_actions.occurred_at is 'When, by the clock of the database.';
+
+create table runledger.retention_settings (
+  only_row     boolean     primary key default true,
+  finished     interval    not null,
+  dead_letters interval    not null,
+  history      interval    not null,
+  updated_by   text        not null,
+  updated_at   timestamptz not null,
+  constraint there_is_one_row check (only_row),
+  constraint retention_is_not_negative check (
+    least(finished, dead_letters, history) >= '0'::interval)
+);
+comment on table runledger.retention_settings is
+  'How long run_maintenance keeps what is finished; no row: the defaults. Written by '
+  'set_retention, shown by retention().';
+comment on column runledger.retention_settings.only_row is
+  'Always true: holds the table to one row.';
+comment on column runledger.retention_settings.finished is
+  'Finished jobs and workflow runs, from their end on; 0: for ever.';
+comment on column runledger.retention_settings.dead_letters is
+  'Dead-lettered jobs, and runs with such a job; 0: for ever.';
+comment on column runledger.retention_settings.history is
+  'Events and log lines, by whole days; 0: for ever.';
+comment on column runledger.retention_settings.updated_by is 'The role that last changed it.';
+comment on column runledger.retention_settings.updated_at is 'When it last changed.';
+
+create table runledger.prune_passes (
+  caller                  text        primary key,
+  older_than              interval    not null,
+  dead_letters_older_than interval    not null,
+  history_older_than      interval    not null,
+  started_at              timestamptz not null,
+  touched_at              timestamptz not null,
+  ended_at                timestamptz,
+  after_run_id            uuid,
+  after_job_id            uuid,
+  after_event_block       bigint,
+  after_log_block         bigint,
+  orphans_end_at          timestamptz,
+  history_begins_at       timestamptz,
+  constraint a_pass_is_made_by_maintenance_or_by_a_call check (caller in ('MAINTENANCE', 'CALL'))
+) with (fillfactor = 50);
+comment on table runledger.prune_passes is
+  'Where prune left off, one row for run_maintenance and one for calls of prune: a pass walks all '
+  'runs, all jobs and the default partitions once, a bounded piece at a time.';
+comment on column runledger.prune_passes.caller is 'MAINTENANCE or CALL.';
+comment on column runledger.prune_passes.older_than is
+  'How old a finished job or run had to be; 0: none is.';
+comment on column runledger.prune_passes.dead_letters_older_than is
+  'How old a dead-lettered job had to be; 0: none is.';
+comment on column runledger.prune_passes.history_older_than is
+  'How old events and log lines had to be; 0: none is.';
+comment on column runledger.prune_passes.started_at is 'When the pass began.';
+comment on column runledger.prune_passes.touched_at is 'When it last went on.';
+comment on column runledger.prune_passes.ended_at is 'When it was over; NULL: it goes on.';
+comment on column runledger.prune_passes.after_run_id is
+  'The last run that was looked at; NULL: all were.';
+comment on column runledger.prune_passes.after_job_id is
+  'The last job that was looked at; NULL: all were.';
+comment on column runledger.prune_passes.after_event_block is
+  'First block of the default partition of job_events not looked at; NULL: all were.';
+comment on column runledger.prune_passes.after_log_block is
+  'First block of the default partition of job_logs not looked at; NULL: all were.';
+comment on column runledger.prune_passes.orphans_end_at is
+  'No pruned job had an event from then on; fsck takes older events without a job for theirs.';
+comment on column runledger.prune_passes.history_begins_at is
+  'Events before this instant may be gone; fsck does not look at them.';

@@ -175,6 +175,18 @@ comment on type runledger.upkeep_report is
   'One row per task of run_maintenance: how many rows it dealt with, and whether it should be '
   'called again at once.';
 
+create type runledger.retention_record as (
+  finished interval, dead_letters interval, history interval, updated_by text,
+  updated_at timestamptz, history_begins_at timestamptz);
+comment on type runledger.retention_record is
+  'Result of retention and set_retention: how long what is kept (0: for ever), and since when the '
+  'history is whole (NULL: nothing was dropped yet).';
+
+create type runledger._erasure as (job_ids uuid[], affected bigint, is_cut boolean);
+comment on type runledger._erasure is
+  'Jobs that were deleted with all that belongs to them, how many rows that were, and whether '
+  'others did not fit. Internal.';
+
 create type runledger.fsck_finding as (
   invariant text, severity text, object text, detail jsonb, repair text);
 comment on type runledger.fsck_finding is

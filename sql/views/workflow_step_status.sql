@@ -3,7 +3,9 @@ create or replace view runledger.workflow_step_status with (security_barrier) as
          s.status::text as status, s.dependency_count_pending as waits_for,
          q.attempt || '/' || q.max_attempts as attempt, left(s.last_error_code, 24) as error
     from runledger.workflow_steps as s
-    left join runledger.job_queue as q on q.id = s.job_id;
+    left join runledger.job_queue as q on q.id = s.job_id
+   where not exists (select from runledger.workflow_runs as r
+          where r.id = s.workflow_run_id and r.pruned_at is not null);
 
 comment on view runledger.workflow_step_status is 'Every step of every workflow run.';
 comment on column runledger.workflow_step_status.workflow_run_id is 'The run.';

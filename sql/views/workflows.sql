@@ -3,7 +3,8 @@ create or replace view runledger.workflows with (security_barrier) as
          r.steps_succeeded || '/' || r.steps_total as done, r.steps_failed as failed,
          r.steps_waiting as gates,
          date_trunc('second', coalesce(r.finished_at, statement_timestamp()) - r.started_at) as age
-    from runledger.workflow_runs as r;
+    from runledger.workflow_runs as r
+   where r.pruned_at is null;
 
 comment on view runledger.workflows is 'Every workflow run. workflow_tree(id) shows its steps.';
 comment on column runledger.workflows.workflow_run_id is 'The run.';

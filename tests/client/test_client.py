@@ -328,6 +328,9 @@ def test_a_worker_comes_idles_and_goes(client: Any, db: Db, mail: str):
 
 def test_upkeep_checks_and_says_what_is_installed(client: Any):
     assert {r.task for r in client.run_maintenance()}
+    assert {r.task: r.more for r in client.prune(timedelta(days=2), 100, reason="tidy up")}["jobs"] is False
+    assert client.set_retention(timedelta(days=7), history=0).finished == timedelta(days=7)
+    assert client.retention().history == timedelta(0)
     assert client.fsck() == []
     assert client.fsck("fast", max_rows=5) == []
     assert client.schema_info().migration_head >= 6

@@ -11,7 +11,7 @@ import re
 import types
 import typing
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -53,6 +53,7 @@ READ_AS = {
     "boolean": bool,
     "uuid": UUID,
     "timestamp with time zone": datetime,
+    "interval": timedelta,
     "jsonb": Any,
 }
 # Required in SQL only: a `Workflow` in place of the type brings its steps along. None is sent as an empty list.

@@ -44,7 +44,7 @@ VERBS = {
 # What there is no order to find in: definitions and workers have rows of their own, the rest only reads.
 APART = {
     "define_job", "enable_job_type", "disable_job_type", "pause_job_type", "resume_job_type", "set_runtime_config", "runtime_config",
-    "sync_catalog", "register_worker", "idle_worker", "deregister_worker", "run_maintenance", "fsck", "error_codes", "schema_info",
+    "sync_catalog", "register_worker", "idle_worker", "deregister_worker", "run_maintenance", "prune", "retention", "set_retention", "fsck", "error_codes", "schema_info",
     "get_job", "list_jobs", "job_payload", "leased_jobs",
 }  # fmt: skip
 SKIPS = {"claim_jobs", "heartbeat_jobs", "reap_expired_leases", "redrive_dead_letters"}

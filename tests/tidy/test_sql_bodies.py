@@ -22,7 +22,7 @@ STATUS_WRITERS = {
     "jobs/claim_jobs.sql",
 }
 # The ledger is append-only; what may delete from it does so by age.
-EVENT_ERASERS = {"operations/prune.sql", "operations/_ensure_partitions.sql", "jobs/redact_job.sql"}
+EVENT_ERASERS = {"jobs/redact_job.sql"}
 CLOCKS = {"_now", "_uuidv7"}
 ONE_ROW = {"runledger.upkeep_state"}
 

@@ -157,6 +157,8 @@ as $$
    'See the comment of register_worker.'),
   ('worker.invalid_idle_time', 'RL010', 'a worker may be idle for at most an hour at a time',
    'Call idle_worker again before then.'),
+  ('operations.invalid_retention', 'RL010', 'a retention is no length of time up to ten years',
+   'Give an interval above zero and up to 3650 days; set_retention takes 0 for ever.'),
   ('operations.invalid_scope', 'RL010', 'unknown fsck scope', 'Use fast or full.'),
   ('job_schedule.invalid_name', 'RL010', 'the name of a schedule is blank, padded or too long',
    'Use 1 to 200 bytes without blanks around.'),

@@ -1,23 +1,30 @@
 -- E1, E3: the events of a job are a legal path that ends where the job stands. HEARTBEAT, PROGRESS,
--- STAGE_CHANGED, PAYLOAD_CORRECTED and REDACTED change no state.
+-- STAGE_CHANGED, PAYLOAD_CORRECTED and REDACTED change no state. Where history begins, the path of
+-- an older job begins with whatever comes first; a minute's grace, since the instants of two events
+-- may stand in the other order than the events.
 create or replace function runledger._fsck_event_paths(workflow_run_id uuid, max_rows integer)
 returns setof runledger.fsck_finding
 language plpgsql stable
 as $$
+declare
+  v_begin constant timestamptz := coalesce((runledger.retention()).history_begins_at, '-infinity');
+  v_whole constant timestamptz := v_begin + interval '1 minute';
 begin
   return query
   with step as (
     select e.job_id, e.id, e.run_number, e.attempt, e.event_type::text as kind,
-           lag(e.event_type::text) over w as previous, lead(e.event_type::text) over w as next
+           lag(e.event_type::text) over w as previous, lead(e.event_type::text) over w as next,
+           coalesce(lag(e.occurred_at) over w, '-infinity') as previous_at
       from runledger.job_events as e
-     where e.event_type not in
+     where e.occurred_at >= v_begin and e.event_type not in
            ('HEARTBEAT', 'PROGRESS', 'STAGE_CHANGED', 'PAYLOAD_CORRECTED', 'REDACTED')
     window w as (partition by e.job_id order by e.id)
   ), wrong as (
     select 'E1' as invariant, s.job_id, s.id, jsonb_build_object('event_id', s.id,
              'event_type', s.kind, 'previous', s.previous, 'next', s.next) as facts
       from step as s
-     where (s.kind = 'FAILED' and s.next is null)
+      left join runledger.job_queue as q on q.id = s.job_id
+     where ((s.kind = 'FAILED' and s.next is null)
         or not case coalesce(s.previous, 'NONE')
           when 'NONE' then s.kind = 'ENQUEUED'
           when 'ENQUEUED' then s.kind in ('LEASED', 'CANCELED')
@@ -27,7 +34,9 @@ begin
           when 'FAILED' then s.kind in ('RETRY_SCHEDULED', 'DEAD_LETTERED')
           when 'DEAD_LETTERED' then s.kind = 'REQUEUED'
           when 'CANCELED' then s.kind = 'REQUEUED'
-          else false end
+          else false end)
+       and (s.previous_at >= v_whole
+            or coalesce(q.created_at, runledger._uuid_time(s.job_id)) >= v_begin)
     union all
     select 'E3', q.id, s.id, jsonb_build_object('status', q.status, 'run_number', q.run_number,
              'attempt', q.attempt, 'last_event', s.kind, 'event_run_number', s.run_number,
@@ -39,6 +48,8 @@ begin
              else q.status::text is distinct from s.kind
                or (q.status <> 'CANCELED'
                    and (q.run_number, q.attempt) is distinct from (s.run_number, s.attempt)) end
+       and (s.id is not null or q.created_at >= v_begin
+            or runledger._last_change_at(q) >= v_whole)
   ), counted as (
     select w.*, count(*) over (partition by w.invariant) as violations,
            row_number() over (partition by w.invariant order by w.job_id, w.id) as nth

@@ -1,4 +1,5 @@
--- W10-W12: a run is what its steps make it.
+-- W10-W12: a run is what its steps make it; one that prune is taking away has no longer all of
+-- them.
 create or replace function runledger._fsck_runs(workflow_run_id uuid, max_rows integer)
 returns setof runledger.fsck_finding
 language plpgsql stable
@@ -21,7 +22,7 @@ begin
              )::integer as movable
       from runledger.workflow_runs as r
       left join runledger.workflow_steps as s on s.workflow_run_id = r.id
-     where v_run is null or r.id = v_run
+     where (v_run is null or r.id = v_run) and r.pruned_at is null
      group by r.id
   ), checked as (
     select r.*, c.total, c.active, c.waiting, c.failed, c.succeeded, v.invariant

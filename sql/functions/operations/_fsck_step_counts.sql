@@ -1,5 +1,6 @@
 -- W1: the counters of a step are a recount of its prerequisites. Everything else rests on it: a
 -- step whose counter is too high waits for ever, one whose counter is too low runs too early.
+-- Of a run that prune is taking away the edges go first: it is left out.
 create or replace function runledger._fsck_step_counts(workflow_run_id uuid, max_rows integer)
 returns setof runledger.fsck_finding
 language plpgsql stable
@@ -16,7 +17,9 @@ begin
       from runledger.workflow_steps as s
       left join runledger.workflow_step_dependencies as e on e.dependent_step_id = s.id
       left join runledger.workflow_steps as p on p.id = e.prerequisite_step_id
-     where v_run is null or s.workflow_run_id = v_run
+     where (v_run is null or s.workflow_run_id = v_run)
+       and not exists (select from runledger.workflow_runs as r
+              where r.id = s.workflow_run_id and r.pruned_at is not null)
      group by s.id
   )
   select 'W1', 'ERROR', 'step ' || s.id, jsonb_build_object('workflow_run_id', s.workflow_run_id,

@@ -3,9 +3,9 @@
 -- works; a second one returns no rows.
 --
 -- Locks:  an advisory lock of its own, only tried; then what its tasks lock, skipping locked rows.
---         Partitions are created only by a call that had nothing else to do, waiting for locks at
---         most 200 ms.
--- Writes: see reap_expired_leases and fire_due_schedules; workers, upkeep_state; partitions.
+--         Partitions are created or dropped only by a call that had nothing else to do, waiting
+--         for locks at most 200 ms.
+-- Writes: see reap_expired_leases, fire_due_schedules and prune; workers, upkeep_state; partitions.
 -- Raises: RL013 operations.unsupported_isolation.
 create or replace function runledger.run_maintenance()
 returns setof runledger.upkeep_report
@@ -18,6 +18,7 @@ declare
   v_now timestamptz := runledger._now();
   v_affected bigint;
   v_total bigint := 0;
+  v_more boolean;
 begin
   perform runledger._require_read_committed('operations.unsupported_isolation');
   if not pg_try_advisory_xact_lock(hashtext('runledger.maintenance'), 0) then
@@ -44,6 +45,12 @@ begin
   get diagnostics v_affected = row_count;
   v_total := v_total + v_affected;
   return next row('forget_workers', v_affected, false)::runledger.upkeep_report;
+  select coalesce(sum(p.affected), 0), coalesce(bool_or(p.more), false) into v_affected, v_more
+    from runledger.retention() as r
+   cross join lateral runledger._prune('MAINTENANCE', r.finished, r.dead_letters, r.history, null,
+     5000, v_total = 0, v_now) as p;
+  v_total := v_total + v_affected;
+  return next row('prune', v_affected, v_more or v_affected > 0)::runledger.upkeep_report;
   if v_total = 0 then
     return next row('partitions', runledger._try_partitions(), false)::runledger.upkeep_report;
   end if;
@@ -52,6 +59,6 @@ $$;
 
 comment on function runledger.run_maintenance() is
   'Upkeep, bounded and safe to call at any time by anybody: notices a fail-over, reaps expired '
-  'leases, fires schedules, times out gates, forgets workers that were silent for a day, prepares '
-  'partitions. One row per task: affected, and more = call again. No rows: another session is at '
-  'it.';
+  'leases, fires schedules, times out gates, forgets workers that were silent for a day, prunes by '
+  'retention(), prepares partitions. One row per task: affected, and more = call again. No rows: '
+  'another session is at it.';

@@ -7,7 +7,7 @@ declare
 begin
   select r.* into v_run
     from runledger.workflow_runs as r
-   where r.id = _lock_run.run_id
+   where r.id = _lock_run.run_id and r.pruned_at is null
      and (_lock_run.organization_id is null or r.organization_id = _lock_run.organization_id)
      for no key update;
   if not found then

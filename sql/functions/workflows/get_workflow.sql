@@ -19,7 +19,7 @@ begin
          r.steps_failed, r.steps_succeeded, r.result_step_key, case when v_whole then r.result end,
          r.status_reason, r.started_at, r.finished_at, r.created_at, r.updated_at
     from runledger.workflow_runs as r
-   where r.id = get_workflow.workflow_run_id
+   where r.id = get_workflow.workflow_run_id and r.pruned_at is null
      and (get_workflow.organization_id is null
           or r.organization_id = get_workflow.organization_id);
 end

@@ -24,9 +24,9 @@ begin
    where s.workflow_run_id = get_workflow_step.workflow_run_id
      and s.step_key = get_workflow_step.step_key
      and (get_workflow_step.organization_id is null
-          or (s.organization_id = get_workflow_step.organization_id
-              and runledger._run_in_scope(
-                get_workflow_step.workflow_run_id, get_workflow_step.organization_id)));
+          or s.organization_id = get_workflow_step.organization_id)
+     and runledger._run_in_scope(
+           get_workflow_step.workflow_run_id, get_workflow_step.organization_id);
 end
 $$;
 

@@ -12,7 +12,7 @@ declare
   v_lines text;
 begin
   if not exists (select from runledger.workflow_runs as r
-                  where r.id = workflow_mermaid.workflow_run_id) then
+                  where r.id = workflow_mermaid.workflow_run_id and r.pruned_at is null) then
     perform runledger._raise('workflow.run_not_found',
       jsonb_build_object('workflow_run_id', workflow_mermaid.workflow_run_id));
   end if;

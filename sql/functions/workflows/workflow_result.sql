@@ -15,7 +15,7 @@ begin
   select r.id, r.status, r.finished_at is not null, r.result_step_key, r.result, r.finished_at
     into v_outcome
     from runledger.workflow_runs as r
-   where r.id = workflow_result.workflow_run_id
+   where r.id = workflow_result.workflow_run_id and r.pruned_at is null
      and (workflow_result.organization_id is null
           or r.organization_id = workflow_result.organization_id);
   if not found then

@@ -14,7 +14,8 @@ declare
   v_run runledger.workflow_runs;
 begin
   select r.* into v_run
-    from runledger.workflow_runs as r where r.id = workflow_tree.workflow_run_id;
+    from runledger.workflow_runs as r
+   where r.id = workflow_tree.workflow_run_id and r.pruned_at is null;
   if not found then
     perform runledger._raise('workflow.run_not_found',
       jsonb_build_object('workflow_run_id', workflow_tree.workflow_run_id));

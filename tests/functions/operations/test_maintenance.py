@@ -102,6 +102,9 @@ def test_a_missed_maintenance_blocks_no_write(db: Db, q: Ledger, clock: Clock):
     assert set(db.column("select tableoid::regclass::text from runledger.job_events")) == {
         "runledger.job_events_default"
     }
+    # The days past their retention go first, a partition a call.
+    before = len(partitions(db, "job_events") + partitions(db, "job_logs")) - 2
+    assert [maintain(q)["prune"] for _ in range(before)] == [(1, True)] * before
     # That day has rows in the default partition and stays there; the next ones get their own.
     assert maintain(q)["partitions"] == (7, False)
     assert maintain(q)["partitions"] == (0, False)

@@ -95,3 +95,24 @@ def test_statements_of_a_batch_do_not_grow(start: Flows):
     # Of each three the last ends runs: the same statements, but for those that let steps go.
     assert len({*counts[0::3], *counts[1::3]}) == len(set(counts[2::3])) == 1, counts
     assert 5 < counts[0] < 40
+
+
+def test_statements_of_why_do_not_grow(start: Flows):
+    """Of a job behind many, and of runs with one open job; of many open jobs twenty are asked."""
+    q = start.q
+    counted = Statements(q.conn)
+    q.row("register_worker", worker_id="w1", job_types=["t"], max_jobs=3000)
+    q.define("t", max_concurrency=2000)
+    why, chains, fans = [], [], []
+    for size in (150, 1500):
+        q.enqueue_many(size)
+        q.claim(size // 2)
+        job_id = q.enqueue(priority=-1)
+        why.append(counted.of(lambda job_id=job_id: q.rows("why", job_id=job_id)))
+        flow = start(*chain(size))
+        chains.append(counted.of(lambda flow=flow: q.rows("why_workflow", workflow_run_id=flow.id)))
+        flow = start(*layers(size, 1, 0))
+        fans.append(counted.of(lambda flow=flow: q.rows("why_workflow", workflow_run_id=flow.id)))
+    assert 3 < why[0] == why[1] < 12, why
+    assert chains[0] == chains[1] < 20, chains
+    assert fans[0] == fans[1] < 250, fans

@@ -8,6 +8,7 @@ declare
   v_job constant runledger._job_case := _why_expired.job;
   v_live bigint := (select count(*) from runledger.workers as w
                      where w.last_seen_at >= _why_expired.now - interval '3 minutes');
+  v_pass timestamptz := (select max(u.last_pass_at) from runledger.upkeep_state as u);
 begin
   return query
   select 0, 'why.row_locked', h.words || ' has locked this job: upkeep and claims pass it by until'
@@ -27,7 +28,9 @@ begin
     case when v_live > 0 then format('Each live worker does that every few seconds (%s seen in the'
            ' last 3 minutes); the statement does it now.', v_live)
          else 'No worker was seen in the last 3 minutes, so perhaps nobody does that; the statement'
-           ' does it now.' end),
+           ' does it now.' end
+      || ' run_maintenance() last worked ' || coalesce(runledger._when(v_pass, _why_expired.now),
+        'never') || '.'),
     'select * from runledger.reap_expired_leases(1000);')::runledger.reason;
 end
 $$;

@@ -315,7 +315,7 @@ class TestLeased:
         clock.advance(61)
         row = one(q, lease["job_id"])
         assert row["code"] == "why.lease_expired"
-        says(row, "Worker w1 held it", words, "No worker was seen")
+        says(row, "Worker w1 held it", words, "No worker was seen", "run_maintenance() last worked never")
         mend(q, lease["job_id"], "why.lease_expired")
         assert codes(q, lease["job_id"]) == then
 
@@ -323,6 +323,10 @@ class TestLeased:
         lease = ready.leased()
         clock.advance(61)
         says(one(ready, lease["job_id"]), "Each live worker does that every few seconds (1 seen")
+        other = ready.leased()
+        ready.rows("run_maintenance")
+        clock.advance(120)
+        says(one(ready, other["job_id"]), "run_maintenance() last worked 20", "(2 min ago)")
 
     def test_an_expired_lease_that_nobody_can_take_back(self, ready: Ledger, clock: Clock):
         lease = ready.leased()

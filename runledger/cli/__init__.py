@@ -7,7 +7,21 @@ from __future__ import annotations
 
 import click
 
-from runledger.cli import access, bench, demo, dlq, job, jobtype, migrate, schedule, sync, upkeep, worker, workflow
+from runledger.cli import (
+    access,
+    bench,
+    demo,
+    dlq,
+    doctor,
+    job,
+    jobtype,
+    migrate,
+    schedule,
+    sync,
+    upkeep,
+    worker,
+    workflow,
+)
 from runledger.cli._run import Manual, resolve_dsn
 
 __all__ = ["main", "resolve_dsn"]
@@ -51,6 +65,7 @@ main.sections = {
         upkeep.why,
         upkeep.health,
         upkeep.fsck,
+        doctor.doctor,
         upkeep.workers,
         upkeep.maintenance,
         upkeep.schema,

@@ -30,7 +30,7 @@ def test_every_verb_has_a_case():
     paths = {
         tuple(c.args[: len(path)]) for c in READS + CHANGES + EMPTY for path in verbs() if c.args[: len(path)] == path
     }
-    assert paths == set(verbs())
+    assert paths == set(verbs()) - {("doctor",)}, "doctor has tests of its own"
 
 
 def psql_run(db: Any, script: str) -> list[list[dict[str, str]]]:

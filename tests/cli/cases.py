@@ -79,6 +79,7 @@ READS = [
     Case(("dlq", "show", "{jobs.dead2}"), t.JobRecord, without=BODIES, also=("attempts", "events", "logs"), calls=4),
     Case(("type", "config", "plain"), t.RuntimeConfigRecord),
     Case(("workers",), t.WorkerRecord),
+    Case(("retention",), t.RetentionRecord),
     Case(("access",), ("role", "kind", "job_types", "granted_by", "granted_at")),
     Case(("actions",), t.OperatorAction),
     Case(("limits",), ("name", "value", "unit", "meaning")),
@@ -115,6 +116,8 @@ CHANGES = [
     Case(("type", "config", "plain", "--set", '{"limit": 4}', "--schema-version", "2"), t.RuntimeConfigRecord),
     Case(("grant", "{role}", "worker", "--type", "plain", "--type", "other"), t.AccessGrant),
     Case(("revoke", "{role}"), t.AccessGrant),
+    Case(("prune", "--older-than", "1s", "--reason", "space", "--yes"), t.UpkeepReport),
+    Case(("retention", "--finished", "30d", "--dead-letters", "0"), t.RetentionRecord),
     Case(("maintenance",), t.UpkeepReport),
 ]
 

@@ -186,3 +186,59 @@ def test_on_a_terminal_it_is_asked(db, dead, answer):
     assert told == ("requeued 5\n" if answer == "y" else "")
     assert states(db).count("PENDING") == (5 if answer == "y" else 0)
     os.close(ours)
+
+
+# --- prune ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def old(db, clock) -> None:
+    """Seven jobs that were canceled an hour ago, and one now."""
+    clock.advance(-3600)
+    db.execute("select runledger.define_job('t')")
+    for number in range(8):
+        if number == 7:
+            clock.advance(3600)
+        db.execute("select runledger.cancel_job((runledger.enqueue_job('t')).job_id)")
+
+
+def jobs(db) -> int:
+    return db.value("select count(*) from runledger.job_queue")
+
+
+def test_a_prune_goes_on_until_nothing_old_is_left(db, cli, old):
+    result = cli("prune", "--older-than", "30m", "--reason", "space", "--batch", "2", "--yes", "--show-sql")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("deleted ")
+    assert result.stderr.count("runledger.prune(") >= 4
+    assert jobs(db) == 1
+    assert db.column("select reason from runledger.operator_actions where action = 'prune'") == ["space"]
+
+
+def test_a_dry_run_of_a_prune_deletes_nothing(db, cli, old):
+    result = cli("prune", "--older-than", "30m", "--reason", "space", "--dry-run", "--json")
+    assert sum(row["affected"] for row in objects(result)) >= 7
+    assert jobs(db) == 8
+
+
+def test_an_interrupted_prune_says_how_far_it_got(db, cli, old, monkeypatch):
+    run = _run.Run.call
+    calls = iter([False, True])
+
+    def interrupted(self, call):
+        if next(calls):
+            raise KeyboardInterrupt
+        return run(self, call)
+
+    monkeypatch.setattr(_run.Run, "call", interrupted)
+    result = cli("prune", "--older-than", "30m", "--reason", "space", "--batch", "2", "--yes")
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr.startswith("interrupted: deleted ")
+    assert 1 < jobs(db) < 8
+
+
+def test_a_prune_wants_a_reason_and_an_answer(db, cli, old):
+    assert cli("prune", "--older-than", "30m", "--yes").exit_code == 2
+    assert cli("prune", "--older-than", "30m", "--reason", "space").exit_code == 2
+    assert cli("prune", "--reason", "space", "--yes").exit_code == 2
+    assert jobs(db) == 8

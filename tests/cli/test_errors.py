@@ -72,7 +72,7 @@ def test_an_empty_list_is_said_beside_the_output(cli):
 def test_no_database_is_told_without_a_traceback(cli, monkeypatch):
     """By each verb, with whatever arguments it demands."""
     monkeypatch.setenv("RUNLEDGER_DSN", "host=/nowhere connect_timeout=1 password=hunter2")
-    some = {"JSON": "[]", "UUID": NOBODY, "TEXT": "x"}
+    some = {"JSON": "[]", "UUID": NOBODY, "TEXT": "x", "SPAN": "1h"}
     for path, command in verbs().items():
         args: list[str] = []
         for p in command.params:

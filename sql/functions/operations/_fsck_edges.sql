@@ -16,6 +16,16 @@ begin
              'delete from runledger.workflow_step_dependencies where workflow_run_id = %L'
              ' and prerequisite_step_id = %L and dependent_step_id = %L', e.workflow_run_id,
              e.prerequisite_step_id, e.dependent_step_id)
+           when p.workflow_run_id <> d.workflow_run_id then format(
+             'delete from runledger.workflow_step_dependencies where workflow_run_id = %L'
+             ' and prerequisite_step_id = %L and dependent_step_id = %L;'
+             ' select runledger._repair_run(%L)', e.workflow_run_id, e.prerequisite_step_id,
+             e.dependent_step_id, d.workflow_run_id)
+           when p.workflow_run_id <> e.workflow_run_id then format(
+             'update runledger.workflow_step_dependencies set workflow_run_id = %L'
+             ' where workflow_run_id = %L and prerequisite_step_id = %L'
+             ' and dependent_step_id = %L', p.workflow_run_id, e.workflow_run_id,
+             e.prerequisite_step_id, e.dependent_step_id)
            else runledger._fsck_look_at_run(e.workflow_run_id) end
     from runledger.workflow_step_dependencies as e
     left join runledger.workflow_steps as p on p.id = e.prerequisite_step_id

@@ -51,8 +51,7 @@ begin
              p.steps_failed, p.steps_succeeded),
            'counted', jsonb_build_array(p.total, p.active, p.waiting, p.failed, p.succeeded),
            'violations', p.violations),
-         case when p.invariant = 'W12' then runledger._fsck_look_at_run(p.id)
-           else runledger._fsck_run_repair(p.id) end
+         runledger._fsck_run_repair(p.id)
     from placed as p
    where p.nth <= _fsck_runs.max_rows
    order by p.invariant, p.nth;

@@ -28,9 +28,7 @@ begin
              s.dependency_count_unsatisfied),
            'counted', jsonb_build_array(r.total, r.pending, r.unsatisfied),
            'violations', count(*) over ()),
-         format('update runledger.workflow_steps set dependency_count_total = %s,'
-           ' dependency_count_pending = %s, dependency_count_unsatisfied = %s where id = %L',
-           r.total, r.pending, r.unsatisfied, s.id)
+         runledger._fsck_run_repair(s.workflow_run_id)
     from recount as r
     join runledger.workflow_steps as s on s.id = r.id
    where (s.dependency_count_total, s.dependency_count_pending, s.dependency_count_unsatisfied)

@@ -6,16 +6,12 @@ as $$
 declare
   v_run constant uuid := _fsck_step_jobs.workflow_run_id;
 begin
-  -- W7: the status of the step follows from that of the job. The repair of a step that is not
-  -- finished while its job is would have to tell its dependents: that is no single statement.
+  -- W7: the status of the step follows from that of the job.
   return query
   select 'W7', 'ERROR', 'step ' || s.id, jsonb_build_object('workflow_run_id', s.workflow_run_id,
            'job_id', q.id, 'step_status', s.status, 'job_status', q.status,
            'violations', count(*) over ()),
-         case when s.status in ('ENQUEUED', 'RUNNING') and q.status in ('PENDING', 'LEASED')
-           then format('update runledger.workflow_steps set status = %L where id = %L', e.status,
-                  s.id)
-           else runledger._fsck_look_at_run(s.workflow_run_id) end
+         runledger._fsck_run_repair(s.workflow_run_id)
     from runledger.workflow_steps as s
     join runledger.job_queue as q on q.id = s.job_id
    cross join lateral (select case q.status when 'PENDING' then 'ENQUEUED'

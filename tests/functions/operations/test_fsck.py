@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import random
 import re
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -238,6 +236,9 @@ CORRUPTIONS = [
     Corruption("limit exceeded long after it was set", "J10",
                "update runledger.job_definitions set max_concurrency = 1, created_at = now() - interval '2 days',"
                " updated_at = now() - interval '1 day' where job_type = 'leased'", repairable=False, fast=True),
+    Corruption("type deleted", "J11", "delete from runledger.job_definitions where job_type = 'retrying'", fast=True),
+    Corruption("type of a leased job deleted", "J11",
+               "delete from runledger.job_definitions where job_type = 'leased'", fast=True),
     Corruption("fat payload", "J12", job("payload = jsonb_build_object('a', repeat('sekrit', 50000))", "pending")),
     Corruption("unreadable number", "J12", job("""output = '{{"sekrit": 1e4300}}'""", "done")),
     Corruption("endless text", "J12",
@@ -331,7 +332,7 @@ CORRUPTIONS = [
                "update runledger.job_schedules set next_fire_at = '2020-01-01', next_base_at = '2020-01-01'",
                fast=True, severity="WARN"),
 ]  # fmt: skip
-FAST = {"J1", "J2", "J3", "J4", "J5", "J6", "J7", "J8", "J9", "J10", "K1", "K2", "S1", "S2", "S3"}
+FAST = {"J1", "J2", "J3", "J4", "J5", "J6", "J7", "J8", "J9", "J10", "J11", "K1", "K2", "S1", "S2", "S3"}
 
 
 def drop_guards(conn: psycopg.Connection[Any]) -> str:
@@ -531,88 +532,6 @@ def test_the_database_fixture_ends_with_fsck(pg, request: pytest.FixtureRequest)
             db.execute("delete from runledger.job_events")
             with pytest.raises(AssertionError, match="fsck: .*E3"):
                 next(fixture)
-
-
-class Hand(threading.Thread):
-    """A worker that does to its jobs whatever comes to its mind, until told to stop."""
-
-    def __init__(self, ledger: Ledger, number: int, stop: threading.Event) -> None:
-        super().__init__(daemon=True)
-        self.ledger, self.number, self.stop_ = ledger, number, stop
-        self.random = random.Random(number)
-        self.error: BaseException | None = None
-
-    def run(self) -> None:
-        try:
-            while not self.stop_.is_set():
-                self.work()
-        except BaseException as error:
-            self.error = error
-
-    def work(self) -> None:
-        prestart = self.random.random() < 0.2
-        claimed = self.ledger.claim(
-            self.random.randint(1, 6), "free", "limited", worker=f"w{self.number}", prestart=prestart
-        )
-        if not claimed:
-            self.ledger.rows("redrive_dead_letters", reason="go on", max_jobs=20)
-            self.ledger.enqueue_many(5, self.random.choice(("free", "limited")), max_attempts=3)
-        leases = [{k: c[k] for k in ("job_id", "lease_token")} for c in claimed]
-        if prestart and leases:
-            self.ledger.start(*leases)
-        outcomes = []
-        for lease in leases:
-            match self.random.randint(0, 9):
-                case 0:
-                    self.ledger.row("cancel_job", job_id=lease["job_id"])
-                    if self.random.random() < 0.5:
-                        outcomes.append({**lease, "outcome": "RELEASE", "reason": "stopped"})
-                case 1 | 2:
-                    outcomes.append({**lease, "outcome": "FAILED", "error_code": "e.x", "error_message": "no"})
-                case 3:
-                    outcomes.append(
-                        {**lease, "outcome": "FAILED", "kind": "TERMINAL", "error_code": "e.y", "error_message": "no"}
-                    )
-                case 4:
-                    outcomes.append({**lease, "outcome": "CONTINUE", "done": 1})
-                case 5:
-                    outcomes.append({**lease, "outcome": "RELEASE", "reason": "shutdown"})
-                case 6:
-                    self.ledger.row("report_progress", **lease, done=1, stage="halfway")
-                    self.ledger.beat(lease)
-                    outcomes.append({**lease, "outcome": "SUCCEEDED"})
-                case _:
-                    outcomes.append({**lease, "outcome": "SUCCEEDED", "output": {"n": 1}})
-        if outcomes:
-            self.ledger.finish(*outcomes)
-
-
-def test_nothing_is_found_under_load(q: Ledger, db: Db):
-    q.define("free", retry_base_ms=1, retry_max_ms=1)
-    q.define("limited", retry_base_ms=1, retry_max_ms=1, max_concurrency=3)
-    q.enqueue_many(40, "free", max_attempts=3)
-    q.enqueue_many(40, "limited", max_attempts=3)
-    stop = threading.Event()
-    hands = [Hand(q.on(), n, stop) for n in range(8)]
-    for hand in hands:
-        hand.start()
-    found = []
-    rounds = 0
-    while rounds < 40 or db.value("select count(*) from runledger.job_attempts") < 1000:
-        found += q.rows("fsck", scope="full" if rounds % 4 else "fast")
-        rounds += 1
-        if found or any(hand.error for hand in hands):
-            break
-    stop.set()
-    for hand in hands:
-        hand.join(30)
-    assert [hand.error for hand in hands if hand.error] == []
-    assert found == []
-    assert q.rows("fsck") == []
-    happened = dict(
-        db.conn.execute("select event_type::text, count(*) from runledger.job_events group by 1").fetchall()
-    )
-    assert {"LEASED", "SUCCEEDED", "RETRY_SCHEDULED", "DEAD_LETTERED", "CANCELED", "REQUEUED"} <= set(happened)
 
 
 def test_a_write_between_two_looks_is_not_half_seen(q: Ledger, db: Db):

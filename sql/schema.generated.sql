@@ -1902,7 +1902,7 @@ CREATE FUNCTION runledger._fsck_run_repair(run_id uuid) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._fsck_run_repair(run_id uuid) IS 'The statement that counts the steps of a run anew and derives its status.';
+COMMENT ON FUNCTION runledger._fsck_run_repair(run_id uuid) IS 'The statement that derives a run anew from its jobs and edges.';
 
 CREATE FUNCTION runledger._fsck_runs(workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
     LANGUAGE plpgsql STABLE
@@ -2091,6 +2091,12 @@ CREATE FUNCTION runledger._fsck_tokens(everything boolean, workflow_run_id uuid,
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._fsck_tokens(everything boolean, workflow_run_id uuid, max_rows integer) IS 'Invariant J9: tokens and their sequence.';
+
+CREATE FUNCTION runledger._fsck_types(workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_types(workflow_run_id uuid, max_rows integer) IS 'Invariant J11: types of unfinished jobs.';
 
 CREATE FUNCTION runledger._fsck_workflows(workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
     LANGUAGE plpgsql STABLE
@@ -2827,6 +2833,18 @@ CREATE FUNCTION runledger._release_active_keys(run_ids uuid[], now timestamp wit
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._release_active_keys(run_ids uuid[], now timestamp with time zone) IS 'Give back the active keys of finished runs whose handlers are quiet.';
+
+CREATE FUNCTION runledger._repair_run(run_id uuid) RETURNS text
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._repair_run(run_id uuid) IS 'Derive steps, counters and status of a run anew from its jobs and edges; returns its status.';
+
+CREATE FUNCTION runledger._repair_step(step runledger.workflow_steps, job_id uuid, run_is_canceled boolean, now timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._repair_step(step runledger.workflow_steps, job_id uuid, run_is_canceled boolean, now timestamp with time zone) IS 'Give a step the state of its job, or the one that its prerequisites demand.';
 
 CREATE FUNCTION runledger._requeue(job_ids uuid[], reason text, reset_state boolean, kind text) RETURNS SETOF runledger.requeued_job
     LANGUAGE plpgsql
@@ -5675,6 +5693,8 @@ REVOKE ALL ON FUNCTION runledger._fsck_steps(workflow_run_id uuid, max_rows inte
 
 REVOKE ALL ON FUNCTION runledger._fsck_tokens(everything boolean, workflow_run_id uuid, max_rows integer) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._fsck_types(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._fsck_workflows(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._granted_types(kinds text[]) FROM PUBLIC;
@@ -5850,6 +5870,10 @@ REVOKE ALL ON FUNCTION runledger._record_action(action text, object text, reason
 REVOKE ALL ON FUNCTION runledger._record_read(action text, object text, detail jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._release_active_keys(run_ids uuid[], now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._repair_run(run_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._repair_step(step runledger.workflow_steps, job_id uuid, run_is_canceled boolean, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._requeue(job_ids uuid[], reason text, reset_state boolean, kind text) FROM PUBLIC;
 

@@ -287,6 +287,7 @@ class JobAttemptRecord:
     requested_retry_not_before: datetime | None
     effective_next_run_at: datetime | None
     retry_timing_source: Literal["POLICY", "ERROR_CODE", "HANDLER_NOT_BEFORE", "REAPER"] | None
+    role_name: str | None
 
 
 @dataclass(frozen=True, slots=True)

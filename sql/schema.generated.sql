@@ -710,7 +710,8 @@ CREATE TYPE runledger.job_attempt_record AS (
 	retry_delay_ms bigint,
 	requested_retry_not_before timestamp with time zone,
 	effective_next_run_at timestamp with time zone,
-	retry_timing_source text
+	retry_timing_source text,
+	role_name text
 );
 
 COMMENT ON TYPE runledger.job_attempt_record IS 'One attempt of a job, without its lease token; result of list_job_attempts.';

@@ -120,7 +120,7 @@ create type runledger.job_attempt_record as (
   leased_at timestamptz, started_at timestamptz, finished_at timestamptz, disposition text,
   outcome text, error_code text, error_message text, retry_delay_ms bigint,
   requested_retry_not_before timestamptz, effective_next_run_at timestamptz,
-  retry_timing_source text);
+  retry_timing_source text, role_name text);
 comment on type runledger.job_attempt_record is
   'One attempt of a job, without its lease token; result of list_job_attempts.';
 

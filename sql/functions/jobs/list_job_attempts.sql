@@ -32,7 +32,7 @@ begin
     select a.job_id, a.run_number, a.attempt, a.worker_id, a.claim_origin, a.leased_at,
            a.started_at, a.finished_at, a.disposition, a.outcome::text, a.error_code,
            a.error_message, a.retry_delay_ms, a.requested_retry_not_before,
-           a.effective_next_run_at, a.retry_timing_source
+           a.effective_next_run_at, a.retry_timing_source, a.role_name
       from runledger.job_attempts as a
      where a.job_id = list_job_attempts.job_id
        and (a.run_number, a.attempt) > (coalesce(list_job_attempts.after_run, 0), v_after)
@@ -42,7 +42,7 @@ begin
     select a.job_id, a.run_number, a.attempt, a.worker_id, a.claim_origin, a.leased_at,
            a.started_at, a.finished_at, a.disposition, a.outcome::text, a.error_code,
            a.error_message, a.retry_delay_ms, a.requested_retry_not_before,
-           a.effective_next_run_at, a.retry_timing_source
+           a.effective_next_run_at, a.retry_timing_source, a.role_name
       from runledger.job_attempts as a
      where a.job_id = list_job_attempts.job_id
        and (a.run_number, a.attempt) < (list_job_attempts.before_run, v_before)

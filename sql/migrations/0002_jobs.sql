@@ -138,13 +138,11 @@ create table runledger.job_queue (
   scheduled_for      timestamptz,
   created_at         timestamptz not null,
   updated_at         timestamptz not null,
-  constraint a_job_type_is_not_blank check (btrim(job_type, E' \t\n\r\f\x0b') <> ''),
   constraint run_number_starts_at_one check (run_number >= 1),
   constraint attempts_stay_within_their_budget check (
     attempt between 0 and max_attempts and max_attempts > 0),
   constraint a_pending_job_has_an_attempt_left check (
     status <> 'PENDING' or attempt < max_attempts),
-  constraint a_timeout_is_positive check (timeout_seconds > 0),
   constraint a_job_becomes_due_at_a_finite_time check (isfinite(next_run_at)),
   constraint a_lease_has_worker_token_expiry_and_attempt check (
     (status = 'LEASED') = (worker_id is not null)
@@ -154,23 +152,11 @@ create table runledger.job_queue (
   constraint only_a_leased_or_canceled_job_holds_a_token check (
     lease_token is null or status in ('LEASED', 'CANCELED')),
   constraint a_lease_ends_at_a_finite_time check (isfinite(lease_expires_at)),
-  constraint a_worker_id_is_not_blank check (btrim(worker_id, E' \t\n\r\f\x0b') <> ''),
   constraint exactly_the_finished_jobs_have_finished_at check (
     (status in ('SUCCEEDED', 'DEAD_LETTERED', 'CANCELED')) = (finished_at is not null)),
-  constraint a_stage_is_not_blank check (btrim(stage, E' \t\n\r\f\x0b') <> ''),
-  constraint progress_counts_up_to_its_total check (
-    progress_done >= 0 and progress_total >= 0 and progress_done <= progress_total),
-  constraint a_percentage_stands_exactly_where_it_means_something check (
-    (progress_pct is not null) = coalesce(progress_done >= 0 and progress_total > 0, false)),
-  constraint only_a_succeeded_job_has_an_output check (output is null or status = 'SUCCEEDED'),
-  constraint an_idempotency_key_is_not_blank check (
-    btrim(idempotency_key, E' \t\n\r\f\x0b') <> '' and octet_length(idempotency_key) <= 512),
   constraint a_keyed_job_keeps_its_request check (
-    idempotency_key is null or enqueue_request is not null),
-  constraint a_scheduled_instant_belongs_to_a_schedule check (
-    (schedule_id is null) = (scheduled_for is null)),
-  constraint a_last_disposition_belongs_to_a_token check (
-    (last_lease_token is null) = (last_disposition is null))
+    idempotency_key is null or enqueue_request is not null
+      and octet_length(idempotency_key) between 1 and 512)
 ) with (
   -- Room for the next version of a row on its own page: heartbeats and progress stay HOT, and the
   -- two
@@ -298,9 +284,6 @@ create table runledger.job_attempts (
   primary key (job_id, run_number, attempt),
   constraint run_number_starts_at_one check (run_number >= 1),
   constraint attempt_starts_at_one check (attempt >= 1),
-  constraint a_worker_id_is_not_blank check (btrim(worker_id, E' \t\n\r\f\x0b') <> ''),
-  constraint a_claim_starts_or_is_started_later check (
-    claim_origin in ('DIRECT', 'WORKER_PRESTART')),
   constraint exactly_a_finished_attempt_has_a_disposition check (
     (finished_at is null) = (disposition is null)),
   constraint a_disposition_is_one_of_six check (disposition in
@@ -310,10 +293,7 @@ create table runledger.job_attempts (
   constraint a_retry_has_a_delay_an_instant_and_a_source check (
     (disposition is not distinct from 'RETRY_SCHEDULED')
     = (retry_delay_ms is not null and effective_next_run_at is not null
-      and retry_timing_source is not null)),
-  constraint a_retry_delay_is_not_negative check (retry_delay_ms >= 0),
-  constraint retry_timing_has_a_known_source check (
-    retry_timing_source in ('POLICY', 'ERROR_CODE', 'HANDLER_NOT_BEFORE', 'REAPER'))
+      and retry_timing_source is not null))
 ) with (
   -- Each row is inserted by the claim and updated once by the finish: room for that update on the
   -- page.
@@ -364,12 +344,7 @@ create table runledger.job_events (
   payload        jsonb       not null default '{}',
   occurred_at    timestamptz not null,
   transaction_id xid8        not null default pg_current_xact_id(),
-  primary key (job_id, id, occurred_at),
-  constraint run_number_starts_at_one check (run_number >= 1),
-  constraint attempt_starts_at_one check (attempt >= 1),
-  constraint a_stage_is_not_blank check (btrim(stage, E' \t\n\r\f\x0b') <> ''),
-  constraint progress_counts_up_to_its_total check (
-    progress_done >= 0 and progress_total >= 0 and progress_done <= progress_total)
+  primary key (job_id, id, occurred_at)
 ) partition by range (occurred_at);
 create table runledger.job_events_default partition of runledger.job_events default
   with (autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);

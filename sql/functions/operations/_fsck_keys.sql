@@ -44,7 +44,7 @@ begin
   end if;
   -- K2: a key is no blank, has at most 512 bytes, and its request is kept.
   if _fsck_keys.everything or not runledger._is_guarded('job_queue', array[
-    'an_idempotency_key_is_not_blank', 'a_keyed_job_keeps_its_request']) then
+    'a_keyed_job_keeps_its_request']) then
     return query
     select 'K2', 'ERROR', 'job ' || q.id, jsonb_build_object('status', q.status,
              'key_bytes', octet_length(q.idempotency_key),

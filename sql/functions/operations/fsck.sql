@@ -34,6 +34,7 @@ begin
   return query select f.* from runledger._fsck_fires(v_full, v_run, v_max) as f;
   return query select f.* from runledger._fsck_schedules(v_run, v_max, v_now) as f;
   if v_full then
+    return query select f.* from runledger._fsck_values(v_run, v_max) as f;
     return query select f.* from runledger._fsck_bodies(v_run, v_max) as f;
     return query select f.* from runledger._fsck_leased_attempts(v_run, v_max) as f;
     return query select f.* from runledger._fsck_attempts(v_run, v_max) as f;

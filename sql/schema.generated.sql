@@ -1956,27 +1956,13 @@ CREATE TABLE runledger.job_queue (
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
     CONSTRAINT a_job_becomes_due_at_a_finite_time CHECK (isfinite(next_run_at)),
-    CONSTRAINT a_job_type_is_not_blank CHECK ((btrim(job_type, ' 	
-'::text) <> ''::text)),
-    CONSTRAINT a_keyed_job_keeps_its_request CHECK (((idempotency_key IS NULL) OR (enqueue_request IS NOT NULL))),
-    CONSTRAINT a_last_disposition_belongs_to_a_token CHECK (((last_lease_token IS NULL) = (last_disposition IS NULL))),
+    CONSTRAINT a_keyed_job_keeps_its_request CHECK (((idempotency_key IS NULL) OR ((enqueue_request IS NOT NULL) AND ((octet_length(idempotency_key) >= 1) AND (octet_length(idempotency_key) <= 512))))),
     CONSTRAINT a_lease_ends_at_a_finite_time CHECK (isfinite(lease_expires_at)),
     CONSTRAINT a_lease_has_worker_token_expiry_and_attempt CHECK ((((status = 'LEASED'::runledger.job_status) = (worker_id IS NOT NULL)) AND ((lease_token IS NULL) = (lease_expires_at IS NULL)) AND ((status <> 'LEASED'::runledger.job_status) OR ((lease_token IS NOT NULL) AND (attempt >= 1) AND (last_heartbeat_at IS NOT NULL))))),
     CONSTRAINT a_pending_job_has_an_attempt_left CHECK (((status <> 'PENDING'::runledger.job_status) OR (attempt < max_attempts))),
-    CONSTRAINT a_percentage_stands_exactly_where_it_means_something CHECK (((progress_pct IS NOT NULL) = COALESCE(((progress_done >= 0) AND (progress_total > 0)), false))),
-    CONSTRAINT a_scheduled_instant_belongs_to_a_schedule CHECK (((schedule_id IS NULL) = (scheduled_for IS NULL))),
-    CONSTRAINT a_stage_is_not_blank CHECK ((btrim(stage, ' 	
-'::text) <> ''::text)),
-    CONSTRAINT a_timeout_is_positive CHECK ((timeout_seconds > 0)),
-    CONSTRAINT a_worker_id_is_not_blank CHECK ((btrim(worker_id, ' 	
-'::text) <> ''::text)),
-    CONSTRAINT an_idempotency_key_is_not_blank CHECK (((btrim(idempotency_key, ' 	
-'::text) <> ''::text) AND (octet_length(idempotency_key) <= 512))),
     CONSTRAINT attempts_stay_within_their_budget CHECK ((((attempt >= 0) AND (attempt <= max_attempts)) AND (max_attempts > 0))),
     CONSTRAINT exactly_the_finished_jobs_have_finished_at CHECK (((status = ANY (ARRAY['SUCCEEDED'::runledger.job_status, 'DEAD_LETTERED'::runledger.job_status, 'CANCELED'::runledger.job_status])) = (finished_at IS NOT NULL))),
     CONSTRAINT only_a_leased_or_canceled_job_holds_a_token CHECK (((lease_token IS NULL) OR (status = ANY (ARRAY['LEASED'::runledger.job_status, 'CANCELED'::runledger.job_status])))),
-    CONSTRAINT only_a_succeeded_job_has_an_output CHECK (((output IS NULL) OR (status = 'SUCCEEDED'::runledger.job_status))),
-    CONSTRAINT progress_counts_up_to_its_total CHECK (((progress_done >= 0) AND (progress_total >= 0) AND (progress_done <= progress_total))),
     CONSTRAINT run_number_starts_at_one CHECK ((run_number >= 1))
 )
 WITH (fillfactor='75', autovacuum_vacuum_scale_factor='0.0', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_insert_scale_factor='0.05', autovacuum_analyze_scale_factor='0.02', autovacuum_vacuum_cost_delay='0');
@@ -2098,6 +2084,12 @@ CREATE FUNCTION runledger._fsck_types(workflow_run_id uuid, max_rows integer) RE
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._fsck_types(workflow_run_id uuid, max_rows integer) IS 'Invariant J11: types of unfinished jobs.';
+
+CREATE FUNCTION runledger._fsck_values(workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_values(workflow_run_id uuid, max_rows integer) IS 'Invariant J13: names, counts and times of a job within their ranges.';
 
 CREATE FUNCTION runledger._fsck_workflows(workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
     LANGUAGE plpgsql STABLE
@@ -4285,16 +4277,11 @@ CREATE TABLE runledger.job_attempts (
     requested_retry_not_before timestamp with time zone,
     effective_next_run_at timestamp with time zone,
     retry_timing_source text,
-    CONSTRAINT a_claim_starts_or_is_started_later CHECK ((claim_origin = ANY (ARRAY['DIRECT'::text, 'WORKER_PRESTART'::text]))),
     CONSTRAINT a_disposition_is_one_of_six CHECK ((disposition = ANY (ARRAY['SUCCEEDED'::text, 'RETRY_SCHEDULED'::text, 'DEAD_LETTERED'::text, 'CONTINUED'::text, 'RELEASED'::text, 'CANCELED'::text]))),
-    CONSTRAINT a_retry_delay_is_not_negative CHECK ((retry_delay_ms >= 0)),
     CONSTRAINT a_retry_has_a_delay_an_instant_and_a_source CHECK (((NOT (disposition IS DISTINCT FROM 'RETRY_SCHEDULED'::text)) = ((retry_delay_ms IS NOT NULL) AND (effective_next_run_at IS NOT NULL) AND (retry_timing_source IS NOT NULL)))),
-    CONSTRAINT a_worker_id_is_not_blank CHECK ((btrim(worker_id, ' 	
-'::text) <> ''::text)),
     CONSTRAINT attempt_starts_at_one CHECK ((attempt >= 1)),
     CONSTRAINT exactly_a_finished_attempt_has_a_disposition CHECK (((finished_at IS NULL) = (disposition IS NULL))),
     CONSTRAINT only_a_failed_attempt_has_an_outcome CHECK (((outcome IS NOT NULL) = COALESCE((disposition = ANY (ARRAY['RETRY_SCHEDULED'::text, 'DEAD_LETTERED'::text])), false))),
-    CONSTRAINT retry_timing_has_a_known_source CHECK ((retry_timing_source = ANY (ARRAY['POLICY'::text, 'ERROR_CODE'::text, 'HANDLER_NOT_BEFORE'::text, 'REAPER'::text]))),
     CONSTRAINT run_number_starts_at_one CHECK ((run_number >= 1))
 )
 WITH (fillfactor='60', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_insert_scale_factor='0.05', autovacuum_vacuum_cost_delay='0');
@@ -4348,12 +4335,7 @@ CREATE TABLE runledger.job_events (
     progress_total bigint,
     payload jsonb DEFAULT '{}'::jsonb NOT NULL,
     occurred_at timestamp with time zone NOT NULL,
-    transaction_id xid8 DEFAULT pg_current_xact_id() NOT NULL,
-    CONSTRAINT a_stage_is_not_blank CHECK ((btrim(stage, ' 	
-'::text) <> ''::text)),
-    CONSTRAINT attempt_starts_at_one CHECK ((attempt >= 1)),
-    CONSTRAINT progress_counts_up_to_its_total CHECK (((progress_done >= 0) AND (progress_total >= 0) AND (progress_done <= progress_total))),
-    CONSTRAINT run_number_starts_at_one CHECK ((run_number >= 1))
+    transaction_id xid8 DEFAULT pg_current_xact_id() NOT NULL
 )
 PARTITION BY RANGE (occurred_at);
 
@@ -4392,12 +4374,7 @@ CREATE TABLE runledger.job_events_default (
     progress_total bigint,
     payload jsonb DEFAULT '{}'::jsonb CONSTRAINT job_events_payload_not_null NOT NULL,
     occurred_at timestamp with time zone CONSTRAINT job_events_occurred_at_not_null NOT NULL,
-    transaction_id xid8 DEFAULT pg_current_xact_id() CONSTRAINT job_events_transaction_id_not_null NOT NULL,
-    CONSTRAINT a_stage_is_not_blank CHECK ((btrim(stage, ' 	
-'::text) <> ''::text)),
-    CONSTRAINT attempt_starts_at_one CHECK ((attempt >= 1)),
-    CONSTRAINT progress_counts_up_to_its_total CHECK (((progress_done >= 0) AND (progress_total >= 0) AND (progress_done <= progress_total))),
-    CONSTRAINT run_number_starts_at_one CHECK ((run_number >= 1))
+    transaction_id xid8 DEFAULT pg_current_xact_id() CONSTRAINT job_events_transaction_id_not_null NOT NULL
 )
 WITH (autovacuum_vacuum_insert_scale_factor='0.05', autovacuum_vacuum_cost_delay='0');
 
@@ -5695,6 +5672,8 @@ REVOKE ALL ON FUNCTION runledger._fsck_steps(workflow_run_id uuid, max_rows inte
 REVOKE ALL ON FUNCTION runledger._fsck_tokens(everything boolean, workflow_run_id uuid, max_rows integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._fsck_types(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_values(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._fsck_workflows(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
 

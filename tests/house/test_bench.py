@@ -21,7 +21,7 @@ def test_bench_reports_each_figure_beside_its_raw_limit():
     assert report["setting"].startswith("PostgreSQL server_version")
     figures = {figure["what"]: figure for figure in report["figures"]}
     compared = [what for what, figure in figures.items() if figure["raw"]]
-    assert len(compared) == 4
+    assert len(compared) == 9
     assert all(figures[what]["ratio"] > 0 for what in compared)
     assert sum(what.startswith("buffers of a claim") for what in figures) == 4
     assert figures["WAL a job"]["reached"] is not None

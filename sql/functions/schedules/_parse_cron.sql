@@ -6,17 +6,18 @@ returns runledger._cron
 language plpgsql immutable parallel safe
 as $$
 declare
-  v_text text := lower(_parse_cron.cron collate "C");
+  v_text text;
   v_fields text[];
   v_masks bigint[] := '{}';
   v_names constant text[] := '{second,minute,hour,day,month,weekday}';
   v_lowest constant integer[] := '{0,0,0,1,1,0}';
   v_highest constant integer[] := '{59,59,23,31,12,7}';
 begin
-  if coalesce(octet_length(v_text) > runledger._limit('cron_bytes'), true) then
+  if coalesce(octet_length(_parse_cron.cron) > runledger._limit('cron_bytes'), true) then
     perform runledger._raise('job_schedule.invalid_cron',
       jsonb_build_object('max_bytes', runledger._limit('cron_bytes')));
   end if;
+  v_text := lower(_parse_cron.cron collate "C");
   v_text := case v_text
     when '@yearly' then '0 0 1 1 *' when '@annually' then '0 0 1 1 *'
     when '@monthly' then '0 0 1 * *' when '@weekly' then '0 0 * * 0'

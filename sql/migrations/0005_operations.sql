@@ -49,6 +49,9 @@ comment on column runledger.upkeep_state.tokens_lifted is
   'How often the token sequence was lifted past a fail-over.';
 comment on column runledger.upkeep_state.last_pass_at is
   'When run_maintenance last worked, to half a minute.';
+-- From the start, because maintenance takes its turn by locking the row.
+insert into runledger.upkeep_state (timeline, timeline_since)
+values (left(pg_walfile_name(pg_current_wal_insert_lsn()), 8), clock_timestamp());
 
 create table runledger.access_grants (
   role_name  text        not null,

@@ -2,7 +2,7 @@
 -- task is bounded; more says that another call at once would find more to do. One call at a time
 -- works; a second one returns no rows.
 --
--- Locks:  an advisory lock of its own, only tried; then what its tasks lock, skipping locked rows.
+-- Locks:  the row of upkeep_state, only tried; then what its tasks lock, skipping locked rows.
 --         Partitions are created or dropped only by a call that had nothing else to do, waiting
 --         for locks at most 200 ms.
 -- Writes: see reap_expired_leases, fire_due_schedules and prune; workers, upkeep_state; partitions.
@@ -21,7 +21,9 @@ declare
   v_more boolean;
 begin
   perform runledger._require_read_committed('operations.unsupported_isolation');
-  if not pg_try_advisory_xact_lock(hashtext('runledger.maintenance'), 0) then
+  -- A row and no advisory lock: anybody who can connect may take one of those and keep it.
+  perform from runledger.upkeep_state as u for no key update skip locked;
+  if not found and exists (select from runledger.upkeep_state) then
     return;
   end if;
   -- A full notification queue moves on only when somebody asks for its usage.

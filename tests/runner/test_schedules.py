@@ -126,12 +126,7 @@ def test_a_role_that_may_not_create_schedules_goes_on(runner, stranger):
     runner.app.register("a", lambda job: "fine")
     runner.app.add_schedule("s", "@daily", job_type="a")
     runner.define()
-    for row in runner.db.column(
-        "select oid::regprocedure::text from pg_proc where pronamespace = 'runledger'::regnamespace"
-        " and proname !~ '^_' and proname <> 'upsert_schedule'"
-    ):
-        runner.db.execute(f"grant execute on function {row} to {stranger}")
-    runner.db.execute(f"grant usage on schema runledger to {stranger}")
+    runner.client.grant_access(stranger, "worker")
     runner.start(dsn=psycopg.conninfo.make_conninfo(runner.db.admin_dsn, user=stranger))
     assert runner.finish("a")["output"] == "fine"
     assert runner.db.all("select * from runledger.job_schedules") == []

@@ -177,12 +177,7 @@ def test_nobody_there_is_told_after_a_few_tries(runner):
 def test_a_role_that_may_not_define_goes_on(runner, stranger, caplog):
     runner.app.register("a", lambda job: "fine")
     runner.define()
-    for row in runner.db.column(
-        "select oid::regprocedure::text from pg_proc where pronamespace = 'runledger'::regnamespace"
-        " and proname !~ '^_' and proname <> 'define_job'"
-    ):
-        runner.db.execute(f"grant execute on function {row} to {stranger}")
-    runner.db.execute(f"grant usage on schema runledger to {stranger}")
+    runner.client.grant_access(stranger, "worker")
     runner.start(dsn=psycopg.conninfo.make_conninfo(runner.db.admin_dsn, user=stranger))
     assert "may not call define_job: what it would define must exist already, which is not checked" in caplog.text
     assert runner.finish("a")["output"] == "fine"

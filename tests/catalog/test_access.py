@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.access import block, stated
+
 KINDS = ["producer", "worker", "operator", "observer"]
 
 
@@ -23,6 +25,10 @@ def test_every_public_function_and_view_is_listed(db):
         select 'view', relname::text from pg_class where relnamespace = 'runledger'::regnamespace and relkind in ('v', 'm')
            and relname !~ '^_'""")
     assert {(row["type"], row["name"]) for row in public} == listed(db).keys() - {("function", "_limits")}
+
+
+def test_the_readme_has_the_matrix():
+    assert stated() == block(), "sql/README.md is behind _access_matrix(): python -m tests.support.access"
 
 
 def test_only_known_kinds_are_listed(db):

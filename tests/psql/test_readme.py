@@ -20,6 +20,20 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
 
 
+@pytest.fixture
+def its_roles(db):
+    """The roles that the README tells its reader to create."""
+    names = re.findall(r"create role (\w+);", (ROOT / "README.md").read_text())
+    assert len(names) == 4
+    for name in names:
+        db.execute(f"create role {name}")
+    yield
+    for name in names:
+        db.execute(f"drop owned by {name}")
+        db.execute(f"drop role {name}")
+
+
+@pytest.mark.usefixtures("its_roles")
 def test_the_sql_of_the_readme_runs_in_one_session_of_psql(db, tmp_path):
     script = tmp_path / "readme.sql"
     script.write_text("\n".join(blocks("sql")))
@@ -34,6 +48,7 @@ def test_the_sql_of_the_readme_runs_in_one_session_of_psql(db, tmp_path):
     nights = db.all("select scheduled_for from runledger.job_queue where job_type = 'report.build'")
     assert 6 <= len(nights) <= 8
     assert len({night["scheduled_for"] for night in nights}) == len(nights)
+    assert len(db.all("select * from runledger.access")) == 4
     assert "replayed" in done.stdout
     assert "waits for crawl" in done.stdout
     assert re.search(r"JOB_TYPE .*invoice.send .*INSERTED", done.stdout)

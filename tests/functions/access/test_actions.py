@@ -57,7 +57,7 @@ ACTS: dict[str, tuple[Callable[[Ledger], Any], Callable[[Ledger, Any], Any], Any
     "complete_external_step": (waiting_run, lambda q, x: q.row("complete_external_step", workflow_run_id=x, step_key="g", reason="r", output={"x": SECRET}), ..., "r"),
 }  # fmt: skip
 # Recorded too, and tested with the functions themselves.
-ELSEWHERE = {"grant_access", "revoke_access", "sync_catalog"}
+ELSEWHERE = {"grant_access", "revoke_access", "sync_catalog", "prune", "set_retention"}
 
 
 @pytest.mark.parametrize("action", ACTS)

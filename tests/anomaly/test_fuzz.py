@@ -100,7 +100,8 @@ class Generator:
             "stage": lambda: self.pick(["working"], NAMES),
             "status": lambda: self.pick(["PENDING", "LEASED"], NAMES),
             "expected_status": lambda: self.pick(["CANCELED", "DEAD_LETTERED"], NAMES),
-            "kind": lambda: self.pick(["RETRYABLE", "TERMINAL", "PANICKED", "TIMEOUT"], NAMES),
+            "kind": lambda: self.pick(["RETRYABLE", "TERMINAL", "PANICKED", "TIMEOUT", "worker", "observer"], NAMES),
+            "role_name": lambda: self.pick(["runledger_stranger"], NAMES),
         }
         self.by_type: dict[str, Callable[[], Any]] = {
             "integer": lambda: self.pick([1, 5, 60], INTEGERS),
@@ -297,6 +298,7 @@ def wrong_with(error: psycopg.Error, documented: dict[str, str]) -> str | None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("stranger")
 @pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
 def test_random_arguments_meet_documented_errors_only(db: Db, isolation: str):
     world = World(db)

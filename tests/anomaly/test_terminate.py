@@ -104,12 +104,17 @@ VERBS = {
     "delete_schedule": Verb("delete_schedule('plan')", (SCHEDULE, *writes("job_schedules"))),
     "fire_due_schedules": Verb("fire_due_schedules()", writes("job_queue", "job_events", "job_schedules")),
     "run_maintenance": Verb("run_maintenance()", writes("job_queue", "job_events")),
+    "grant_access": Verb("grant_access('runledger_stranger', 'worker')", writes("access_grants", "operator_actions")),
+    "revoke_access": Verb("revoke_access('runledger_stranger')", writes("access_grants", "operator_actions")),
+    "job_payload": Verb("job_payload(%(job_id)s)", writes("operator_actions")),
+    "job_log_payloads": Verb("job_log_payloads(%(job_id)s, '{1}')", writes("operator_actions")),
+    "get_workflow_step": Verb("get_workflow_step(%(run)s, 'gate')", writes("operator_actions")),
 }  # fmt: skip
 # These put off what they cannot settle or fire, whatever the reason but a shutdown: with a lock_timeout they report DEFERRED.
 SETTLES_APART = {"reap_expired_leases", "run_maintenance", "fire_due_schedules"}
 READ_ONLY = {
     "error_codes", "explain_workflow", "fsck", "why", "why_workflow", "get_job", "get_workflow", "list_workflows", "step_inputs", "validate_workflow",
-    "workflow_mermaid", "workflow_result", "workflow_tree", "job_payload", "leased_jobs", "list_jobs", "runtime_config", "schema_info",
+    "workflow_mermaid", "workflow_result", "workflow_tree", "leased_jobs", "list_jobs", "runtime_config", "schema_info",
     # The same function underneath as their siblings.
     "enable_job_type", "resume_job_type",
 }  # fmt: skip
@@ -130,6 +135,7 @@ def prepared(db: Db, *, to_reap: bool) -> dict[str, object]:
     world = World(db)
     db.execute("select runledger.define_job('step')")
     db.execute("select runledger.upsert_schedule('plan', 'step', '@yearly')")
+    db.execute("select runledger.grant_access('runledger_stranger', 'observer')")
     db.execute("select runledger.enqueue_job('work')")
     unstarted = db.one("select job_id, lease_token from runledger.claim_jobs('w', '{work}', 1, 600, true)")
     if to_reap:
@@ -154,6 +160,7 @@ def prepared(db: Db, *, to_reap: bool) -> dict[str, object]:
 FAULTS = ("terminate", "cancel", "statement_timeout", "lock_timeout")
 
 
+@pytest.mark.usefixtures("stranger")
 @pytest.mark.parametrize("name", VERBS)
 def test_a_call_ended_in_its_middle_changes_nothing(db: Db, sessions: Sessions, name: str):
     verb = VERBS[name]

@@ -127,7 +127,8 @@ def redrive(
         run.note(f"interrupted: {done} requeued, they stay so")
         sys.exit(130)
     except (RunledgerError, psycopg.Error):
-        run.note(f"{done} requeued until then, they stay so")
+        if done:
+            run.note(f"{done} requeued until then, they stay so")
         raise
     if not run.as_json:
         click.echo(f"requeued {done}")

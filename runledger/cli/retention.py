@@ -52,7 +52,8 @@ def prune(run: Run, /, *, older_than: timedelta, dry_run: bool, yes: bool, **giv
         run.note(f"interrupted: {_told(done)}")
         sys.exit(130)
     except (RunledgerError, psycopg.Error):
-        run.note(f"until then: {_told(done)}")
+        if done:
+            run.note(f"until then: {_told(done)}")
         raise
     if not began:
         run.note("another session prunes")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
+import signal
 
 import pytest
 
@@ -242,3 +244,22 @@ def test_a_prune_wants_a_reason_and_an_answer(db, cli, old):
     assert cli("prune", "--older-than", "30m", "--reason", "space").exit_code == 2
     assert cli("prune", "--reason", "space", "--yes").exit_code == 2
     assert jobs(db) == 8
+
+
+def test_a_real_interrupt_ends_a_long_redrive_and_what_it_says_is_so(db):
+    """SIGINT somewhere among a thousand batches; the one under way may be committed and not be counted."""
+    db.execute("select runledger.define_job('t', max_attempts => 1)")
+    db.execute("select runledger.enqueue_job('t') from generate_series(1, 1000)")
+    db.execute(
+        "select runledger.fail_job(c.job_id, c.lease_token, 'e.x', 'no') from runledger.claim_jobs('w', '{t}', 1000) as c"
+    )
+    pending = "select count(*) from runledger.job_queue where status = 'PENDING'"
+    started = process(db, "dlq", "redrive", "--reason", "r", "--yes", "--batch", "1")
+    while db.value(pending) < 5:
+        assert started.poll() is None
+    started.send_signal(signal.SIGINT)
+    out, said = started.communicate()
+    assert (started.returncode, out) == (130, "")
+    told = int(re.fullmatch(r"interrupted: (\d+) requeued, they stay so\n", said)[1])
+    assert 4 < told < 1000
+    assert db.value(pending) in (told, told + 1)

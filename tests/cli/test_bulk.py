@@ -261,5 +261,5 @@ def test_a_real_interrupt_ends_a_long_redrive_and_what_it_says_is_so(db):
     out, said = started.communicate()
     assert (started.returncode, out) == (130, "")
     told = int(re.fullmatch(r"interrupted: (\d+) requeued, they stay so\n", said)[1])
-    assert 4 < told < 1000
+    assert 4 <= told < 1000
     assert db.value(pending) in (told, told + 1)

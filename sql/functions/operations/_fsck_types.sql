@@ -9,10 +9,19 @@ begin
     return;
   end if;
   return query
+  with recursive pending as (
+    -- A probe per type, whatever the number of jobs.
+    (select q.job_type from runledger.job_queue as q
+      where q.status = 'PENDING' order by q.job_type limit 1)
+    union all
+    select (select q.job_type from runledger.job_queue as q
+             where q.status = 'PENDING' and q.job_type > p.job_type order by q.job_type limit 1)
+      from pending as p where p.job_type is not null
+  )
   select 'J11', 'ERROR', 'job type ' || t.job_type, jsonb_build_object('job_type', t.job_type,
            'violations', count(*) over ()),
          format('select * from runledger.define_job(%L)', t.job_type)
-    from (select w.job_type from runledger._waiting_types() as w
+    from (select p.job_type from pending as p where p.job_type is not null
           union
           select q.job_type from runledger.job_queue as q where q.lease_token is not null) as t
    where not exists (select from runledger.job_definitions as d where d.job_type = t.job_type)

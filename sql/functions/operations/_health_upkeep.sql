@@ -36,6 +36,7 @@ begin
     format('select setval(''runledger.lease_token_seq'', (select s.last_value + %s'
       ' from runledger.lease_token_seq as s))', v_behind + 4294967296));
   return query select h.* from runledger._health_partitions(_health_upkeep.now) as h;
+  return query select h.* from runledger._health_retention(_health_upkeep.now) as h;
 end
 $$;
 

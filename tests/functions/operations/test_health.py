@@ -350,8 +350,36 @@ def test_rows_without_a_partition(q: Ledger, clock: Clock):
     found = check(q, "upkeep.default_rows", "WARN")
     assert found["value"] == 2
     q.enqueue_many(1200)
-    found = check(q, "upkeep.default_rows", "CRIT")
+    found = check(q, "upkeep.default_rows", "WARN")
     assert "at least 1001 rows" in found["explanation"]
+    q.row("set_retention", history="1 day")
+    clock.advance(3 * DAY)
+    for _ in range(40):
+        q.conn.execute(found["fix"])
+    check(q, "upkeep.default_rows", "OK")
+
+
+def test_history_that_is_not_dropped_in_time(q: Ledger, clock: Clock):
+    q.row("set_retention", history="10 days")
+    clock.advance(11 * DAY)
+    check(q, "upkeep.retention", "OK")
+    clock.advance(DAY + HOUR)
+    found = check(q, "upkeep.retention", "WARN")
+    assert "is past its time by" in found["explanation"]
+    for _ in range(40):
+        q.conn.execute(found["fix"])
+    check(q, "upkeep.retention", "OK")
+    clock.advance(30 * DAY)
+    check(q, "upkeep.retention", "CRIT")
+    q.row("set_retention", history="0")
+    check(q, "upkeep.retention", "OK")
+
+
+def test_a_look_for_old_jobs_that_never_ends(q: Ledger, db: Db):
+    q.rows("run_maintenance")
+    db.execute("update runledger.prune_passes set ended_at = null, started_at = started_at - interval '2 days'")
+    found = check(q, "upkeep.retention", "WARN")
+    assert "going on for 2 d" in found["explanation"]
 
 
 # --- the server ------------------------------------------------------------------------------------

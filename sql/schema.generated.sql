@@ -2157,6 +2157,12 @@ CREATE FUNCTION runledger._health_queue(now timestamp with time zone) RETURNS SE
 
 COMMENT ON FUNCTION runledger._health_queue(now timestamp with time zone) IS 'Ready jobs by type: how long the oldest waits, and whether anybody would take it.';
 
+CREATE FUNCTION runledger._health_retention(now timestamp with time zone) RETURNS SETOF runledger.health_check
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._health_retention(now timestamp with time zone) IS 'How far the deletion of what is old lags behind.';
+
 CREATE FUNCTION runledger._health_schedules(now timestamp with time zone) RETURNS SETOF runledger.health_check
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
@@ -5696,6 +5702,8 @@ REVOKE ALL ON FUNCTION runledger._health_leases(now timestamp with time zone) FR
 REVOKE ALL ON FUNCTION runledger._health_partitions(now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._health_queue(now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._health_retention(now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._health_schedules(now timestamp with time zone) FROM PUBLIC;
 

@@ -25,8 +25,9 @@ begin
   select count(*) into v_some from (select from runledger.job_logs_default limit 1000) as r;
   v_rows := v_rows + v_some;
   return next runledger._health_check('upkeep.default_rows', v_rows, format(
-    'The default partitions hold %s%s rows of days that had no partition. Maintenance deletes them '
-    'row by row once they are old enough; until then there is nothing to do.', case when v_rows >= 1000 then 'at least ' end, v_rows),
+    'The default partitions hold %s%s rows of days that had no partition. Maintenance deletes '
+    'them row by row once they are old enough; until then there is nothing to do.',
+    case when v_rows >= 1000 then 'at least ' end, v_rows),
     'select * from runledger.run_maintenance()', jsonb_build_object('rows', v_rows));
 end
 $$;

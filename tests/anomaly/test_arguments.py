@@ -88,6 +88,10 @@ REFUSED = [
     *calls(f"release_job({LEASE}, ?)", ["null", *BAD_TEXTS], "job.invalid_reason"),
     *calls("reap_expired_leases(?)", [*INTEGERS, "1001"], "job.invalid_limit"),
     *calls("reap_expired_leases(1, ?)", LENGTHS, "job.invalid_retry_delay"),
+    *calls("prune(?)", [*LENGTHS, "'0'"], "operations.invalid_retention"),
+    *calls("prune('1 d', ?)", [*INTEGERS, "100001"], "job.invalid_limit"),
+    *calls("prune('1 d', reason => ?)", BAD_TEXTS, "job.invalid_reason"),
+    *calls("set_retention(?)", [n for n in LENGTHS if n != "null"], "operations.invalid_retention"),
     *calls("cancel_job(%(pending)s, ?)", BAD_TEXTS, "job.invalid_reason"),
     *calls("requeue_job(%(dead)s, ?)", BAD_TEXTS, "job.invalid_reason"),
     *calls("redrive_dead_letters(?)", ["null", *BAD_TEXTS], "job.invalid_reason"),
@@ -313,6 +317,7 @@ NEEDS_READ_COMMITTED = {
     "replay_job(%(succeeded)s, 'k', 'r')": "job.replay_unsupported_isolation",
     "fire_due_schedules()": "operations.unsupported_isolation",
     "reap_expired_leases()": "operations.unsupported_isolation",
+    "prune()": "operations.unsupported_isolation",
     "run_maintenance()": "operations.unsupported_isolation",
 }
 

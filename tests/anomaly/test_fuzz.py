@@ -312,7 +312,7 @@ def test_random_arguments_meet_documented_errors_only(db: Db, isolation: str):
     fine: Counter[str] = Counter()
     findings: dict[tuple[str, str], str] = {}
     refused_here = {
-        "claim_jobs", "requeue_job", "replay_job", "redrive_dead_letters", "reap_expired_leases", "run_maintenance",
+        "claim_jobs", "requeue_job", "replay_job", "redrive_dead_letters", "reap_expired_leases", "run_maintenance", "prune",
         "fire_due_schedules", "append_workflow_steps", "cancel_workflow", "complete_external_step",
     }  # fmt: skip
     wanted = {f["name"] for f in functions} - (set() if isolation == "read committed" else refused_here)

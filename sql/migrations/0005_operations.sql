@@ -141,6 +141,10 @@ create table runledger.prune_passes (
   history_begins_at       timestamptz,
   constraint a_pass_is_made_by_maintenance_or_by_a_call check (caller in ('MAINTENANCE', 'CALL'))
 ) with (fillfactor = 50);
+insert into runledger.prune_passes (caller, older_than, dead_letters_older_than,
+  history_older_than, started_at, touched_at, ended_at)
+select c.caller, '0', '0', '0', 'epoch', 'epoch', 'epoch'
+  from (values ('MAINTENANCE'), ('CALL')) as c(caller);
 comment on table runledger.prune_passes is
   'Where prune left off, one row for run_maintenance and one for calls of prune: a pass walks all '
   'runs, all jobs and the default partitions once, a bounded piece at a time.';

@@ -12,7 +12,10 @@ declare
   v_pass runledger.prune_passes;
   v_over boolean;
 begin
-  if not pg_try_advisory_xact_lock(hashtext('runledger.prune'), hashtext(_prune.caller)) then
+  perform from runledger.prune_passes as p
+    where p.caller = _prune.caller order by p.caller for no key update skip locked;
+  if not found and exists (
+    select from runledger.prune_passes as p where p.caller = _prune.caller) then
     return;
   end if;
   if not runledger._start_pass(_prune.caller, _prune.older_than, _prune.dead_letters_older_than,

@@ -3,7 +3,7 @@
 -- pass; what a pass meets is judged by the age it has then. Call it again while a row says more.
 -- What is not finished, or may still be worked on, is never touched.
 --
--- Locks:  an advisory lock of its own, only tried; runs, then jobs, by id, skipping locked rows. A
+-- Locks:  the row of its pass, only tried; runs, then jobs, by id, skipping locked rows. A
 --         partition is dropped only by a call that found nothing else to do, waiting at most
 --         200 ms for its lock.
 -- Writes: deletes from workflow_step_dependencies, workflow_run_mutations, workflow_steps,

@@ -1185,6 +1185,11 @@ def set_retention(
     return _one(t.RetentionRecord, "set_retention", locals())
 
 
+def job_metrics(job_type: str | None = None, organization_id: Id | None = None) -> Many[t.JobMetricsRow]:
+    """What waits and runs of each type, and its last 24 hours. Calls `runledger.job_metrics`."""
+    return _many(t.JobMetricsRow, "job_metrics", locals())
+
+
 def fsck(
     scope: str | None = None, workflow_run_id: Id | None = None, *, max_rows: int | None = None
 ) -> Many[t.FsckFinding]:

@@ -180,6 +180,7 @@ class AsyncClient:
     prune = _verb(_calls.prune)
     retention = _verb(_calls.retention)
     set_retention = _verb(_calls.set_retention)
+    job_metrics = _verb(_calls.job_metrics)
     fsck = _verb(_calls.fsck)
     grant_access = _verb(_calls.grant_access)
     revoke_access = _verb(_calls.revoke_access)

@@ -699,6 +699,24 @@ class RetentionRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class JobMetricsRow:
+    """Counts of the last 24 hours and of now; percentiles in milliseconds, within 5 %, None without data."""
+
+    job_type: str
+    pending_count: int
+    leased_count: int
+    stale_leases: int
+    succeeded_24h: int
+    retryable_24h: int
+    terminal_24h: int
+    panicked_24h: int
+    timeout_24h: int
+    dead_lettered_24h: int
+    p50_duration_ms_24h: Decimal | None
+    p95_duration_ms_24h: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
 class FsckFinding:
     invariant: str
     severity: Literal["ERROR", "WARN"]

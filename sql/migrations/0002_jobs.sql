@@ -372,6 +372,12 @@ comment on column runledger.job_events.transaction_id is
   'Writer. A reader that follows the log reads only below '
   'pg_snapshot_xmin(pg_current_snapshot()).';
 
+-- What follows the log reads its end. A B-tree would cost each event; this costs next to nothing,
+-- as long as ranges are summarised only once they are full (_summarize_events).
+create index job_events_id_idx on runledger.job_events using brin (id) with (pages_per_range = 16);
+comment on index runledger.job_events_id_idx is
+  'The end of the log, for those who follow it: events above an id, without reading the rest.';
+
 create table runledger.job_dead_letters (
   job_id              uuid        primary key,
   job_type            text        not null,

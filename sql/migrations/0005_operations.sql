@@ -37,6 +37,10 @@ create table runledger.upkeep_state (
   timeline_since  timestamptz not null,
   tokens_lifted   bigint      not null default 0,
   last_pass_at    timestamptz,
+  rolled_up_to    bigint      not null default 0,
+  mark_id         bigint,
+  mark_xid        xid8,
+  constraint a_mark_has_an_id_and_a_transaction check ((mark_id is null) = (mark_xid is null)),
   constraint there_is_one_row check (only_row)
 );
 comment on table runledger.upkeep_state is
@@ -49,9 +53,66 @@ comment on column runledger.upkeep_state.tokens_lifted is
   'How often the token sequence was lifted past a fail-over.';
 comment on column runledger.upkeep_state.last_pass_at is
   'When run_maintenance last worked, to half a minute.';
+comment on column runledger.upkeep_state.rolled_up_to is
+  'Events up to this id are counted in job_metrics_slots and job_metrics_totals, those above are '
+  'not.';
+comment on column runledger.upkeep_state.mark_id is
+  'Rolling up may go on to this event once every transaction before mark_xid has ended.';
+comment on column runledger.upkeep_state.mark_xid is
+  'A transaction that began to write after the sequence of events stood at mark_id.';
 -- From the start, because maintenance takes its turn by locking the row.
 insert into runledger.upkeep_state (timeline, timeline_since)
 values (left(pg_walfile_name(pg_current_wal_insert_lsn()), 8), clock_timestamp());
+
+create table runledger.job_metrics_slots (
+  slot_at         timestamptz not null,
+  job_type        text        not null,
+  organization_id uuid,
+  outcome         text        not null,
+  bucket          smallint,
+  events          bigint      not null,
+  duration_us     bigint      not null default 0,
+  constraint a_slot_counts_each_outcome_once unique nulls not distinct
+    (slot_at, job_type, organization_id, outcome, bucket),
+  constraint a_slot_counts_something check (events > 0 and duration_us >= 0)
+) with (
+  -- The slots of the present are updated by each roll-up: keep their versions on one page.
+  fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05
+);
+comment on table runledger.job_metrics_slots is
+  'What happened to jobs in each five minutes of the last eight days, counted from job_events by '
+  'run_maintenance. Exact up to upkeep_state.rolled_up_to.';
+comment on column runledger.job_metrics_slots.slot_at is 'When the five minutes begin.';
+comment on column runledger.job_metrics_slots.job_type is 'Type of the jobs.';
+comment on column runledger.job_metrics_slots.organization_id is 'Their tenant; NULL: global.';
+comment on column runledger.job_metrics_slots.outcome is
+  'What happened: ENQUEUED, REQUEUED, CANCELED, DEAD_LETTERED; or how an attempt ended: SUCCEEDED, '
+  'CONTINUED, RELEASED or the kind of its failure.';
+comment on column runledger.job_metrics_slots.bucket is
+  'How long the attempts ran: at most 10 ^ (bucket / 26) microseconds, and longer than the bucket '
+  'below. NULL: no attempt ended, or it was never started.';
+comment on column runledger.job_metrics_slots.events is 'How often.';
+comment on column runledger.job_metrics_slots.duration_us is
+  'How long these attempts ran together, in microseconds.';
+
+create table runledger.job_metrics_totals (
+  job_type    text     not null,
+  outcome     text     not null,
+  bucket      smallint,
+  events      bigint   not null,
+  duration_us bigint   not null default 0,
+  constraint the_totals_count_each_outcome_once unique nulls not distinct
+    (job_type, outcome, bucket),
+  constraint totals_only_rise_from_zero check (events > 0 and duration_us >= 0)
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
+comment on table runledger.job_metrics_totals is
+  'The same over all tenants and since the beginning: it only rises, whatever prune deletes.';
+comment on column runledger.job_metrics_totals.job_type is 'Type of the jobs.';
+comment on column runledger.job_metrics_totals.outcome is 'As in job_metrics_slots.';
+comment on column runledger.job_metrics_totals.bucket is 'As in job_metrics_slots.';
+comment on column runledger.job_metrics_totals.events is 'How often.';
+comment on column runledger.job_metrics_totals.duration_us is
+  'How long these attempts ran together, in microseconds.';
 
 create table runledger.access_grants (
   role_name  text        not null,

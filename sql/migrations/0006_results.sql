@@ -187,6 +187,17 @@ comment on type runledger._erasure is
   'Jobs that were deleted with all that belongs to them, how many rows that were, and whether '
   'others did not fit. Internal.';
 
+create type runledger.job_metrics_row as (
+  job_type text, pending_count bigint, leased_count bigint, stale_leases bigint,
+  succeeded_24h bigint, retryable_24h bigint, terminal_24h bigint, panicked_24h bigint,
+  timeout_24h bigint, dead_lettered_24h bigint, p50_duration_ms_24h numeric,
+  p95_duration_ms_24h numeric);
+comment on type runledger.job_metrics_row is
+  'Result of job_metrics: what waits and runs of a type, and its last 24 hours.';
+
+create type runledger._sample as (family text, nth bigint, suffix text, labels text, value text);
+comment on type runledger._sample is 'One line of metrics_prometheus. Internal.';
+
 create type runledger.fsck_finding as (
   invariant text, severity text, object text, detail jsonb, repair text);
 comment on type runledger.fsck_finding is

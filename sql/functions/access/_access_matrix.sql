@@ -96,6 +96,8 @@ as $$
   ('function', 'why_workflow', '{operator,observer}'),
   ('view', 'why_codes', '{operator,observer}'),
   ('function', 'health', '{operator,observer}'),
+  ('function', 'job_metrics', '{operator,observer}'),
+  ('view', 'job_metrics_rollup', '{operator,observer}'),
   ('view', 'access', '{operator,observer}'),
   ('view', 'dead_letters', '{operator,observer}'),
   ('view', 'job_timeline', '{operator,observer}'),

@@ -5,7 +5,8 @@
 -- Locks:  the row of upkeep_state, only tried; then what its tasks lock, skipping locked rows.
 --         Partitions are created or dropped only by a call that had nothing else to do, waiting
 --         for locks at most 200 ms.
--- Writes: see reap_expired_leases, fire_due_schedules and prune; workers, upkeep_state; partitions.
+-- Writes: see reap_expired_leases, fire_due_schedules and prune; workers, upkeep_state,
+--         job_metrics_slots, job_metrics_totals; partitions.
 -- Raises: RL013 operations.unsupported_isolation.
 create or replace function runledger.run_maintenance()
 returns setof runledger.upkeep_report
@@ -19,8 +20,11 @@ declare
   v_affected bigint;
   v_total bigint := 0;
   v_more boolean;
+  v_mark bigint;
 begin
   perform runledger._require_read_committed('operations.unsupported_isolation');
+  -- First of all, before this transaction gets an id: see _event_mark.
+  v_mark := runledger._event_mark();
   -- A row and no advisory lock: anybody who can connect may take one of those and keep it.
   perform from runledger.upkeep_state as u for no key update skip locked;
   if not found and exists (select from runledger.upkeep_state) then
@@ -47,6 +51,11 @@ begin
   get diagnostics v_affected = row_count;
   v_total := v_total + v_affected;
   return next row('forget_workers', v_affected, false)::runledger.upkeep_report;
+  -- Before prune, which drops only what is counted. It adds nothing to the sum: on a busy ledger
+  -- there is always something to roll up, and partitions must be prepared all the same.
+  select r.affected, r.more into v_affected, v_more
+    from runledger._roll_up(v_mark, 20000, v_now) as r;
+  return next row('rollup', v_affected, v_more)::runledger.upkeep_report;
   select coalesce(sum(p.affected), 0), coalesce(bool_or(p.more), false) into v_affected, v_more
     from runledger.retention() as r
    cross join lateral runledger._prune('MAINTENANCE', r.finished, r.dead_letters, r.history, null,
@@ -61,6 +70,6 @@ $$;
 
 comment on function runledger.run_maintenance() is
   'Upkeep, bounded and safe to call at any time by anybody: notices a fail-over, reaps expired '
-  'leases, fires schedules, times out gates, forgets workers that were silent for a day, prunes by '
-  'retention(), prepares partitions. One row per task: affected, and more = call again. No rows: '
-  'another session is at it.';
+  'leases, fires schedules, times out gates, forgets workers that were silent for a day, rolls '
+  'up events into metrics, prunes by retention(), prepares partitions. One row per task: affected, '
+  'and more = call again. No rows: another session is at it.';

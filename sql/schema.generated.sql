@@ -389,6 +389,16 @@ CREATE TYPE runledger._pick AS (
 
 COMMENT ON TYPE runledger._pick IS 'Ready jobs, locked, in claim order. Internal.';
 
+CREATE TYPE runledger._sample AS (
+	family text,
+	nth bigint,
+	suffix text,
+	labels text,
+	value text
+);
+
+COMMENT ON TYPE runledger._sample IS 'One line of metrics_prometheus. Internal.';
+
 CREATE TYPE runledger.job_failure_kind AS ENUM (
     'RETRYABLE',
     'TERMINAL',
@@ -797,6 +807,23 @@ CREATE TYPE runledger.job_log_record AS (
 );
 
 COMMENT ON TYPE runledger.job_log_record IS 'One log line of a job without its JSON; result of list_job_logs.';
+
+CREATE TYPE runledger.job_metrics_row AS (
+	job_type text,
+	pending_count bigint,
+	leased_count bigint,
+	stale_leases bigint,
+	succeeded_24h bigint,
+	retryable_24h bigint,
+	terminal_24h bigint,
+	panicked_24h bigint,
+	timeout_24h bigint,
+	dead_lettered_24h bigint,
+	p50_duration_ms_24h numeric,
+	p95_duration_ms_24h numeric
+);
+
+COMMENT ON TYPE runledger.job_metrics_row IS 'Result of job_metrics: what waits and runs of a type, and its last 24 hours.';
 
 CREATE TYPE runledger.job_record AS (
 	job_id uuid,
@@ -1551,6 +1578,12 @@ CREATE FUNCTION runledger._contains(value text, part text) RETURNS boolean
 
 COMMENT ON FUNCTION runledger._contains(value text, part text) IS 'Whether the letters stand in the value, upper and lower case alike; nothing is a wildcard.';
 
+CREATE FUNCTION runledger._count_events(above bigint, upto bigint) RETURNS bigint
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._count_events(above bigint, upto bigint) IS 'Add the events above the one id and up to the other to the metrics; returns how many counted.';
+
 CREATE FUNCTION runledger._count_steps(from_active runledger._finished_step[], from_waiting runledger._finished_step[], now timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
     AS 'see sql/functions';
@@ -1647,6 +1680,12 @@ CREATE FUNCTION runledger._drop_partition(caller text, now timestamp with time z
 
 COMMENT ON FUNCTION runledger._drop_partition(caller text, now timestamp with time zone) IS 'Drop the oldest partition of events or log lines that is past the horizon of the pass, unless somebody is in the way; returns 1 if it did.';
 
+CREATE FUNCTION runledger._duration_percentiles(job_type text, organization_id uuid, since timestamp with time zone) RETURNS TABLE(of_type text, p50 numeric, p95 numeric)
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._duration_percentiles(job_type text, organization_id uuid, since timestamp with time zone) IS 'Median and 95th percentile of the durations of attempts since then, in milliseconds, per type.';
+
 CREATE FUNCTION runledger._enabled_definition(job_type text) RETURNS runledger.job_definitions
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
@@ -1700,6 +1739,12 @@ CREATE FUNCTION runledger._erase_steps(run_ids uuid[], horizon timestamp with ti
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._erase_steps(run_ids uuid[], horizon timestamp with time zone, caller text, max_rows bigint) IS 'Delete steps of these runs with their jobs, at most so many rows; returns how many went.';
+
+CREATE FUNCTION runledger._event_mark() RETURNS bigint
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._event_mark() IS 'The last event id drawn before this transaction got its id; NULL if it has written already.';
 
 CREATE FUNCTION runledger._existing_job(job_type text, organization_id uuid, idempotency_key text, request jsonb) RETURNS runledger.enqueued_job
     LANGUAGE plpgsql
@@ -2911,6 +2956,18 @@ CREATE FUNCTION runledger._retry_delay_ms(definition runledger.job_definitions, 
 
 COMMENT ON FUNCTION runledger._retry_delay_ms(definition runledger.job_definitions, job_id uuid, attempt integer, error_code text) IS 'Milliseconds until the retry: the override of the error code, else the formula of the type.';
 
+CREATE FUNCTION runledger._roll_up(mark bigint, max_events integer, now timestamp with time zone) RETURNS TABLE(affected bigint, more boolean)
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._roll_up(mark bigint, max_events integer, now timestamp with time zone) IS 'Count the next events in job_metrics_slots and job_metrics_totals, forget slots of over eight days; more: there are further ones that can be counted.';
+
+CREATE FUNCTION runledger._rolled_up_to() RETURNS bigint
+    LANGUAGE sql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._rolled_up_to() IS 'Events with ids above this one are not in the metrics yet and must not be dropped.';
+
 CREATE FUNCTION runledger._run_in_scope(workflow_run_id uuid, organization_id uuid) RETURNS boolean
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
@@ -3048,6 +3105,12 @@ CREATE FUNCTION runledger._succeed_jobs(successes runledger._successes, now time
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._succeed_jobs(successes runledger._successes, now timestamp with time zone) IS 'End these leases with success if all of them are live and outside workflows; their results, or NULL and nothing is written.';
+
+CREATE FUNCTION runledger._summarize_events(above bigint, upto bigint) RETURNS void
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._summarize_events(above bigint, upto bigint) IS 'Summarise the full page ranges that hold these events, unless somebody is in the way.';
 
 CREATE FUNCTION runledger._switch_definition(job_type text, switch text, turned_on boolean, reason text) RETURNS runledger.job_definition
     LANGUAGE plpgsql
@@ -3547,6 +3610,15 @@ CREATE FUNCTION runledger.job_log_payloads(job_id uuid, log_ids bigint[], organi
 
 COMMENT ON FUNCTION runledger.job_log_payloads(job_id uuid, log_ids bigint[], organization_id uuid) IS 'The JSON of up to 1000 log lines of one job, by the log_id that list_job_logs tells; that it was read stands in operator_actions.';
 
+CREATE FUNCTION runledger.job_metrics(job_type text DEFAULT NULL::text, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.job_metrics_row
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.job_metrics(job_type text, organization_id uuid) IS 'One row per job type, also for types without jobs: jobs that wait and run now, attempts of the last 24 hours by outcome, percentiles of their durations (NULL without data) over all tenants or of one. As exact as the view job_metrics_rollup.';
+
 CREATE FUNCTION runledger.job_payload(job_id uuid, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.job_body
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -3898,7 +3970,7 @@ CREATE FUNCTION runledger.run_maintenance() RETURNS SETOF runledger.upkeep_repor
     SET plan_cache_mode TO 'force_generic_plan'
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger.run_maintenance() IS 'Upkeep, bounded and safe to call at any time by anybody: notices a fail-over, reaps expired leases, fires schedules, times out gates, forgets workers that were silent for a day, prunes by retention(), prepares partitions. One row per task: affected, and more = call again. No rows: another session is at it.';
+COMMENT ON FUNCTION runledger.run_maintenance() IS 'Upkeep, bounded and safe to call at any time by anybody: notices a fail-over, reaps expired leases, fires schedules, times out gates, forgets workers that were silent for a day, rolls up events into metrics, prunes by retention(), prepares partitions. One row per task: affected, and more = call again. No rows: another session is at it.';
 
 CREATE FUNCTION runledger.runtime_config(job_type text) RETURNS runledger.runtime_config_record
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -4075,6 +4147,231 @@ CREATE VIEW runledger._dead_letters AS
      LEFT JOIN runledger.job_queue q ON ((q.id = d.job_id)));
 
 COMMENT ON VIEW runledger._dead_letters IS 'Dead letters in the shape of dead_letter. Internal: read the view dead_letters.';
+
+CREATE TABLE runledger.job_attempts (
+    job_id uuid NOT NULL,
+    run_number integer NOT NULL,
+    attempt integer NOT NULL,
+    worker_id text NOT NULL,
+    lease_token bigint NOT NULL,
+    role_name text,
+    claim_origin text DEFAULT 'DIRECT'::text NOT NULL,
+    leased_at timestamp with time zone NOT NULL,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    disposition text,
+    outcome runledger.job_failure_kind,
+    error_code text,
+    error_message text,
+    retry_delay_ms bigint,
+    requested_retry_not_before timestamp with time zone,
+    effective_next_run_at timestamp with time zone,
+    retry_timing_source text,
+    CONSTRAINT a_disposition_is_one_of_six CHECK ((disposition = ANY (ARRAY['SUCCEEDED'::text, 'RETRY_SCHEDULED'::text, 'DEAD_LETTERED'::text, 'CONTINUED'::text, 'RELEASED'::text, 'CANCELED'::text]))),
+    CONSTRAINT a_retry_has_a_delay_an_instant_and_a_source CHECK (((NOT (disposition IS DISTINCT FROM 'RETRY_SCHEDULED'::text)) = ((retry_delay_ms IS NOT NULL) AND (effective_next_run_at IS NOT NULL) AND (retry_timing_source IS NOT NULL)))),
+    CONSTRAINT attempt_starts_at_one CHECK ((attempt >= 1)),
+    CONSTRAINT exactly_a_finished_attempt_has_a_disposition CHECK (((finished_at IS NULL) = (disposition IS NULL))),
+    CONSTRAINT only_a_failed_attempt_has_an_outcome CHECK (((outcome IS NOT NULL) = COALESCE((disposition = ANY (ARRAY['RETRY_SCHEDULED'::text, 'DEAD_LETTERED'::text])), false))),
+    CONSTRAINT run_number_starts_at_one CHECK ((run_number >= 1))
+)
+WITH (fillfactor='60', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_insert_scale_factor='0.05', autovacuum_vacuum_cost_delay='0');
+
+COMMENT ON TABLE runledger.job_attempts IS 'One row per claim that was charged. No foreign key to job_queue: the check would cost more than the row; fsck proves it.';
+
+COMMENT ON COLUMN runledger.job_attempts.job_id IS 'The job.';
+
+COMMENT ON COLUMN runledger.job_attempts.run_number IS 'Its run.';
+
+COMMENT ON COLUMN runledger.job_attempts.attempt IS 'Number of the attempt in that run, from 1, without holes.';
+
+COMMENT ON COLUMN runledger.job_attempts.worker_id IS 'Who claimed.';
+
+COMMENT ON COLUMN runledger.job_attempts.lease_token IS 'Token of that claim.';
+
+COMMENT ON COLUMN runledger.job_attempts.role_name IS 'The role that claimed; a repeated completion is told to it and its members alone.';
+
+COMMENT ON COLUMN runledger.job_attempts.claim_origin IS 'DIRECT: the claim was the start. WORKER_PRESTART: start_jobs follows.';
+
+COMMENT ON COLUMN runledger.job_attempts.leased_at IS 'When it was claimed.';
+
+COMMENT ON COLUMN runledger.job_attempts.started_at IS 'When the handler started; NULL while only claimed.';
+
+COMMENT ON COLUMN runledger.job_attempts.finished_at IS 'When the attempt ended.';
+
+COMMENT ON COLUMN runledger.job_attempts.disposition IS 'What became of the attempt; a repeated completion is known by it and by outcome.';
+
+COMMENT ON COLUMN runledger.job_attempts.outcome IS 'Failure kind; NULL for success, cancel, continuation and release.';
+
+COMMENT ON COLUMN runledger.job_attempts.error_code IS 'Code of the failure.';
+
+COMMENT ON COLUMN runledger.job_attempts.error_message IS 'Message of the failure.';
+
+COMMENT ON COLUMN runledger.job_attempts.retry_delay_ms IS 'Delay until the retry, in milliseconds.';
+
+COMMENT ON COLUMN runledger.job_attempts.requested_retry_not_before IS 'Earliest retry the handler asked for.';
+
+COMMENT ON COLUMN runledger.job_attempts.effective_next_run_at IS 'When the retry became due.';
+
+COMMENT ON COLUMN runledger.job_attempts.retry_timing_source IS 'What decided the delay: POLICY, ERROR_CODE, HANDLER_NOT_BEFORE or REAPER.';
+
+CREATE TABLE runledger.job_events (
+    id bigint NOT NULL,
+    job_id uuid NOT NULL,
+    run_number integer NOT NULL,
+    attempt integer,
+    event_type runledger.job_event_type NOT NULL,
+    stage text,
+    progress_done bigint,
+    progress_total bigint,
+    payload jsonb DEFAULT '{}'::jsonb NOT NULL,
+    occurred_at timestamp with time zone NOT NULL,
+    transaction_id xid8 DEFAULT pg_current_xact_id() NOT NULL
+)
+PARTITION BY RANGE (occurred_at);
+
+COMMENT ON TABLE runledger.job_events IS 'What happened to each job, append-only, in the same transaction as the change. Partitioned by time, dropped by prune.';
+
+COMMENT ON COLUMN runledger.job_events.id IS 'Order within a job. Allocation order, not commit order: tail with transaction_id.';
+
+COMMENT ON COLUMN runledger.job_events.job_id IS 'The job.';
+
+COMMENT ON COLUMN runledger.job_events.run_number IS 'Its run; a requeue is written with the run it ends.';
+
+COMMENT ON COLUMN runledger.job_events.attempt IS 'The attempt; NULL for events of a job that was not claimed.';
+
+COMMENT ON COLUMN runledger.job_events.event_type IS 'What happened.';
+
+COMMENT ON COLUMN runledger.job_events.stage IS 'Stage after the event, where it says one.';
+
+COMMENT ON COLUMN runledger.job_events.progress_done IS 'Units done, as reported.';
+
+COMMENT ON COLUMN runledger.job_events.progress_total IS 'Units in all, as reported.';
+
+COMMENT ON COLUMN runledger.job_events.payload IS 'Details: reasons, codes, delays. Never the payload of the job.';
+
+COMMENT ON COLUMN runledger.job_events.occurred_at IS 'When, by the clock of the database.';
+
+COMMENT ON COLUMN runledger.job_events.transaction_id IS 'Writer. A reader that follows the log reads only below pg_snapshot_xmin(pg_current_snapshot()).';
+
+CREATE VIEW runledger._job_outcomes AS
+ SELECT e.id,
+    date_bin('00:05:00'::interval, e.occurred_at, '2000-01-01 00:00:00+00'::timestamp with time zone) AS slot_at,
+    q.job_type,
+    q.organization_id,
+    o.outcome,
+    a.duration_us,
+    (ceil(((26)::double precision * log((a.duration_us)::double precision))))::smallint AS bucket
+   FROM (((runledger.job_events e
+     CROSS JOIN LATERAL ( SELECT
+                CASE e.event_type
+                    WHEN 'FAILED'::runledger.job_event_type THEN (e.payload ->> 'kind'::text)
+                    WHEN 'REQUEUED'::runledger.job_event_type THEN
+                    CASE (e.payload ->> 'requeue_kind'::text)
+                        WHEN 'HANDLER_CONTINUATION'::text THEN 'CONTINUED'::text
+                        WHEN 'RELEASE'::text THEN 'RELEASED'::text
+                        ELSE 'REQUEUED'::text
+                    END
+                    ELSE (e.event_type)::text
+                END AS outcome) o)
+     CROSS JOIN LATERAL ( SELECT j.job_type,
+            j.organization_id
+           FROM runledger.job_queue j
+          WHERE (j.id = e.job_id)
+         LIMIT 1) q)
+     LEFT JOIN LATERAL ( SELECT GREATEST(((EXTRACT(epoch FROM (t.finished_at - t.started_at)) * (1000000)::numeric))::bigint, (1)::bigint) AS duration_us
+           FROM runledger.job_attempts t
+          WHERE ((t.job_id = e.job_id) AND (t.run_number = e.run_number) AND (t.attempt = e.attempt) AND (t.started_at IS NOT NULL) AND (t.finished_at IS NOT NULL) AND
+                CASE e.event_type
+                    WHEN 'DEAD_LETTERED'::runledger.job_event_type THEN false
+                    WHEN 'FAILED'::runledger.job_event_type THEN (t.outcome IS NOT NULL)
+                    ELSE (t.disposition = o.outcome)
+                END)
+         LIMIT 1) a ON (true))
+  WHERE (e.event_type = ANY (ARRAY['ENQUEUED'::runledger.job_event_type, 'SUCCEEDED'::runledger.job_event_type, 'FAILED'::runledger.job_event_type, 'DEAD_LETTERED'::runledger.job_event_type, 'CANCELED'::runledger.job_event_type, 'REQUEUED'::runledger.job_event_type]));
+
+COMMENT ON VIEW runledger._job_outcomes IS 'The events that metrics count, with type, tenant, outcome and duration. Internal.';
+
+CREATE TABLE runledger.job_metrics_slots (
+    slot_at timestamp with time zone NOT NULL,
+    job_type text NOT NULL,
+    organization_id uuid,
+    outcome text NOT NULL,
+    bucket smallint,
+    events bigint NOT NULL,
+    duration_us bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT a_slot_counts_something CHECK (((events > 0) AND (duration_us >= 0)))
+)
+WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.05');
+
+COMMENT ON TABLE runledger.job_metrics_slots IS 'What happened to jobs in each five minutes of the last eight days, counted from job_events by run_maintenance. Exact up to upkeep_state.rolled_up_to.';
+
+COMMENT ON COLUMN runledger.job_metrics_slots.slot_at IS 'When the five minutes begin.';
+
+COMMENT ON COLUMN runledger.job_metrics_slots.job_type IS 'Type of the jobs.';
+
+COMMENT ON COLUMN runledger.job_metrics_slots.organization_id IS 'Their tenant; NULL: global.';
+
+COMMENT ON COLUMN runledger.job_metrics_slots.outcome IS 'What happened: ENQUEUED, REQUEUED, CANCELED, DEAD_LETTERED; or how an attempt ended: SUCCEEDED, CONTINUED, RELEASED or the kind of its failure.';
+
+COMMENT ON COLUMN runledger.job_metrics_slots.bucket IS 'How long the attempts ran: at most 10 ^ (bucket / 26) microseconds, and longer than the bucket below. NULL: no attempt ended, or it was never started.';
+
+COMMENT ON COLUMN runledger.job_metrics_slots.events IS 'How often.';
+
+COMMENT ON COLUMN runledger.job_metrics_slots.duration_us IS 'How long these attempts ran together, in microseconds.';
+
+CREATE TABLE runledger.upkeep_state (
+    only_row boolean DEFAULT true NOT NULL,
+    timeline text NOT NULL,
+    timeline_since timestamp with time zone NOT NULL,
+    tokens_lifted bigint DEFAULT 0 NOT NULL,
+    last_pass_at timestamp with time zone,
+    rolled_up_to bigint DEFAULT 0 NOT NULL,
+    mark_id bigint,
+    mark_xid xid8,
+    CONSTRAINT a_mark_has_an_id_and_a_transaction CHECK (((mark_id IS NULL) = (mark_xid IS NULL))),
+    CONSTRAINT there_is_one_row CHECK (only_row)
+);
+
+COMMENT ON TABLE runledger.upkeep_state IS 'What maintenance remembers from one pass to the next; one row.';
+
+COMMENT ON COLUMN runledger.upkeep_state.only_row IS 'Always true: holds the table to one row.';
+
+COMMENT ON COLUMN runledger.upkeep_state.timeline IS 'The WAL timeline last seen. Another one means a fail-over: sequences may have gone back.';
+
+COMMENT ON COLUMN runledger.upkeep_state.timeline_since IS 'When that timeline was first seen.';
+
+COMMENT ON COLUMN runledger.upkeep_state.tokens_lifted IS 'How often the token sequence was lifted past a fail-over.';
+
+COMMENT ON COLUMN runledger.upkeep_state.last_pass_at IS 'When run_maintenance last worked, to half a minute.';
+
+COMMENT ON COLUMN runledger.upkeep_state.rolled_up_to IS 'Events up to this id are counted in job_metrics_slots and job_metrics_totals, those above are not.';
+
+COMMENT ON COLUMN runledger.upkeep_state.mark_id IS 'Rolling up may go on to this event once every transaction before mark_xid has ended.';
+
+COMMENT ON COLUMN runledger.upkeep_state.mark_xid IS 'A transaction that began to write after the sequence of events stood at mark_id.';
+
+CREATE VIEW runledger._job_outcomes_counted AS
+ SELECT s.slot_at,
+    s.job_type,
+    s.organization_id,
+    s.outcome,
+    s.bucket,
+    s.events,
+    s.duration_us
+   FROM runledger.job_metrics_slots s
+UNION ALL
+ SELECT o.slot_at,
+    o.job_type,
+    o.organization_id,
+    o.outcome,
+    o.bucket,
+    (1)::bigint AS events,
+    COALESCE(o.duration_us, (0)::bigint) AS duration_us
+   FROM runledger._job_outcomes o
+  WHERE ((o.id > COALESCE(( SELECT u.rolled_up_to
+           FROM runledger.upkeep_state u), (0)::bigint)) AND (o.id <= '9223372036854775807'::bigint));
+
+COMMENT ON VIEW runledger._job_outcomes_counted IS 'What happened in five minutes, counted already or still to be counted. Internal.';
 
 CREATE VIEW runledger._job_summaries AS
  SELECT id AS job_id,
@@ -4264,111 +4561,6 @@ COMMENT ON COLUMN runledger.dead_letters.error_code IS 'Code of the failure, cut
 
 COMMENT ON COLUMN runledger.dead_letters.error_message IS 'Message of the failure, cut; the whole of it is in job_dead_letters.';
 
-CREATE TABLE runledger.job_attempts (
-    job_id uuid NOT NULL,
-    run_number integer NOT NULL,
-    attempt integer NOT NULL,
-    worker_id text NOT NULL,
-    lease_token bigint NOT NULL,
-    role_name text,
-    claim_origin text DEFAULT 'DIRECT'::text NOT NULL,
-    leased_at timestamp with time zone NOT NULL,
-    started_at timestamp with time zone,
-    finished_at timestamp with time zone,
-    disposition text,
-    outcome runledger.job_failure_kind,
-    error_code text,
-    error_message text,
-    retry_delay_ms bigint,
-    requested_retry_not_before timestamp with time zone,
-    effective_next_run_at timestamp with time zone,
-    retry_timing_source text,
-    CONSTRAINT a_disposition_is_one_of_six CHECK ((disposition = ANY (ARRAY['SUCCEEDED'::text, 'RETRY_SCHEDULED'::text, 'DEAD_LETTERED'::text, 'CONTINUED'::text, 'RELEASED'::text, 'CANCELED'::text]))),
-    CONSTRAINT a_retry_has_a_delay_an_instant_and_a_source CHECK (((NOT (disposition IS DISTINCT FROM 'RETRY_SCHEDULED'::text)) = ((retry_delay_ms IS NOT NULL) AND (effective_next_run_at IS NOT NULL) AND (retry_timing_source IS NOT NULL)))),
-    CONSTRAINT attempt_starts_at_one CHECK ((attempt >= 1)),
-    CONSTRAINT exactly_a_finished_attempt_has_a_disposition CHECK (((finished_at IS NULL) = (disposition IS NULL))),
-    CONSTRAINT only_a_failed_attempt_has_an_outcome CHECK (((outcome IS NOT NULL) = COALESCE((disposition = ANY (ARRAY['RETRY_SCHEDULED'::text, 'DEAD_LETTERED'::text])), false))),
-    CONSTRAINT run_number_starts_at_one CHECK ((run_number >= 1))
-)
-WITH (fillfactor='60', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_insert_scale_factor='0.05', autovacuum_vacuum_cost_delay='0');
-
-COMMENT ON TABLE runledger.job_attempts IS 'One row per claim that was charged. No foreign key to job_queue: the check would cost more than the row; fsck proves it.';
-
-COMMENT ON COLUMN runledger.job_attempts.job_id IS 'The job.';
-
-COMMENT ON COLUMN runledger.job_attempts.run_number IS 'Its run.';
-
-COMMENT ON COLUMN runledger.job_attempts.attempt IS 'Number of the attempt in that run, from 1, without holes.';
-
-COMMENT ON COLUMN runledger.job_attempts.worker_id IS 'Who claimed.';
-
-COMMENT ON COLUMN runledger.job_attempts.lease_token IS 'Token of that claim.';
-
-COMMENT ON COLUMN runledger.job_attempts.role_name IS 'The role that claimed; a repeated completion is told to it and its members alone.';
-
-COMMENT ON COLUMN runledger.job_attempts.claim_origin IS 'DIRECT: the claim was the start. WORKER_PRESTART: start_jobs follows.';
-
-COMMENT ON COLUMN runledger.job_attempts.leased_at IS 'When it was claimed.';
-
-COMMENT ON COLUMN runledger.job_attempts.started_at IS 'When the handler started; NULL while only claimed.';
-
-COMMENT ON COLUMN runledger.job_attempts.finished_at IS 'When the attempt ended.';
-
-COMMENT ON COLUMN runledger.job_attempts.disposition IS 'What became of the attempt; a repeated completion is known by it and by outcome.';
-
-COMMENT ON COLUMN runledger.job_attempts.outcome IS 'Failure kind; NULL for success, cancel, continuation and release.';
-
-COMMENT ON COLUMN runledger.job_attempts.error_code IS 'Code of the failure.';
-
-COMMENT ON COLUMN runledger.job_attempts.error_message IS 'Message of the failure.';
-
-COMMENT ON COLUMN runledger.job_attempts.retry_delay_ms IS 'Delay until the retry, in milliseconds.';
-
-COMMENT ON COLUMN runledger.job_attempts.requested_retry_not_before IS 'Earliest retry the handler asked for.';
-
-COMMENT ON COLUMN runledger.job_attempts.effective_next_run_at IS 'When the retry became due.';
-
-COMMENT ON COLUMN runledger.job_attempts.retry_timing_source IS 'What decided the delay: POLICY, ERROR_CODE, HANDLER_NOT_BEFORE or REAPER.';
-
-CREATE TABLE runledger.job_events (
-    id bigint NOT NULL,
-    job_id uuid NOT NULL,
-    run_number integer NOT NULL,
-    attempt integer,
-    event_type runledger.job_event_type NOT NULL,
-    stage text,
-    progress_done bigint,
-    progress_total bigint,
-    payload jsonb DEFAULT '{}'::jsonb NOT NULL,
-    occurred_at timestamp with time zone NOT NULL,
-    transaction_id xid8 DEFAULT pg_current_xact_id() NOT NULL
-)
-PARTITION BY RANGE (occurred_at);
-
-COMMENT ON TABLE runledger.job_events IS 'What happened to each job, append-only, in the same transaction as the change. Partitioned by time, dropped by prune.';
-
-COMMENT ON COLUMN runledger.job_events.id IS 'Order within a job. Allocation order, not commit order: tail with transaction_id.';
-
-COMMENT ON COLUMN runledger.job_events.job_id IS 'The job.';
-
-COMMENT ON COLUMN runledger.job_events.run_number IS 'Its run; a requeue is written with the run it ends.';
-
-COMMENT ON COLUMN runledger.job_events.attempt IS 'The attempt; NULL for events of a job that was not claimed.';
-
-COMMENT ON COLUMN runledger.job_events.event_type IS 'What happened.';
-
-COMMENT ON COLUMN runledger.job_events.stage IS 'Stage after the event, where it says one.';
-
-COMMENT ON COLUMN runledger.job_events.progress_done IS 'Units done, as reported.';
-
-COMMENT ON COLUMN runledger.job_events.progress_total IS 'Units in all, as reported.';
-
-COMMENT ON COLUMN runledger.job_events.payload IS 'Details: reasons, codes, delays. Never the payload of the job.';
-
-COMMENT ON COLUMN runledger.job_events.occurred_at IS 'When, by the clock of the database.';
-
-COMMENT ON COLUMN runledger.job_events.transaction_id IS 'Writer. A reader that follows the log reads only below pg_snapshot_xmin(pg_current_snapshot()).';
-
 CREATE TABLE runledger.job_events_default (
     id bigint CONSTRAINT job_events_id_not_null NOT NULL,
     job_id uuid CONSTRAINT job_events_job_id_not_null NOT NULL,
@@ -4459,6 +4651,134 @@ ALTER TABLE runledger.job_logs ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY 
     NO MAXVALUE
     CACHE 1
 );
+
+CREATE VIEW runledger.job_metrics_rollup WITH (security_barrier='true') AS
+ WITH recent AS MATERIALIZED (
+         SELECT c.organization_id,
+            c.job_type,
+            c.outcome,
+            c.bucket,
+            sum(c.events) AS events
+           FROM runledger._job_outcomes_counted c
+          WHERE (c.slot_at > (statement_timestamp() - '1 day 00:05:00'::interval))
+          GROUP BY c.organization_id, c.job_type, c.outcome, c.bucket
+        ), ranked AS (
+         SELECT r.organization_id,
+            r.job_type,
+            r.bucket,
+            sum(sum(r.events)) OVER (PARTITION BY r.organization_id, r.job_type ORDER BY r.bucket) AS upto,
+            (sum(sum(r.events)) OVER (PARTITION BY r.organization_id, r.job_type) - (1)::numeric) AS last
+           FROM recent r
+          WHERE (r.bucket IS NOT NULL)
+          GROUP BY r.organization_id, r.job_type, r.bucket
+        ), spread AS (
+         SELECT k.organization_id,
+            k.job_type,
+            ((0.50 * k.last) % (1)::numeric) AS part50,
+            ((0.95 * k.last) % (1)::numeric) AS part95,
+            min(k.bucket) FILTER (WHERE (k.upto > floor((0.50 * k.last)))) AS low50,
+            min(k.bucket) FILTER (WHERE (k.upto > ceil((0.50 * k.last)))) AS high50,
+            min(k.bucket) FILTER (WHERE (k.upto > floor((0.95 * k.last)))) AS low95,
+            min(k.bucket) FILTER (WHERE (k.upto > ceil((0.95 * k.last)))) AS high95
+           FROM ranked k
+          GROUP BY k.organization_id, k.job_type, k.last
+        ), piece AS (
+         SELECT q.organization_id,
+            q.job_type,
+            'PENDING'::text AS what,
+            (count(*))::numeric AS n
+           FROM runledger.job_queue q
+          WHERE (q.status = 'PENDING'::runledger.job_status)
+          GROUP BY q.organization_id, q.job_type
+        UNION ALL
+         SELECT q.organization_id,
+            q.job_type,
+                CASE
+                    WHEN (q.lease_expires_at < statement_timestamp()) THEN 'STALE'::text
+                    ELSE 'LEASED'::text
+                END AS "case",
+            1
+           FROM runledger.job_queue q
+          WHERE ((q.status = 'LEASED'::runledger.job_status) AND (q.lease_token IS NOT NULL))
+        UNION ALL
+         SELECT r.organization_id,
+            r.job_type,
+            ('DONE_'::text || r.outcome),
+            r.events
+           FROM recent r
+        UNION ALL
+         SELECT s.organization_id,
+            s.job_type,
+            v.what,
+            v.n
+           FROM (spread s
+             CROSS JOIN LATERAL ( VALUES ('P50'::text,((((1)::numeric - s.part50) * ((10)::numeric ^ ((s.low50)::numeric / 26.0))) + (s.part50 * ((10)::numeric ^ ((s.high50)::numeric / 26.0))))), ('P95'::text,((((1)::numeric - s.part95) * ((10)::numeric ^ ((s.low95)::numeric / 26.0))) + (s.part95 * ((10)::numeric ^ ((s.high95)::numeric / 26.0)))))) v(what, n))
+        )
+ SELECT organization_id,
+    job_type,
+    (COALESCE(sum(n) FILTER (WHERE (what = 'PENDING'::text)), (0)::numeric))::bigint AS pending_count,
+    (COALESCE(sum(n) FILTER (WHERE (what = ANY (ARRAY['LEASED'::text, 'STALE'::text]))), (0)::numeric))::bigint AS leased_count,
+    (COALESCE(sum(n) FILTER (WHERE (what = 'STALE'::text)), (0)::numeric))::bigint AS stale_leases,
+    (COALESCE(sum(n) FILTER (WHERE (what = 'DONE_SUCCEEDED'::text)), (0)::numeric))::bigint AS succeeded_24h,
+    (COALESCE(sum(n) FILTER (WHERE (what = 'DONE_RETRYABLE'::text)), (0)::numeric))::bigint AS retryable_24h,
+    (COALESCE(sum(n) FILTER (WHERE (what = 'DONE_TERMINAL'::text)), (0)::numeric))::bigint AS terminal_24h,
+    (COALESCE(sum(n) FILTER (WHERE (what = 'DONE_PANICKED'::text)), (0)::numeric))::bigint AS panicked_24h,
+    (COALESCE(sum(n) FILTER (WHERE (what = 'DONE_TIMEOUT'::text)), (0)::numeric))::bigint AS timeout_24h,
+    (COALESCE(sum(n) FILTER (WHERE (what = 'DONE_DEAD_LETTERED'::text)), (0)::numeric))::bigint AS dead_lettered_24h,
+    round((sum(n) FILTER (WHERE (what = 'P50'::text)) * 0.000955748), 3) AS p50_duration_ms_24h,
+    round((sum(n) FILTER (WHERE (what = 'P95'::text)) * 0.000955748), 3) AS p95_duration_ms_24h
+   FROM piece p
+  GROUP BY organization_id, job_type;
+
+COMMENT ON VIEW runledger.job_metrics_rollup IS 'The last 24 hours of each job type and tenant, and what waits and runs now. The window begins up to five minutes early, percentiles are right within 5 %. Per type: job_metrics().';
+
+COMMENT ON COLUMN runledger.job_metrics_rollup.organization_id IS 'The tenant; NULL: global.';
+
+COMMENT ON COLUMN runledger.job_metrics_rollup.job_type IS 'The type.';
+
+COMMENT ON COLUMN runledger.job_metrics_rollup.pending_count IS 'Jobs that wait, due or not.';
+
+COMMENT ON COLUMN runledger.job_metrics_rollup.leased_count IS 'Jobs that workers hold.';
+
+COMMENT ON COLUMN runledger.job_metrics_rollup.stale_leases IS 'Those among them whose lease ran out.';
+
+COMMENT ON COLUMN runledger.job_metrics_rollup.succeeded_24h IS 'Attempts that succeeded.';
+
+COMMENT ON COLUMN runledger.job_metrics_rollup.retryable_24h IS 'Attempts that failed as RETRYABLE.';
+
+COMMENT ON COLUMN runledger.job_metrics_rollup.terminal_24h IS 'Attempts that failed as TERMINAL.';
+
+COMMENT ON COLUMN runledger.job_metrics_rollup.panicked_24h IS 'Attempts that failed as PANICKED.';
+
+COMMENT ON COLUMN runledger.job_metrics_rollup.timeout_24h IS 'Attempts that failed as TIMEOUT. Those whose lease expired are in none of these.';
+
+COMMENT ON COLUMN runledger.job_metrics_rollup.dead_lettered_24h IS 'Jobs that were dead-lettered.';
+
+COMMENT ON COLUMN runledger.job_metrics_rollup.p50_duration_ms_24h IS 'Median duration of the attempts that ended, in milliseconds; NULL: none did.';
+
+COMMENT ON COLUMN runledger.job_metrics_rollup.p95_duration_ms_24h IS '95th percentile of the same; NULL: none.';
+
+CREATE TABLE runledger.job_metrics_totals (
+    job_type text NOT NULL,
+    outcome text NOT NULL,
+    bucket smallint,
+    events bigint NOT NULL,
+    duration_us bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT totals_only_rise_from_zero CHECK (((events > 0) AND (duration_us >= 0)))
+)
+WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.05');
+
+COMMENT ON TABLE runledger.job_metrics_totals IS 'The same over all tenants and since the beginning: it only rises, whatever prune deletes.';
+
+COMMENT ON COLUMN runledger.job_metrics_totals.job_type IS 'Type of the jobs.';
+
+COMMENT ON COLUMN runledger.job_metrics_totals.outcome IS 'As in job_metrics_slots.';
+
+COMMENT ON COLUMN runledger.job_metrics_totals.bucket IS 'As in job_metrics_slots.';
+
+COMMENT ON COLUMN runledger.job_metrics_totals.events IS 'How often.';
+
+COMMENT ON COLUMN runledger.job_metrics_totals.duration_us IS 'How long these attempts ran together, in microseconds.';
 
 CREATE TABLE runledger.job_replays (
     replay_job_id uuid NOT NULL,
@@ -4870,27 +5190,6 @@ COMMENT ON COLUMN runledger.schedules.fired_ago IS 'Since it last fired.';
 
 COMMENT ON COLUMN runledger.schedules.note IS 'Why it is paused, or why it is deferred. Cut.';
 
-CREATE TABLE runledger.upkeep_state (
-    only_row boolean DEFAULT true NOT NULL,
-    timeline text NOT NULL,
-    timeline_since timestamp with time zone NOT NULL,
-    tokens_lifted bigint DEFAULT 0 NOT NULL,
-    last_pass_at timestamp with time zone,
-    CONSTRAINT there_is_one_row CHECK (only_row)
-);
-
-COMMENT ON TABLE runledger.upkeep_state IS 'What maintenance remembers from one pass to the next; one row.';
-
-COMMENT ON COLUMN runledger.upkeep_state.only_row IS 'Always true: holds the table to one row.';
-
-COMMENT ON COLUMN runledger.upkeep_state.timeline IS 'The WAL timeline last seen. Another one means a fail-over: sequences may have gone back.';
-
-COMMENT ON COLUMN runledger.upkeep_state.timeline_since IS 'When that timeline was first seen.';
-
-COMMENT ON COLUMN runledger.upkeep_state.tokens_lifted IS 'How often the token sequence was lifted past a fail-over.';
-
-COMMENT ON COLUMN runledger.upkeep_state.last_pass_at IS 'When run_maintenance last worked, to half a minute.';
-
 CREATE VIEW runledger.why_codes WITH (security_barrier='true') AS
  SELECT code,
     tells_of,
@@ -5106,6 +5405,9 @@ ALTER TABLE ONLY runledger._shelves
 ALTER TABLE ONLY runledger.job_schedules
     ADD CONSTRAINT a_schedule_name_is_unique UNIQUE (name);
 
+ALTER TABLE ONLY runledger.job_metrics_slots
+    ADD CONSTRAINT a_slot_counts_each_outcome_once UNIQUE NULLS NOT DISTINCT (slot_at, job_type, organization_id, outcome, bucket);
+
 ALTER TABLE ONLY runledger.job_replays
     ADD CONSTRAINT a_source_is_replayed_once_per_key UNIQUE (source_job_id, source_run_number, request_key);
 
@@ -5163,6 +5465,9 @@ ALTER TABLE ONLY runledger.prune_passes
 ALTER TABLE ONLY runledger.retention_settings
     ADD CONSTRAINT retention_settings_pkey PRIMARY KEY (only_row);
 
+ALTER TABLE ONLY runledger.job_metrics_totals
+    ADD CONSTRAINT the_totals_count_each_outcome_once UNIQUE NULLS NOT DISTINCT (job_type, outcome, bucket);
+
 ALTER TABLE ONLY runledger.upkeep_state
     ADD CONSTRAINT upkeep_state_pkey PRIMARY KEY (only_row);
 
@@ -5188,6 +5493,12 @@ COMMENT ON INDEX runledger.job_dead_letters_failed_at_idx IS 'Dead letters by ag
 CREATE INDEX job_dead_letters_tenant_idx ON runledger.job_dead_letters USING btree (organization_id, failed_at, job_id) WHERE (organization_id IS NOT NULL);
 
 COMMENT ON INDEX runledger.job_dead_letters_tenant_idx IS 'Dead letters of one tenant, latest first.';
+
+CREATE INDEX job_events_id_idx ON ONLY runledger.job_events USING brin (id) WITH (pages_per_range='16');
+
+COMMENT ON INDEX runledger.job_events_id_idx IS 'The end of the log, for those who follow it: events above an id, without reading the rest.';
+
+CREATE INDEX job_events_default_id_idx ON runledger.job_events_default USING brin (id) WITH (pages_per_range='16');
 
 CREATE INDEX job_queue_claim_idx ON runledger.job_queue USING btree (priority DESC, next_run_at, id) WHERE (status = 'PENDING'::runledger.job_status);
 
@@ -5261,6 +5572,8 @@ CREATE UNIQUE INDEX workflow_steps_one_step_per_job ON runledger.workflow_steps 
 
 COMMENT ON INDEX runledger.workflow_steps_one_step_per_job IS 'A job belongs to at most one step.';
 
+ALTER INDEX runledger.job_events_id_idx ATTACH PARTITION runledger.job_events_default_id_idx;
+
 ALTER INDEX runledger.job_events_pkey ATTACH PARTITION runledger.job_events_default_pkey;
 
 ALTER INDEX runledger.job_logs_pkey ATTACH PARTITION runledger.job_logs_default_pkey;
@@ -5320,6 +5633,8 @@ REVOKE ALL ON TYPE runledger._mark FROM PUBLIC;
 REVOKE ALL ON TYPE runledger._outcome FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger._pick FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger._sample FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.job_failure_kind FROM PUBLIC;
 
@@ -5386,6 +5701,8 @@ REVOKE ALL ON TYPE runledger.job_event_type FROM PUBLIC;
 REVOKE ALL ON TYPE runledger.job_log_body FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.job_log_record FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger.job_metrics_row FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.job_record FROM PUBLIC;
 
@@ -5543,6 +5860,8 @@ REVOKE ALL ON FUNCTION runledger._complete_gate(run_id uuid, step_key text) FROM
 
 REVOKE ALL ON FUNCTION runledger._contains(value text, part text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._count_events(above bigint, upto bigint) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._count_steps(from_active runledger._finished_step[], from_waiting runledger._finished_step[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._cron_field(field text, lowest integer, highest integer, names text[]) FROM PUBLIC;
@@ -5575,6 +5894,8 @@ REVOKE ALL ON FUNCTION runledger._definition_settings(definition runledger.job_d
 
 REVOKE ALL ON FUNCTION runledger._drop_partition(caller text, now timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._duration_percentiles(job_type text, organization_id uuid, since timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._enabled_definition(job_type text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._enqueue_problem(payload jsonb, max_attempts integer, timeout_seconds integer, run_at timestamp with time zone, idempotency_key text, stage text, now timestamp with time zone) FROM PUBLIC;
@@ -5592,6 +5913,8 @@ REVOKE ALL ON FUNCTION runledger._erase_jobs(job_ids uuid[], horizon timestamp w
 REVOKE ALL ON FUNCTION runledger._erase_runs(caller text, horizon timestamp with time zone, max_rows bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._erase_steps(run_ids uuid[], horizon timestamp with time zone, caller text, max_rows bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._event_mark() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._existing_job(job_type text, organization_id uuid, idempotency_key text, request jsonb) FROM PUBLIC;
 
@@ -5885,6 +6208,10 @@ REVOKE ALL ON FUNCTION runledger._require_step_types(steps runledger._step_item[
 
 REVOKE ALL ON FUNCTION runledger._retry_delay_ms(definition runledger.job_definitions, job_id uuid, attempt integer, error_code text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._roll_up(mark bigint, max_events integer, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._rolled_up_to() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._run_in_scope(workflow_run_id uuid, organization_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._run_of_key(workflow_type text, organization_id uuid, idempotency_key text) FROM PUBLIC;
@@ -5930,6 +6257,8 @@ REVOKE ALL ON FUNCTION runledger._step_levels(run_id uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION runledger._step_problems(step runledger._step_item, given jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._succeed_jobs(successes runledger._successes, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._summarize_events(above bigint, upto bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._switch_definition(job_type text, switch text, turned_on boolean, reason text) FROM PUBLIC;
 
@@ -6060,6 +6389,8 @@ REVOKE ALL ON FUNCTION runledger.heartbeat_jobs(job_ids uuid[], lease_tokens big
 REVOKE ALL ON FUNCTION runledger.idle_worker(worker_id text, until timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.job_log_payloads(job_id uuid, log_ids bigint[], organization_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.job_metrics(job_type text, organization_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.job_payload(job_id uuid, organization_id uuid) FROM PUBLIC;
 

@@ -1,5 +1,5 @@
 -- J11: an unfinished job has its type. No foreign key holds that: a definition that was deleted by
--- hand leaves jobs that nobody ever claims.
+-- hand leaves jobs that nobody ever claims. What is no name of a type is for J13.
 create or replace function runledger._fsck_types(workflow_run_id uuid, max_rows integer)
 returns setof runledger.fsck_finding
 language plpgsql stable
@@ -25,6 +25,7 @@ begin
           union
           select q.job_type from runledger.job_queue as q where q.lease_token is not null) as t
    where not exists (select from runledger.job_definitions as d where d.job_type = t.job_type)
+     and runledger._is_name(t.job_type, runledger._limit('name_bytes'))
    order by t.job_type limit _fsck_types.max_rows;
 end
 $$;

@@ -1,8 +1,9 @@
 """What Runledger costs, as ratios to a raw limit on the same server in the same run.
 
 Each figure stands beside the least that any queue on this server must do: a bare table with one partial index, a
-bare LISTEN/NOTIFY. Rounds of both take turns and the median of each counts, so a busy machine hurts both alike.
-Absolute figures say more about the machine than about Runledger: compare ratios, and only within one run.
+bare insert that notifies a session which claims. Rounds of both take turns and the median of each counts, so a busy
+machine hurts both alike. Absolute figures say more about the machine than about Runledger: compare ratios, and only
+within one run.
 
 Everything happens in a database of its own, made on the server and dropped at the end. Without a server given it
 starts an embedded one as a server is run in earnest: on disk, with fsync.
@@ -60,6 +61,10 @@ with picked as materialized (
   select id from raw_queue where status = 'PENDING' and run_at <= now()
    order by run_at, id limit %s for update skip locked)
 update raw_queue as r set status = 'LEASED' from picked as p where p.id = r.id returning r.id, r.payload
+"""
+RAW_ENQUEUE_AND_NOTIFY = """
+with added as (insert into raw_queue (payload) values ('{"n": 1}') returning id)
+select pg_notify('bench_raw', '') from added
 """
 RAW_COMPLETE = "update raw_queue set status = 'SUCCEEDED' where id = any (%s)"
 
@@ -236,7 +241,7 @@ def _drained(conn: psycopg.Connection[Any], wal: list[float], commits: list[floa
 
 
 def _pickup(conn: psycopg.Connection[Any], dsn: str, samples: int = 60) -> Figure:
-    raw = statistics.median(_notify_trips(conn, dsn, samples))
+    raw = statistics.median(_raw_pickups(conn, dsn, samples))
     client, delays = Client(conn), []
     with _worker(dsn):
         _until(conn, "select exists (select from runledger.workers where idle_until > clock_timestamp())")
@@ -253,29 +258,31 @@ def _pickup(conn: psycopg.Connection[Any], dsn: str, samples: int = 60) -> Figur
     return Figure("pickup by an idle worker, p50", *shown, ours / raw, "<= 1.6 x raw", ours / raw <= 1.6)
 
 
-def _notify_trips(conn: psycopg.Connection[Any], dsn: str, samples: int) -> list[float]:
-    """From before the NOTIFY of one session to its arrival in another."""
-    heard: list[float] = []
-    ready, arrived = threading.Event(), threading.Event()
+def _raw_pickups(conn: psycopg.Connection[Any], dsn: str, samples: int) -> list[float]:
+    """From before a bare insert that notifies to the committed claim of the session that listens."""
+    claimed: list[float] = []
+    ready, done = threading.Event(), threading.Event()
 
     def listen() -> None:
-        with psycopg.connect(dsn, autocommit=True) as listener:
+        with psycopg.connect(dsn, autocommit=True) as listener, psycopg.connect(dsn, autocommit=True) as claimer:
             listener.execute("listen bench_raw")
             ready.set()
             for _ in listener.notifies(stop_after=samples):
-                heard.append(time.time())
-                arrived.set()
+                claimer.execute(RAW_CLAIM, [1]).fetchall()
+                claimed.append(time.time())
+                done.set()
 
+    conn.execute("truncate raw_queue")
     thread = threading.Thread(target=listen, daemon=True)
     thread.start()
     ready.wait(10)
     trips = []
     for _ in range(samples):
-        arrived.clear()
+        done.clear()
         began = time.time()
-        conn.execute("select pg_notify('bench_raw', '')")
-        arrived.wait(5)
-        trips.append(heard[-1] - began)
+        conn.execute(RAW_ENQUEUE_AND_NOTIFY)
+        done.wait(5)
+        trips.append(claimed[-1] - began)
     thread.join(5)
     return trips
 

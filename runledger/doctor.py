@@ -98,6 +98,10 @@ QUERIES = {
     "both_kinds": """
         select g.role as name from runledger.access as g where g.kind in ('producer', 'worker')
          group by g.role having count(*) = 2 order by 1""",
+    "mighty_workers": """
+        select distinct w.role as name
+          from runledger.worker_status as w join pg_catalog.pg_roles as r on r.rolname = w.role
+         where r.rolsuper or r.rolbypassrls order by 1""",
 }
 LISTEN, UNLISTEN = "listen runledger_doctor", "unlisten runledger_doctor"
 NOTIFY = "select pg_notify('runledger_doctor', %s)"
@@ -327,6 +331,14 @@ class Doctor:
             self.setting("password_encryption"),
             "md5 hashes can be used in place of the password.",
             "alter system set password_encryption = 'scram-sha-256'; select pg_reload_conf();",
+        )
+        yield _names(
+            "access",
+            "mighty_workers",
+            "WARN",
+            self.ask("mighty_workers"),
+            "Workers should connect as a plain role of kind worker, not as a superuser.",
+            "select * from runledger.grant_access(…, 'worker')",
         )
         yield _names(
             "access",

@@ -14,7 +14,7 @@ CODES = {
         "data_checksums", "max_connections", "standby", "clock",
     },
     "schema": {"version", "owner", "definers", "public", "creators", "foreign"},
-    "access": {"superuser", "public_schema", "tls", "password", "both_kinds", "by_hand"},
+    "access": {"superuser", "mighty_workers", "public_schema", "tls", "password", "both_kinds", "by_hand"},
     "logging": {
         "parameters", "parameters_on_error", "log_statement", "log_error_verbosity", "auto_explain", "pg_stat_statements",
     },
@@ -101,6 +101,11 @@ def test_a_fault_is_found(db, stranger, code):
 
 def test_a_superuser_is_told_to_be_a_plain_role(db):
     assert levels(db.admin_dsn)["access.superuser"] == "WARN"
+
+
+def test_a_worker_that_is_a_superuser_is_found(db):
+    db.execute("select runledger.register_worker('w', array['t'])")
+    assert levels(db.dsn)["access.mighty_workers"] == "WARN"
 
 
 def test_what_a_role_may_not_see_is_a_warning(db, stranger):

@@ -65,7 +65,7 @@ def health(run: Run, /, *, everything: bool) -> None:
 
 
 @click.command()
-@click.option("--scope", type=click.Choice(["full", "fast"]), help="fast: what is not finished.  [default: full]")
+@click.option("--scope", type=click.Choice(["full", "fast"]), help="fast: cheap at any size.  [default: full]")
 @click.option("--run", "workflow_run_id", type=click.UUID, help="Only what belongs to this workflow run.")
 @click.option("--limit", "max_rows", type=click.IntRange(1, PAGE), help="Most rows per invariant.  [default: 100]")
 @verb

@@ -233,6 +233,8 @@ as $$
   ('workflow.enqueue_conflict_missing_existing', 'RL021',
     'the run with this key went away meanwhile',
    'Call again.'),
+  ('catalog.changed_meanwhile', 'RL021', 'schedules of the catalog keep being deleted',
+   'Call again.'),
   ('job_schedule.upsert_conflict_missing_existing', 'RL021',
    'the schedule of this name went away meanwhile', 'Call again.'),
   -- RL030 a graph that cannot be

@@ -11,6 +11,7 @@ as $$
 declare
   v_entries runledger._catalog_entry[] := _lock_catalog.entries;
   v_place runledger.job_schedules;
+  v_locked text[];
 begin
   for v_n in 1..cardinality(v_entries) loop
     v_place := (v_entries[v_n]).schedule;
@@ -29,13 +30,29 @@ begin
       if runledger._insert_schedule(v_place, _lock_catalog.now) then
         v_entries[v_n].action := 'INSERTED';
       end if;
+    else
+      v_entries[v_n].action := 'REFUSED';
     end if;
   end loop;
-  perform s.id from runledger.job_schedules as s
-    where s.catalog = _lock_catalog.catalog
-       or s.name = any (array(select e.name from unnest(v_entries) as e
-                               where e.kind = 'SCHEDULE'))
-    order by s.name for no key update;
+  v_locked := array(
+    select s.name from runledger.job_schedules as s
+     where s.catalog = _lock_catalog.catalog
+        or s.name = any (array(select e.name from unnest(v_entries) as e
+                                where e.kind = 'SCHEDULE'))
+     order by s.name for no key update);
+  for v_n in 1..cardinality(v_entries) loop
+    if (v_entries[v_n]).kind = 'JOB_TYPE' or (v_entries[v_n]).code is not null
+      or (v_entries[v_n]).action = 'INSERTED' then
+      null;
+    elsif (v_entries[v_n]).name = any (v_locked) then
+      v_entries[v_n].action := null;
+    elsif (v_entries[v_n]).action = 'REFUSED' then
+      v_entries[v_n].code := 'job_schedule.definition_not_found_or_disabled';
+    else
+      -- It was there and is not any more; to make it now would be against the order of locks.
+      perform runledger._raise('catalog.changed_meanwhile');
+    end if;
+  end loop;
   perform d.job_type from runledger.job_definitions as d
     where d.catalog = _lock_catalog.catalog
        or d.job_type = any (array(

@@ -1,14 +1,14 @@
 -- Make the job types and schedules of a named set what the code that owns the set says, exactly.
 -- Everything in one transaction.
 --
--- Locks:  schedule rows, by name, then definitions, by type; waits for each at most as long as the
---         limit catalog_lock_seconds says, or the caller's lock_timeout if that is shorter. None
---         for a dry run.
+-- Locks:  the catalog (advisory), schedule rows by name, definitions by type; waits for each at
+--         most as long as the limit catalog_lock_seconds says, or the caller's lock_timeout if that
+--         is shorter. None for a dry run.
 -- Writes: job_definitions, job_schedules, operator_actions; nothing where nothing changes, nor in a
 --         dry run.
 -- Raises: RL010 catalog.*, job.invalid_batch, job.invalid_item, job.invalid_job_type,
---         job_schedule.invalid_name, RL013 catalog.unsupported_isolation;
---         with strict the code of the first refused entry.
+--         job_schedule.invalid_name, RL013 catalog.unsupported_isolation,
+--         RL021 catalog.changed_meanwhile; with strict the code of the first refused entry.
 create or replace function runledger.sync_catalog(
   catalog     text,
   definitions jsonb,

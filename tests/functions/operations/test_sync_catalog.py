@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -646,6 +648,56 @@ def test_whoever_meets_a_sync_goes_before_or_after_it(db: Db, q: Ledger, sync: S
             db.execute("update runledger.job_schedules set is_active = false")
             for session in (gate, a, b):
                 session.close()
+
+
+def test_many_who_change_the_same_at_once_never_deadlock(db: Db, q: Ledger):
+    """Four sessions, a hundred random verbs each: what is refused is refused for a reason of ours."""
+    for name in "abc":
+        q.define(name)
+    types, names = "abcdef", ["s1", "s2", "s3", "s4", "s5"]
+    states: list[str | None] = []
+
+    def work(seed: int) -> None:
+        rng = random.Random(seed)
+        mine = q.on()
+        for _ in range(100):
+            listed = [{"job_type": t, "priority": rng.randint(0, 9)} for t in rng.sample(types, rng.randint(0, 4))]
+            planned = [
+                {"name": s, "job_type": rng.choice(types), "cron": "* * * * * *"}
+                for s in rng.sample(names, rng.randint(0, 4))
+            ]
+            name = rng.choice(names)
+            verbs: list[tuple[str, dict[str, Any]]] = [
+                *[("sync_catalog", {"catalog": rng.choice("xy"), "definitions": listed, "schedules": planned})] * 6,
+                *[("upsert_schedule", {"name": name, "job_type": rng.choice("abc"), "cron": rng.choice(["@daily", "* * * * * *"])})] * 4,
+                *[("delete_schedule", {"name": name})] * 2,
+                ("pause_schedule", {"name": name}),
+                ("resume_schedule", {"name": name}),
+                ("disable_job_type", {"job_type": rng.choice("abc")}),
+                ("enable_job_type", {"job_type": rng.choice(types)}),
+                ("define_job", {"job_type": rng.choice(types), "priority": rng.randint(0, 9)}),
+                ("fire_due_schedules", {}),
+            ]  # fmt: skip
+            verb, arguments = rng.choice(verbs)
+            try:
+                mine.rows(verb, **arguments)
+            except psycopg.Error as error:
+                states.append(error.sqlstate)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(states) <= {"RL001", "RL002", "RL004", "RL010", "RL021"}
+    assert (
+        db.all(
+            "select s.name from runledger.job_schedules s join runledger.job_definitions d using (job_type)"
+            " where s.is_active and not d.is_enabled"
+        )
+        == []
+    )
+    db.execute("update runledger.job_schedules set is_active = false")
 
 
 def test_a_sync_does_not_wait_for_ever(db: Db, q: Ledger, sync: Sync, sessions):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import click
 
@@ -11,7 +12,7 @@ from runledger import types as t
 from runledger.cli import _output as out
 from runledger.cli._params import JSON, SPAN
 from runledger.cli._run import Manual, Run, verb
-from runledger.cli.job import limit, reason
+from runledger.cli.job import limit, reason, tenant
 
 job_type = click.argument("job_type")
 
@@ -49,6 +50,24 @@ def list_(run: Run, /, *, limit: int, contains: str | None) -> None:
 def show(run: Run, /, *, job_type: str) -> None:
     """Show everything about a job type."""
     run.record(run.found(run.call(_calls.get_job_definition(job_type)), "job.definition_not_found"))
+
+
+STATS = out.columns(
+    "job_type~ pending=pending_count leased=leased_count stale=stale_leases done=succeeded_24h retried=retryable_24h"
+    " failed dead=dead_lettered_24h p50_ms p95_ms",
+    failed=lambda m: m.terminal_24h + m.panicked_24h + m.timeout_24h,
+    p50_ms=lambda m: out.plain(m.p50_duration_ms_24h),
+    p95_ms=lambda m: out.plain(m.p95_duration_ms_24h),
+)
+
+
+@job_types.command("stats")
+@click.argument("job_type", required=False)
+@tenant
+@verb
+def stats(run: Run, /, *, job_type: str | None, organization_id: UUID | None) -> None:
+    """Say what waits and runs of each type, or of one, and what became of its jobs in the last 24 hours."""
+    run.rows(run.call(_calls.job_metrics(job_type, organization_id)), STATS, empty="no such job types")
 
 
 @job_types.command("define")

@@ -74,6 +74,7 @@ READS = [
     Case(("schedule", "next", "30 2 * * *", "--timezone", "Asia/Tokyo"), ("next_fire_at",)),
     Case(("type", "list"), t.JobDefinition),
     Case(("type", "show", NASTY), t.JobDefinition),
+    Case(("type", "stats"), t.JobMetricsRow),
     Case(("type", "configs"), t.RuntimeConfigSummary),
     Case(("dlq", "list"), t.DeadLetter),
     Case(("dlq", "show", "{jobs.dead2}"), t.JobRecord, without=BODIES, also=("attempts", "events", "logs"), calls=4),

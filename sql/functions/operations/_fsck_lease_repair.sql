@@ -6,6 +6,7 @@ language sql immutable parallel safe
 as $$
   select format(case when _fsck_lease_repair.status = 'LEASED' then
       'update runledger.job_queue as q set worker_id = a.worker_id, lease_token = a.lease_token,'
+      ' lease_role = a.role_name,'
       ' lease_expires_at = coalesce(q.lease_expires_at, runledger._now()),'
       ' last_heartbeat_at = coalesce(q.last_heartbeat_at, a.leased_at)'
       ' from runledger.job_attempts as a where q.id = %L and a.job_id = q.id'

@@ -13,11 +13,12 @@ begin
            'attempt_lease_token', a.lease_token, 'attempt_finished_at', a.finished_at,
            'same_worker', a.worker_id = q.worker_id, 'violations', count(*) over ()),
          format('insert into runledger.job_attempts as a (job_id, run_number, attempt, worker_id,'
-           ' lease_token, leased_at, started_at) select id, run_number, attempt, worker_id,'
-           ' lease_token, last_heartbeat_at, last_heartbeat_at from runledger.job_queue'
-           ' where id = %L and status = ''LEASED'' on conflict (job_id, run_number, attempt) do'
-           ' update set worker_id = excluded.worker_id, lease_token = excluded.lease_token,'
-           ' finished_at = null, disposition = null, outcome = null, error_code = null,'
+           ' lease_token, role_name, leased_at, started_at) select id, run_number, attempt,'
+           ' worker_id, lease_token, lease_role, last_heartbeat_at, last_heartbeat_at'
+           ' from runledger.job_queue where id = %L and status = ''LEASED'''
+           ' on conflict (job_id, run_number, attempt) do update set'
+           ' worker_id = excluded.worker_id, lease_token = excluded.lease_token,'
+           ' role_name = excluded.role_name, finished_at = null, disposition = null, outcome = null, error_code = null,'
            ' error_message = null, retry_delay_ms = null, effective_next_run_at = null,'
            ' retry_timing_source = null', q.id)
     from runledger.job_queue as q

@@ -233,3 +233,27 @@ def test_workers_of_another_role_keep_their_names(db: Db, acting: Acting, q: Led
     assert db.value("select role_name from runledger.workers") == other.role
     assert one.row("deregister_worker", worker_id="w") == {"deregister_worker": False}
     assert q.row("deregister_worker", worker_id="w") == {"deregister_worker": True}
+
+
+@pytest.mark.parametrize("damage", [
+    "update runledger.job_queue set worker_id = null, lease_token = null, lease_role = null, lease_expires_at = null",
+    "delete from runledger.job_attempts",
+])  # fmt: skip
+def test_a_lease_that_fsck_repaired_is_its_roles_again(db: Db, acting: Acting, q: Ledger, damage: str):
+    holder, thief = acting("worker"), acting("worker")
+    lease = holder.hold(q.enqueue())
+    with db.conn.transaction():
+        # As from before the constraint, or from a disk that lied.
+        for (name,) in db.conn.execute(
+            "select conname from pg_constraint where conrelid = 'runledger.job_queue'::regclass and contype = 'c'"
+        ).fetchall():
+            db.execute(f"alter table runledger.job_queue drop constraint {name}")
+        db.execute(damage)
+    for repair in {row["repair"] for row in q.rows("fsck")}:
+        db.execute(repair)
+    assert q.rows("fsck") == []
+    if "lease_token" in damage:
+        db.execute("update runledger.job_queue set lease_expires_at = runledger._now() + interval '1 minute'")
+    assert thief.beat(lease) == ["LOST"]
+    assert holder.beat(lease) == ["EXTENDED"]
+    assert holder.succeed(lease)["disposition"] == "SUCCEEDED"

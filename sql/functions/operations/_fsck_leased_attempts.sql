@@ -18,8 +18,9 @@ begin
            ' from runledger.job_queue where id = %L and status = ''LEASED'''
            ' on conflict (job_id, run_number, attempt) do update set'
            ' worker_id = excluded.worker_id, lease_token = excluded.lease_token,'
-           ' role_name = excluded.role_name, finished_at = null, disposition = null, outcome = null, error_code = null,'
-           ' error_message = null, retry_delay_ms = null, effective_next_run_at = null,'
+           ' role_name = excluded.role_name, finished_at = null, disposition = null,'
+           ' outcome = null, error_code = null, error_message = null,'
+           ' retry_delay_ms = null, effective_next_run_at = null,'
            ' retry_timing_source = null', q.id)
     from runledger.job_queue as q
     left join runledger.job_attempts as a

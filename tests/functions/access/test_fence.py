@@ -249,8 +249,10 @@ def test_a_lease_that_fsck_repaired_is_its_roles_again(db: Db, acting: Acting, q
         ).fetchall():
             db.execute(f"alter table runledger.job_queue drop constraint {name}")
         db.execute(damage)
-    for repair in {row["repair"] for row in q.rows("fsck")}:
-        db.execute(repair)
+    for _ in range(3):
+        # The first one, then ask again: one repair may mend what several findings tell of.
+        for finding in q.rows("fsck")[:1]:
+            db.execute(finding["repair"])
     assert q.rows("fsck") == []
     if "lease_token" in damage:
         db.execute("update runledger.job_queue set lease_expires_at = runledger._now() + interval '1 minute'")

@@ -721,6 +721,48 @@ def list_jobs(
     return _many(t.JobSummary, "list_jobs", locals())
 
 
+def list_queues(
+    contains: str | None = None, after_type: str | None = None, *, max_rows: int | None = None
+) -> Many[t.QueueSummary]:
+    """How up to `max_rows` (100) job types stand, by name. Calls `runledger.list_queues`.
+
+    The next page starts at `after_type`, the last type of this one.
+    """
+    return _many(t.QueueSummary, "list_queues", locals())
+
+
+def list_waiting_jobs(
+    job_type: str,
+    after_priority: int | None = None,
+    *,
+    after_next_run_at: datetime | None = None,
+    after_id: Id | None = None,
+    max_rows: int | None = None,
+    organization_id: Id | None = None,
+) -> Many[t.JobSummary]:
+    """Up to `max_rows` (100) pending jobs of a type, in the order of claiming. Calls `runledger.list_waiting_jobs`.
+
+    The next page starts at `after_priority`, `after_next_run_at` and `after_id`, of the last job of this one.
+    """
+    return _many(t.JobSummary, "list_waiting_jobs", locals())
+
+
+def list_running_jobs(
+    job_type: str | None = None,
+    contains: str | None = None,
+    *,
+    after_claimed_at: datetime | None = None,
+    after_id: Id | None = None,
+    max_rows: int | None = None,
+    organization_id: Id | None = None,
+) -> Many[t.RunningJob]:
+    """Up to `max_rows` (100) jobs that workers hold, the longest held first. Calls `runledger.list_running_jobs`.
+
+    The next page starts at `after_claimed_at` and `after_id`, of the last job of this one.
+    """
+    return _many(t.RunningJob, "list_running_jobs", locals())
+
+
 def find_job(job_type: str, idempotency_key: str, *, organization_id: Id | None = None) -> Maybe[t.JobSummary]:
     """The job of an idempotency key; without a tenant the key of none, not of any. Calls `runledger.find_job`."""
     return _maybe(t.JobSummary, "find_job", locals())
@@ -942,6 +984,20 @@ def list_workflows(
     The next page starts at `before_id`, the last run of this one; `contains` is part of the name of the type.
     """
     return _many(t.WorkflowSummary, "list_workflows", locals())
+
+
+def list_live_workflows(
+    contains: str | None = None,
+    after_id: Id | None = None,
+    *,
+    max_rows: int | None = None,
+    organization_id: Id | None = None,
+) -> Many[t.WorkflowSummary]:
+    """Up to `max_rows` (100) runs that are not finished, oldest first. Calls `runledger.list_live_workflows`.
+
+    The next page starts at `after_id`, the last run of this one.
+    """
+    return _many(t.WorkflowSummary, "list_live_workflows", locals())
 
 
 def find_workflow(

@@ -241,6 +241,52 @@ class JobSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueSummary:
+    """`ready + delayed == counted_to`: there may be more. `finished`, `failed`: None while upkeep lags."""
+
+    job_type: str
+    is_enabled: bool
+    disabled_reason: str | None
+    is_paused: bool
+    paused_reason: str | None
+    max_concurrency: int | None
+    workers: int
+    ready: int
+    delayed: int
+    counted_to: int
+    oldest_ready_at: datetime | None
+    running: int
+    lost: int
+    dead: int
+    finished: int | None
+    failed: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunningJob:
+    """`status` CANCELED: its handler may still be at work."""
+
+    job_id: UUID
+    job_type: str
+    organization_id: UUID | None
+    status: JobStatus
+    worker_id: str
+    claimed_at: datetime
+    started_at: datetime | None
+    last_heartbeat_at: datetime | None
+    lease_expires_at: datetime
+    run_number: int
+    attempt: int
+    max_attempts: int
+    timeout_seconds: int
+    stage: str
+    progress_done: int | None
+    progress_total: int | None
+    progress_pct: Decimal | None
+    workflow_run_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
 class JobState:
     job_id: UUID
     job_type: str

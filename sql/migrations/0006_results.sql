@@ -104,6 +104,24 @@ create type runledger.job_summary as (
   updated_at timestamptz);
 comment on type runledger.job_summary is 'A job without its JSON bodies; result of list_jobs.';
 
+create type runledger.queue_summary as (
+  job_type text, is_enabled boolean, disabled_reason text, is_paused boolean, paused_reason text,
+  max_concurrency integer, workers integer, ready bigint, delayed bigint, counted_to integer,
+  oldest_ready_at timestamptz, running bigint, lost bigint, dead bigint, finished bigint,
+  failed bigint);
+comment on type runledger.queue_summary is
+  'How a job type stands; result of list_queues. lost: running ones whose lease ran out. workers: '
+  'registered for it and heard of within three minutes. finished, failed: NULL while upkeep lags.';
+
+create type runledger.running_job as (
+  job_id uuid, job_type text, organization_id uuid, status text, worker_id text,
+  claimed_at timestamptz, started_at timestamptz, last_heartbeat_at timestamptz,
+  lease_expires_at timestamptz, run_number integer, attempt integer, max_attempts integer,
+  timeout_seconds integer, stage text, progress_done bigint, progress_total bigint,
+  progress_pct numeric, workflow_run_id uuid);
+comment on type runledger.running_job is
+  'A job that a worker holds; result of list_running_jobs. claimed_at, started_at: of this attempt.';
+
 create type runledger.job_state as (
   job_id uuid, job_type text, status text, run_number integer, attempt integer, stage text,
   next_run_at timestamptz, finished_at timestamptz, last_error_code text);

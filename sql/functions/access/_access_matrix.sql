@@ -69,6 +69,9 @@ as $$
   -- looking
   ('function', 'get_job', '{operator,observer}'),
   ('function', 'list_jobs', '{operator,observer}'),
+  ('function', 'list_queues', '{operator,observer}'),
+  ('function', 'list_waiting_jobs', '{operator,observer}'),
+  ('function', 'list_running_jobs', '{operator,observer}'),
   ('function', 'list_job_events', '{operator,observer}'),
   ('function', 'list_job_attempts', '{operator,observer}'),
   ('function', 'list_job_logs', '{operator,observer}'),
@@ -78,6 +81,7 @@ as $$
   ('function', 'list_runtime_configs', '{operator,observer}'),
   ('function', 'list_workers', '{operator,observer}'),
   ('function', 'list_schedules', '{operator,observer}'),
+  ('function', 'list_live_workflows', '{operator,observer}'),
   ('function', 'list_workflow_steps', '{operator,observer}'),
   ('function', 'list_workflow_edges', '{operator,observer}'),
   ('function', 'list_workflow_mutations', '{operator,observer}'),

@@ -418,15 +418,15 @@ _BY_TYPE: dict[Callable[[Any], object], str] = {
     texts: "job_types",
     int4: "version max_attempts priority max_concurrency retry_base_ms retry_max_ms schema_version max_jobs"
     " max_rows expected_run_number max_schedules fires after_ordinal after_dependent after_prerequisite after_run"
-    " after_attempt before_run before_attempt",
+    " after_attempt before_run before_attempt after_priority",
     int8: "lease_token done total max_bytes before_action_id after_event_id before_event_id after_log_id before_log_id",
     int8s: "lease_tokens known_tokens log_ids",
     whole_seconds: "timeout_seconds lease_seconds max_jitter_seconds",
     boolean: "is_enabled strict prestart reset_state is_active if_missing is_dead dry_run",
-    uuid: "job_id organization_id before_id workflow_run_id",
+    uuid: "job_id organization_id before_id after_id workflow_run_id",
     uuids: "job_ids",
     timestamptz: "run_at not_before failed_after failed_before before_failed_at created_after created_before"
-    " after_created_at until after next_fire_at",
+    " after_created_at until after next_fire_at after_claimed_at after_next_run_at",
     interval: "delay retry_delay older_than dead_letters_older_than finished dead_letters history",
     encode: "payload checkpoint output config metadata retry_delays_ms",
     batch: "jobs outcomes entries definitions schedules",

@@ -108,12 +108,15 @@ REFUSED = [
     *calls("list_jobs(status => ?)", ["''", "'pending'", "repeat('x', 65536)"], "job.invalid_status"),
     *[call for name in ("list_job_events(%(job_id)s, ", "list_job_logs(%(job_id)s, ", "list_job_attempts(%(job_id)s, ", "list_dead_letters(",
                         "list_job_definitions(", "list_runtime_configs(", "list_workflows(", "list_workflow_steps(%(job_id)s, ",
-                        "list_workflow_edges(%(job_id)s, ", "list_workflow_mutations(%(job_id)s, ", "list_schedules(", "list_workers(")
+                        "list_workflow_edges(%(job_id)s, ", "list_workflow_mutations(%(job_id)s, ", "list_schedules(", "list_workers(",
+                        "list_queues(", "list_waiting_jobs('work', ", "list_running_jobs(", "list_live_workflows(")
       for call in calls(f"{name}max_rows => ?)", [*INTEGERS, "1001"], "job.invalid_pagination")],
     *calls("list_job_events(%(job_id)s, ?, 1)", ["0", "-1", "9223372036854775807"], "job.invalid_cursor"),
     *calls("list_job_logs(%(job_id)s, ?, 1)", ["0", "-1", "9223372036854775807"], "job.invalid_cursor"),
     *calls("list_job_attempts(%(job_id)s, ?)", ["1, before_run => 1", "null, 1", "before_attempt => 1"], "job.invalid_cursor"),
     *calls("list_dead_letters(?)", ["before_failed_at => now()", "before_id => %(dead)s"], "job.invalid_cursor"),
+    *calls("list_running_jobs(?)", ["after_claimed_at => now()", "after_id => %(dead)s"], "job.invalid_cursor"),
+    *calls("list_waiting_jobs('work', ?)", ["1", "null, now()", "after_id => %(dead)s", "1, now()"], "job.invalid_cursor"),
     *calls("list_workflow_edges(%(job_id)s, ?)", ["1", "null, 1"], "job.invalid_cursor"),
     *calls("list_workflow_mutations(%(job_id)s, ?)", ["now()", "null, ''"], "job.invalid_cursor"),
     *calls("job_statuses(?)", ["null", "'{NULL}'", "array[array[%(job_id)s::uuid]]", "array_fill(%(job_id)s::uuid, '{1001}')"],

@@ -33,4 +33,4 @@ end
 $$;
 
 comment on function runledger._ended_attempts() is
-  'Jobs that succeeded or were dead-lettered and attempts that failed, by type, since the beginning.';
+  'Jobs that succeeded or were dead-lettered, and attempts that failed, by type, since ever.';

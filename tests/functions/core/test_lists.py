@@ -15,7 +15,9 @@ from tests.support.ledger import OTHER_TENANT, TENANT, Ledger
 
 SECRET = "s3cret"
 # Lists over objects that belong to no tenant.
-TENANTLESS = {"list_job_definitions", "list_operator_actions", "list_runtime_configs", "list_workers"}
+TENANTLESS = {
+    "list_job_definitions", "list_operator_actions", "list_queues", "list_runtime_configs", "list_workers",
+}  # fmt: skip
 # JSON that Runledger wrote itself or an operator set, no body: a function, and the column.
 NO_BODY = {
     ("list_job_definitions", "retry_delays_ms"), ("list_job_events", "detail"), ("list_operator_actions", "detail"),
@@ -40,6 +42,9 @@ OF: dict[str, Callable[[Scene, Any], dict[str, Any]]] = {
     "list_workflow_steps": lambda s, tenant: {"workflow_run_id": s.runs[tenant].id},
 }
 
+# What else a list asks for, the same for every tenant.
+ALSO: dict[str, dict[str, Any]] = {"list_waiting_jobs": {"job_type": "v"}}
+
 
 @pytest.fixture
 def lists(db: Db) -> dict[str, list[str]]:
@@ -55,6 +60,7 @@ def lists(db: Db) -> dict[str, list[str]]:
 def scene(db: Db, q: Ledger, stranger: str) -> Scene:
     q.row("grant_access", role_name=stranger, kind="observer")
     q.define("u", retry_delays_ms={"e.x": 1})
+    q.define("v")
     q.row("set_runtime_config", job_type="t", config={SECRET: SECRET})
     q.row("register_worker", worker_id="w1", job_types=["t"], metadata={SECRET: SECRET})
     jobs, runs = {}, {}
@@ -65,6 +71,8 @@ def scene(db: Db, q: Ledger, stranger: str) -> Scene:
         q.row("log_job", **lease, level="info", message="said", payload=SECRET)
         q.fail(lease, kind="TERMINAL")
         jobs[tenant] = lease["job_id"]
+        q.leased("u", **{**of, "idempotency_key": SECRET * 2})
+        q.enqueue("v", **of)
         runs[tenant] = Flows(q)(
             gate("g", payload=SECRET), step("a", "g", payload=SECRET),
             organization_id=tenant, metadata={SECRET: SECRET}, idempotency_key=SECRET,
@@ -75,7 +83,7 @@ def scene(db: Db, q: Ledger, stranger: str) -> Scene:
 
 
 def read(q: Ledger, name: str, scene: Scene, tenant: Any, **more: Any) -> list[dict[str, Any]]:
-    return q.rows(name, **OF.get(name, lambda s, t: {})(scene, tenant), **more)
+    return q.rows(name, **OF.get(name, lambda s, t: {})(scene, tenant), **ALSO.get(name, {}), **more)
 
 
 def test_every_list_is_paged_and_has_a_tenant(lists: dict[str, list[str]]):

@@ -170,6 +170,19 @@ def test_runs_are_found_by_the_letters_of_their_type(q: Ledger, start: Flows):
     assert found(contains="%", organization_id=OTHER_TENANT) == set()
 
 
+def test_live_runs_are_listed_from_the_oldest_until_they_finish(q: Ledger, start: Flows):
+    flows = [start(step("a"), organization_id=TENANT if n % 2 else None) for n in range(6)]
+    ids = [f.id for f in flows]
+    first = q.row("list_live_workflows", max_rows=1)
+    assert first == next(r for r in q.rows("list_workflows") if r["workflow_run_id"] == ids[0])
+    assert [r["workflow_run_id"] for r in q.rows("list_live_workflows", after_id=ids[1], max_rows=2)] == ids[2:4]
+    assert [r["workflow_run_id"] for r in q.rows("list_live_workflows", organization_id=TENANT)] == ids[1::2]
+    assert len(q.rows("list_live_workflows", contains=first["workflow_type"].upper())) == 6
+    assert q.rows("list_live_workflows", contains="%") == []
+    flows[0].cancel()
+    assert [r["workflow_run_id"] for r in q.rows("list_live_workflows")] == ids[1:]
+
+
 def test_lists_of_runs_filter_page_and_outlive_their_place(db: Db, q: Ledger, start: Flows):
     flows = [start(step("a"), organization_id=TENANT if n % 2 else None) for n in range(6)]
     ids = [f.id for f in flows][::-1]

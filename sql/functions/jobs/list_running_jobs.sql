@@ -1,5 +1,6 @@
 -- What workers hold now, the longest held first: never more than the fleet has slots, so it costs
--- the same at any number of finished or waiting jobs.
+-- the same at any number of finished or waiting jobs. The look at the attempt is limited so that it
+-- stays a look-up: as a join the planner might read all attempts there ever were.
 --
 -- Locks:  none.
 -- Writes: nothing.
@@ -25,8 +26,9 @@ begin
          q.max_attempts, q.timeout_seconds, q.stage, q.progress_done, q.progress_total,
          q.progress_pct, q.workflow_run_id
     from runledger.job_queue as q
-    join runledger.job_attempts as a
-      on a.job_id = q.id and a.run_number = q.run_number and a.attempt = q.attempt
+   cross join lateral (
+     select t.leased_at, t.started_at from runledger.job_attempts as t
+      where t.job_id = q.id and t.run_number = q.run_number and t.attempt = q.attempt limit 1) as a
    where q.lease_token is not null
      and (list_running_jobs.job_type is null or q.job_type = list_running_jobs.job_type)
      and (list_running_jobs.contains is null

@@ -29,7 +29,9 @@ def waiting_run(q: Ledger) -> Any:
 
 
 def scheduled(q: Ledger, **given: Any) -> dict[str, Any]:
-    return q.row("upsert_schedule", **{"name": "s", "job_type": "t", "cron": "@daily", "payload": {"x": SECRET}, **given})
+    return q.row(
+        "upsert_schedule", **{"name": "s", "job_type": "t", "cron": "@daily", "payload": {"x": SECRET}, **given}
+    )
 
 
 # action: (what must be there first, the act itself given that, the object it names, its reason)

@@ -31,7 +31,9 @@ def attacker(db: Db, acting: Acting) -> Ledger:
 
 def test_temporary_objects_do_not_stand_before_ours(db: Db, attacker: Ledger, q: Ledger):
     """pg_temp is last in the path of every function, and its functions and operators are never found without a name."""
-    names = db.column("select relname from pg_class where relnamespace = 'runledger'::regnamespace and relkind in ('r', 'p', 'v')")
+    names = db.column(
+        "select relname from pg_class where relnamespace = 'runledger'::regnamespace and relkind in ('r', 'p', 'v')"
+    )
     for name in names:
         attacker.conn.execute(f"create temp table {name} (id int, job_type text default 'trap')".encode())
     attacker.conn.execute("create temp table pg_roles (rolname text, oid oid)")
@@ -69,7 +71,7 @@ def test_nothing_of_a_caller_runs_as_the_owner(db: Db, attacker: Ledger, q: Ledg
     attacker.conn.execute("select set_config('search_path', %s, false)", [path.format(own=own)])
     job_id = attacker.conn.execute(
         "select (runledger.enqueue_job('t', idempotency_key => 'k')).job_id").fetchone()[0]  # fmt: skip
-    attacker.conn.execute("select count(*) from runledger.enqueue_jobs('[{\"job_type\": \"t\"}]')")
+    attacker.conn.execute('select count(*) from runledger.enqueue_jobs(\'[{"job_type": "t"}]\')')
     [(claimed, token)] = attacker.conn.execute(
         "select job_id, lease_token from runledger.claim_jobs('w', '{t}')").fetchall()  # fmt: skip
     assert claimed == job_id
@@ -162,7 +164,9 @@ def test_payloads_are_read_nowhere(db: Db, attacker: Ledger, acting: Acting, q: 
     views = db.column("select name from runledger._access_matrix() where object_type = 'view'")
     for source in (*(f"runledger.{v}" for v in views), "pg_stats", "pg_stats_ext", "pg_stats_ext_exprs", "pg_stat_activity",
                    "pg_prepared_statements", "pg_cursors", "pg_catalog.pg_indexes", "pg_catalog.pg_locks"):  # fmt: skip
-        text = looker.conn.execute(f"select count(*) from {source} as s where s::text ~ %s".encode(), [SECRET]).fetchone()
+        text = looker.conn.execute(
+            f"select count(*) from {source} as s where s::text ~ %s".encode(), [SECRET]
+        ).fetchone()
         assert text == (0,), source
     for table in ("pg_statistic", "pg_statistic_ext_data"):
         refused(looker, f"select * from {table}")

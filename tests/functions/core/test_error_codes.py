@@ -177,7 +177,10 @@ def test_only_listed_codes_stand_in_the_functions(db: Db):
         # Codes of why() and health() are no errors: they have lists of their own.
         if path.name != "error_codes.sql" and not path.name.startswith(("_why", "_health")):
             used |= set(
-                re.findall(r"'((?:access|job|job_definition|job_schedule|catalog|worker|operations|json|internal)\.[a-z_]+)'", path.read_text())
+                re.findall(
+                    r"'((?:access|job|job_definition|job_schedule|catalog|worker|operations|json|internal)\.[a-z_]+)'",
+                    path.read_text(),
+                )
             )
     # Codes of failures, which a job carries and nobody raises.
     carried = {"job.lease_expired", "job.released_too_often"}
@@ -188,7 +191,20 @@ def test_only_listed_codes_stand_in_the_functions(db: Db):
 def test_codes_are_documented_and_classed(db: Db):
     rows = db.all("select * from runledger.error_codes()")
     assert len({r["code"] for r in rows}) == len(rows)
-    classes = {"RL001", "RL002", "RL003", "RL004", "RL005", "RL010", "RL011", "RL013", "RL020", "RL021", "RL030", "RL090"}
+    classes = {
+        "RL001",
+        "RL002",
+        "RL003",
+        "RL004",
+        "RL005",
+        "RL010",
+        "RL011",
+        "RL013",
+        "RL020",
+        "RL021",
+        "RL030",
+        "RL090",
+    }
     assert {r["sqlstate"] for r in rows} <= classes
     for row in rows:
         assert re.fullmatch(r"[a-z_]+\.[a-z_]+", row["code"])

@@ -100,7 +100,7 @@ def test_definitions_are_listed_by_type_and_found_by_their_letters(q: Ledger):
     assert types(contains="\\") == []
     assert types(max_rows=2) + types(max_rows=2, after_type=every[1]) + types(after_type=every[3]) == every
     # A place is a place, whether there is such a type or not.
-    assert types(after_type="bx") == every[every.index("bx1"):]
+    assert types(after_type="bx") == every[every.index("bx1") :]
     assert q.rows("list_job_definitions", contains="c") == q.rows("get_job_definition", job_type="c")
 
 

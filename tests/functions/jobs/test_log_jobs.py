@@ -77,7 +77,9 @@ def test_payload_may_be_left_out_or_null(q: Ledger):
     assert q.db.column("select payload from runledger.job_logs order by id") == [{}, None, 0]
 
 
-@pytest.mark.parametrize("entries", [None, {}, 1, Raw("[" + ",".join(["1"] * 10_001) + "]")], ids=["null", "{}", "1", "many"])
+@pytest.mark.parametrize(
+    "entries", [None, {}, 1, Raw("[" + ",".join(["1"] * 10_001) + "]")], ids=["null", "{}", "1", "many"]
+)
 def test_what_is_no_batch_is_refused(q: Ledger, entries: Any):
     with q.unchanged(), q.refused("job.invalid_batch", "RL010"):
         q.rows("log_jobs", entries=entries)

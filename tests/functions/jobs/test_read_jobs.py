@@ -114,7 +114,9 @@ def test_list_jobs_is_ordered_by_creation(q: Ledger):
     """The id is a uuid v7: its order is that of created_at, and unique."""
     q.enqueue_many(30)
     rows = q.rows("list_jobs")
-    assert [(r["created_at"], r["job_id"]) for r in rows] == sorted(((r["created_at"], r["job_id"]) for r in rows), reverse=True)
+    assert [(r["created_at"], r["job_id"]) for r in rows] == sorted(
+        ((r["created_at"], r["job_id"]) for r in rows), reverse=True
+    )
 
 
 def test_a_key_finds_its_job_in_its_very_scope(q: Ledger):
@@ -148,7 +150,9 @@ def test_statuses_in_bulk(q: Ledger):
     assert len(q.rows("job_statuses", job_ids=[pending] * 1000)) == 1
 
 
-@pytest.mark.parametrize("job_ids", [None, [None], [NOBODY, None], [[NOBODY], [NOBODY]], [NOBODY] * 1001], ids=lambda x: str(x)[:20])
+@pytest.mark.parametrize(
+    "job_ids", [None, [None], [NOBODY, None], [[NOBODY], [NOBODY]], [NOBODY] * 1001], ids=lambda x: str(x)[:20]
+)
 def test_what_is_no_list_of_ids_is_refused(q: Ledger, job_ids: list | None):
     with q.refused("job.invalid_ids", "RL010"):
         q.rows("job_statuses", job_ids=job_ids)

@@ -69,7 +69,9 @@ def test_switches_refuse_unknown_types_and_blank_reasons(q: Ledger):
     assert q.define()["is_enabled"] is True
 
 
-@pytest.mark.parametrize("verb", ["disable_job_type", "enable_job_type", "pause_job_type", "resume_job_type", "define_job"])
+@pytest.mark.parametrize(
+    "verb", ["disable_job_type", "enable_job_type", "pause_job_type", "resume_job_type", "define_job"]
+)
 def test_a_switch_waits_as_long_as_its_caller_allows(q: Ledger, verb: str):
     """And no longer: the error keeps its SQLSTATE, and the switch stands where it stood."""
     # Each switch stands the other way, so that it must be turned.

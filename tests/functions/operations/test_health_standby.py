@@ -18,7 +18,12 @@ from runledger.testing import DatabaseServer
 
 pytestmark = pytest.mark.slow
 PRIMARY = {**embedded.FAST, "wal_level": "replica", "max_wal_senders": "4", "max_prepared_transactions": "4"}
-STANDBY = {**PRIMARY, "hot_standby_feedback": "on", "wal_receiver_status_interval": "1s", "max_standby_streaming_delay": "-1"}
+STANDBY = {
+    **PRIMARY,
+    "hot_standby_feedback": "on",
+    "wal_receiver_status_interval": "1s",
+    "max_standby_streaming_delay": "-1",
+}
 
 
 @pytest.fixture

@@ -47,7 +47,9 @@ def roll_up_all(q: Ledger) -> int:
     counted_ = 0
     for _ in range(2000):
         counted_ += roll_up(q)[0]
-        if q.db.value("select rolled_up_to = (select last_value from runledger.job_events_id_seq) from runledger.upkeep_state"):
+        if q.db.value(
+            "select rolled_up_to = (select last_value from runledger.job_events_id_seq) from runledger.upkeep_state"
+        ):
             return counted_
     raise AssertionError("a transaction does not end")
 
@@ -183,7 +185,9 @@ def test_each_attempt_has_one_duration(q: Ledger, db: Db):
     q.row("cancel_job", job_id=q.leased()["job_id"])
     q.row("continue_job", **q.leased())
     attempts = db.value("select count(*) from runledger.job_attempts where finished_at is not null")
-    spent = db.value("select sum(extract(epoch from finished_at - started_at) * 1000000)::int8 from runledger.job_attempts")
+    spent = db.value(
+        "select sum(extract(epoch from finished_at - started_at) * 1000000)::int8 from runledger.job_attempts"
+    )
     roll_up_all(q)
     for table in ("job_metrics_slots", "job_metrics_totals"):
         assert db.one(
@@ -195,7 +199,9 @@ def test_each_attempt_has_one_duration(q: Ledger, db: Db):
 @pytest.mark.parametrize("n", [1, 2, 3, 10, 999])
 def test_percentiles_are_right_within_five_percent(q: Ledger, db: Db, n: int):
     chance = random.Random(n)
-    durations = [10 ** chance.uniform(-3, 6) for _ in range(n)]  # milliseconds: from a microsecond to a quarter of an hour
+    durations = [
+        10 ** chance.uniform(-3, 6) for _ in range(n)
+    ]  # milliseconds: from a microsecond to a quarter of an hour
     q.enqueue_many(n)
     q.finish(*({"job_id": c["job_id"], "lease_token": c["lease_token"], "outcome": "SUCCEEDED"} for c in q.claim(999)))
     db.execute(
@@ -387,7 +393,9 @@ def test_slots_and_tail_are_what_happened(q: Ledger, db: Db, seed: int):
                     what = chance.choice(("SUCCEEDED", "FAILED", "FAILED", "CONTINUE", "RELEASE"))
                     more = {"FAILED": {"kind": chance.choice(kinds), "error_code": "e.x", "error_message": "x"},
                             "RELEASE": {"reason": "x"}}.get(what, {})  # fmt: skip
-                    outcomes.append({"job_id": lease["job_id"], "lease_token": lease["lease_token"], "outcome": what, **more})
+                    outcomes.append(
+                        {"job_id": lease["job_id"], "lease_token": lease["lease_token"], "outcome": what, **more}
+                    )
                 q.finish(*outcomes) if outcomes else None
             case "cancel":
                 for lease in q.claim(1, *types):

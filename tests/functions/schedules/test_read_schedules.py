@@ -21,7 +21,12 @@ def test_one_schedule_is_read_whole_and_nothing_changes(db: Db, plan: Plan, q: L
     row = q.row("get_schedule", name="nightly")
     given = {"schedule_id": "id", "payload": "payload_template", "steps": "workflow_steps"}
     assert row == {k: before[given.get(k, k)] for k in row}
-    assert (row["payload"], row["is_active"], row["paused_reason"], row["timezone"]) == ({"a": 1}, False, "deploy", "UTC")
+    assert (row["payload"], row["is_active"], row["paused_reason"], row["timezone"]) == (
+        {"a": 1},
+        False,
+        "deploy",
+        "UTC",
+    )
     assert q.row("get_schedule", name="nightly", organization_id=TENANT) == row
     assert stored(db, "nightly") == before
     for nothing in ({"name": "Nightly"}, {"name": None}, {"name": "nightly", "organization_id": OTHER_TENANT}):

@@ -83,14 +83,19 @@ def test_edges_are_listed_by_dependent_then_prerequisite(q: Ledger, run: Flow):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
 def test_edges_are_paged_also_within_a_dependent(q: Ledger, start: Flows, size: int):
-    flow = start(*(step(f"s{n}") for n in range(5)), step("end", [f"s{n}" for n in range(5)]), step("after", ["end", "s0"]))
+    flow = start(
+        *(step(f"s{n}") for n in range(5)), step("end", [f"s{n}" for n in range(5)]), step("after", ["end", "s0"])
+    )
     every = edges(q, flow)
     assert len(every) == 7
     seen: list[tuple[Any, ...]] = []
     place: dict[str, Any] = {}
     while page := q.rows("list_workflow_edges", workflow_run_id=flow.id, max_rows=size, **place):
         seen += [(r["prerequisite_key"], r["dependent_key"], r["release_mode"], r["prerequisite_status"]) for r in page]
-        place = {"after_dependent": page[-1]["dependent_ordinal"], "after_prerequisite": page[-1]["prerequisite_ordinal"]}
+        place = {
+            "after_dependent": page[-1]["dependent_ordinal"],
+            "after_prerequisite": page[-1]["prerequisite_ordinal"],
+        }
     assert seen == every
 
 

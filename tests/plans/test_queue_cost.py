@@ -1,0 +1,58 @@
+"""What a look at the queues costs, in shared buffers: it does not grow with what waits, and not with what has finished."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.plans.test_health_cost import LARGE, SMALL, buffers, mixed, prepare
+from tests.support.database import Db
+
+# The largest count of a look: fifty types, and the heap once for each of the pending jobs it counts.
+COUNTED = 100_000
+RUNS = """
+    insert into runledger.workflow_runs
+      (id, workflow_type, status, enqueue_request, started_at, finished_at, created_at, updated_at)
+    select ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'w', 'SUCCEEDED', '{}', now(), now(), now(), now()
+      from generate_series(1, 50000) as n"""
+
+ATTEMPTS = """
+    insert into runledger.job_attempts
+      (job_id, run_number, attempt, worker_id, lease_token, leased_at, finished_at, disposition)
+    select q.id, 1, 1, 'w', 1, now(), now(), 'SUCCEEDED' from runledger.job_queue q where q.status = 'SUCCEEDED'"""
+
+
+@pytest.mark.slow
+@pytest.mark.corrupts
+def test_lists_of_the_present_touch_no_more_buffers_in_a_large_queue(db: Db):
+    prepare(db)
+    db.execute("select runledger.enqueue_workflow('w', '[{\"key\": \"g\", \"external\": true}]')")
+    mixed(db, 1, SMALL)
+    db.execute("vacuum analyze")
+    looks = {
+        "running": "select * from runledger.list_running_jobs(max_rows => 200)",
+        "waiting": "select * from runledger.list_waiting_jobs('t7', max_rows => 200)",
+        "runs": "select * from runledger.list_live_workflows()",
+    }
+    small = {name: buffers(db.connect(), look) for name, look in looks.items()}
+    early = db.connect()
+    for look in looks.values():
+        buffers(early, look)
+    mixed(db, SMALL + 1, LARGE)
+    db.execute(RUNS)
+    db.execute(ATTEMPTS)
+    for kind, conn in (("planned early", early), ("planned late", db.connect())):
+        if kind == "planned late":
+            db.execute("vacuum analyze")
+        large = {name: buffers(conn, look) for name, look in looks.items()}
+        # A hundred held jobs and two hundred waiting ones are looked up by keys whose trees may grow by two levels.
+        assert {n: b for n, b in large.items() if b > small[n] + 2 * 200 + 20} == {}, (kind, small)
+    queues = "select * from runledger.list_queues(max_rows => 1000)"
+    # An index entry of all that is counted, at worst with its row, and some probes for each type.
+    assert buffers(early, queues) < 1.1 * COUNTED + 51 * 60
+    # Finished jobs, three times as many, are not looked at.
+    db.execute("select count(*) from runledger.enqueue_jobs('[{\"job_type\": \"t1\"}]')")
+    before = buffers(early, queues)
+    from tests.plans.test_claim_cost import fill
+
+    fill(db, LARGE + 1, 2 * LARGE, status="'SUCCEEDED'", attempt="1", finished="now()")
+    assert buffers(early, queues) <= before * 1.05

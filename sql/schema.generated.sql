@@ -934,6 +934,27 @@ CREATE TYPE runledger.progress_report AS (
 
 COMMENT ON TYPE runledger.progress_report IS 'Result of report_progress: the merged values now stored.';
 
+CREATE TYPE runledger.queue_summary AS (
+	job_type text,
+	is_enabled boolean,
+	disabled_reason text,
+	is_paused boolean,
+	paused_reason text,
+	max_concurrency integer,
+	workers integer,
+	ready bigint,
+	delayed bigint,
+	counted_to integer,
+	oldest_ready_at timestamp with time zone,
+	running bigint,
+	lost bigint,
+	dead bigint,
+	finished bigint,
+	failed bigint
+);
+
+COMMENT ON TYPE runledger.queue_summary IS 'How a job type stands; result of list_queues. lost: running ones whose lease ran out. workers: registered for it and heard of within three minutes. finished, failed: NULL while upkeep lags.';
+
 CREATE TYPE runledger.reaped_lease AS (
 	job_id uuid,
 	job_type text,
@@ -982,6 +1003,29 @@ CREATE TYPE runledger.retention_record AS (
 );
 
 COMMENT ON TYPE runledger.retention_record IS 'Result of retention and set_retention: how long what is kept (0: for ever), and since when the history is whole (NULL: nothing was dropped yet).';
+
+CREATE TYPE runledger.running_job AS (
+	job_id uuid,
+	job_type text,
+	organization_id uuid,
+	status text,
+	worker_id text,
+	claimed_at timestamp with time zone,
+	started_at timestamp with time zone,
+	last_heartbeat_at timestamp with time zone,
+	lease_expires_at timestamp with time zone,
+	run_number integer,
+	attempt integer,
+	max_attempts integer,
+	timeout_seconds integer,
+	stage text,
+	progress_done bigint,
+	progress_total bigint,
+	progress_pct numeric,
+	workflow_run_id uuid
+);
+
+COMMENT ON TYPE runledger.running_job IS 'A job that a worker holds; result of list_running_jobs. claimed_at, started_at: of this attempt.';
 
 CREATE TYPE runledger.runtime_config_record AS (
 	job_type text,
@@ -1691,6 +1735,12 @@ CREATE FUNCTION runledger._enabled_definition(job_type text) RETURNS runledger.j
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._enabled_definition(job_type text) IS 'The definition of a type that takes new jobs; raises job.definition_not_found_or_disabled.';
+
+CREATE FUNCTION runledger._ended_attempts() RETURNS TABLE(job_type text, finished bigint, failed bigint)
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._ended_attempts() IS 'Jobs that succeeded or were dead-lettered, and attempts that failed, by type, since ever.';
 
 CREATE FUNCTION runledger._enqueue_problem(payload jsonb, max_attempts integer, timeout_seconds integer, run_at timestamp with time zone, idempotency_key text, stage text, now timestamp with time zone) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -3721,6 +3771,19 @@ CREATE FUNCTION runledger.list_jobs(job_type text DEFAULT NULL::text, status tex
 
 COMMENT ON FUNCTION runledger.list_jobs(job_type text, status text, organization_id uuid, worker_id text, created_after timestamp with time zone, created_before timestamp with time zone, before_id uuid, max_rows integer, contains text) IS 'Jobs, newest first, filtered by exact type, status, tenant, worker and time of creation, without payloads; contains: part of the name of the type, no wildcards. For the next page give the last job_id as before_id. At most 1000 rows a page.';
 
+CREATE FUNCTION runledger.list_live_workflows(contains text DEFAULT NULL::text, after_id uuid DEFAULT NULL::uuid, max_rows integer DEFAULT 100, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.workflow_summary
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_sort TO 'off'
+    SET max_parallel_workers_per_gather TO '0'
+    SET jit TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.list_live_workflows(contains text, after_id uuid, max_rows integer, organization_id uuid) IS 'The workflow runs that are not finished, the oldest first; contains: of types with these letters in their name. For the next page give the last workflow_run_id as after_id. At most 1000 rows a page.';
+
 CREATE FUNCTION runledger.list_operator_actions(role_name text DEFAULT NULL::text, action text DEFAULT NULL::text, object text DEFAULT NULL::text, before_action_id bigint DEFAULT NULL::bigint, max_rows integer DEFAULT 100) RETURNS SETOF runledger.operator_action
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -3729,6 +3792,24 @@ CREATE FUNCTION runledger.list_operator_actions(role_name text DEFAULT NULL::tex
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.list_operator_actions(role_name text, action text, object text, before_action_id bigint, max_rows integer) IS 'What operators did: role, action (the function), object, reason, detail and time, newest first. For the next page give the last id as before_action_id. At most 1000 rows a page.';
+
+CREATE FUNCTION runledger.list_queues(contains text DEFAULT NULL::text, after_type text DEFAULT NULL::text, max_rows integer DEFAULT 100) RETURNS SETOF runledger.queue_summary
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.list_queues(contains text, after_type text, max_rows integer) IS 'How each job type stands, by name: pending jobs (of each type no more than counted_to are counted), the longest wait, running jobs, dead letters that are still dead (among the latest 5000), and how many jobs ended and attempts failed since the beginning: the difference of two looks is a rate. contains: types with these letters in their name. For the next page give the last job_type as after_type. At most 1000 rows a page.';
+
+CREATE FUNCTION runledger.list_running_jobs(job_type text DEFAULT NULL::text, contains text DEFAULT NULL::text, after_claimed_at timestamp with time zone DEFAULT NULL::timestamp with time zone, after_id uuid DEFAULT NULL::uuid, max_rows integer DEFAULT 100, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.running_job
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.list_running_jobs(job_type text, contains text, after_claimed_at timestamp with time zone, after_id uuid, max_rows integer, organization_id uuid) IS 'The jobs that workers hold, the longest held first, of a type, of types with these letters in their name, of a tenant. status CANCELED: its handler may still be at work. For the next page give claimed_at and job_id of the last one as after_claimed_at and after_id. At most 1000 rows a page.';
 
 CREATE FUNCTION runledger.list_runtime_configs(contains text DEFAULT NULL::text, after_type text DEFAULT NULL::text, max_rows integer DEFAULT 100) RETURNS SETOF runledger.runtime_config_summary
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -3747,6 +3828,19 @@ CREATE FUNCTION runledger.list_schedules(contains text DEFAULT NULL::text, job_t
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.list_schedules(contains text, job_type text, is_active boolean, after_name text, max_rows integer, organization_id uuid) IS 'The schedules, ordered by name; contains: part of the name, no wildcards; job_type: those that start it, also as a step of a workflow. For the next page give the last name as after_name. At most 1000 rows a page.';
+
+CREATE FUNCTION runledger.list_waiting_jobs(job_type text, after_priority integer DEFAULT NULL::integer, after_next_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, after_id uuid DEFAULT NULL::uuid, max_rows integer DEFAULT 100, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.job_summary
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_sort TO 'off'
+    SET max_parallel_workers_per_gather TO '0'
+    SET jit TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.list_waiting_jobs(job_type text, after_priority integer, after_next_run_at timestamp with time zone, after_id uuid, max_rows integer, organization_id uuid) IS 'The pending jobs of a type, due or not, in the order of claiming, of a tenant. For the next page give priority, next_run_at and job_id of the last one as after_priority, after_next_run_at and after_id. At most 1000 rows a page.';
 
 CREATE FUNCTION runledger.list_workers(job_type text DEFAULT NULL::text, after_worker text DEFAULT NULL::text, max_rows integer DEFAULT 100) RETURNS SETOF runledger.worker_record
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -5716,6 +5810,8 @@ REVOKE ALL ON TYPE runledger.operator_action FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.progress_report FROM PUBLIC;
 
+REVOKE ALL ON TYPE runledger.queue_summary FROM PUBLIC;
+
 REVOKE ALL ON TYPE runledger.reaped_lease FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.reason FROM PUBLIC;
@@ -5725,6 +5821,8 @@ REVOKE ALL ON TYPE runledger.replayed_job FROM PUBLIC;
 REVOKE ALL ON TYPE runledger.requeued_job FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.retention_record FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger.running_job FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.runtime_config_record FROM PUBLIC;
 
@@ -5897,6 +5995,8 @@ REVOKE ALL ON FUNCTION runledger._drop_partition(caller text, now timestamp with
 REVOKE ALL ON FUNCTION runledger._duration_percentiles(job_type text, organization_id uuid, since timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._enabled_definition(job_type text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._ended_attempts() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._enqueue_problem(payload jsonb, max_attempts integer, timeout_seconds integer, run_at timestamp with time zone, idempotency_key text, stage text, now timestamp with time zone) FROM PUBLIC;
 
@@ -6410,11 +6510,19 @@ REVOKE ALL ON FUNCTION runledger.list_job_logs(job_id uuid, after_log_id bigint,
 
 REVOKE ALL ON FUNCTION runledger.list_jobs(job_type text, status text, organization_id uuid, worker_id text, created_after timestamp with time zone, created_before timestamp with time zone, before_id uuid, max_rows integer, contains text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger.list_live_workflows(contains text, after_id uuid, max_rows integer, organization_id uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger.list_operator_actions(role_name text, action text, object text, before_action_id bigint, max_rows integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.list_queues(contains text, after_type text, max_rows integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.list_running_jobs(job_type text, contains text, after_claimed_at timestamp with time zone, after_id uuid, max_rows integer, organization_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.list_runtime_configs(contains text, after_type text, max_rows integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.list_schedules(contains text, job_type text, is_active boolean, after_name text, max_rows integer, organization_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.list_waiting_jobs(job_type text, after_priority integer, after_next_run_at timestamp with time zone, after_id uuid, max_rows integer, organization_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.list_workers(job_type text, after_worker text, max_rows integer) FROM PUBLIC;
 

@@ -51,6 +51,6 @@ $$;
 
 comment on function runledger.list_waiting_jobs(
   text, integer, timestamptz, uuid, integer, uuid) is
-  'The pending jobs of a type, due or not, in the order of claiming, of a tenant. For the next page '
-  'give priority, next_run_at and job_id of the last one as after_priority, after_next_run_at and '
-  'after_id. At most 1000 rows a page.';
+  'The pending jobs of a type, due or not, in the order of claiming, of a tenant. For the next '
+  'page give priority, next_run_at and job_id of the last one as after_priority, '
+  'after_next_run_at and after_id. At most 1000 rows a page.';

@@ -120,7 +120,8 @@ create type runledger.running_job as (
   timeout_seconds integer, stage text, progress_done bigint, progress_total bigint,
   progress_pct numeric, workflow_run_id uuid);
 comment on type runledger.running_job is
-  'A job that a worker holds; result of list_running_jobs. claimed_at, started_at: of this attempt.';
+  'A job that a worker holds; result of list_running_jobs. claimed_at, started_at: of this '
+  'attempt.';
 
 create type runledger.job_state as (
   job_id uuid, job_type text, status text, run_number integer, attempt integer, stage text,

@@ -1628,6 +1628,12 @@ CREATE FUNCTION runledger._count_events(above bigint, upto bigint) RETURNS bigin
 
 COMMENT ON FUNCTION runledger._count_events(above bigint, upto bigint) IS 'Add the events above the one id and up to the other to the metrics; returns how many counted.';
 
+CREATE FUNCTION runledger._count_first(mark bigint, before timestamp with time zone, now timestamp with time zone) RETURNS runledger.upkeep_report
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._count_first(mark bigint, before timestamp with time zone, now timestamp with time zone) IS 'Roll up a piece of what is about to go, if it is not counted yet; NULL if it is.';
+
 CREATE FUNCTION runledger._count_steps(from_active runledger._finished_step[], from_waiting runledger._finished_step[], now timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
     AS 'see sql/functions';
@@ -2476,6 +2482,12 @@ CREATE FUNCTION runledger._is_same_completion(gate runledger.workflow_steps, out
 
 COMMENT ON FUNCTION runledger._is_same_completion(gate runledger.workflow_steps, outcome text, output jsonb, reason text, error_code text, error_message text) IS 'Whether the gate was completed like this before; raises if it cannot be completed.';
 
+CREATE FUNCTION runledger._is_uncounted(before timestamp with time zone) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._is_uncounted(before timestamp with time zone) IS 'Whether events of before then are not in the metrics yet: neither they nor their jobs may go.';
+
 CREATE FUNCTION runledger._jitter(schedule_id uuid, base_at timestamp with time zone, max_seconds integer) RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
@@ -2868,11 +2880,11 @@ CREATE FUNCTION runledger._plan_schedule(entry runledger._catalog_entry, old run
 
 COMMENT ON FUNCTION runledger._plan_schedule(entry runledger._catalog_entry, old runledger.job_schedules, catalog text, enabled jsonb, now timestamp with time zone) IS 'What becomes of a schedule that a catalog lists; old is NULL if it is new, enabled says of each job type whether it will take jobs.';
 
-CREATE FUNCTION runledger._prune(caller text, older_than interval, dead_letters_older_than interval, history_older_than interval, reason text, max_rows bigint, may_drop boolean, now timestamp with time zone) RETURNS SETOF runledger.upkeep_report
+CREATE FUNCTION runledger._prune(caller text, older_than interval, dead_letters_older_than interval, history_older_than interval, reason text, max_rows bigint, may_drop boolean, mark bigint, now timestamp with time zone) RETURNS SETOF runledger.upkeep_report
     LANGUAGE plpgsql
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._prune(caller text, older_than interval, dead_letters_older_than interval, history_older_than interval, reason text, max_rows bigint, may_drop boolean, now timestamp with time zone) IS 'One call of a pass: runs, jobs, old rows of the default partitions; when there was none of these, one partition is dropped. Ages of 0: for ever.';
+COMMENT ON FUNCTION runledger._prune(caller text, older_than interval, dead_letters_older_than interval, history_older_than interval, reason text, max_rows bigint, may_drop boolean, mark bigint, now timestamp with time zone) IS 'One call of a pass, unless metrics must be counted first: runs, jobs, old rows of the default partitions; when there was none of these, one partition is dropped. Ages of 0: for ever.';
 
 CREATE FUNCTION runledger._prune_default(parent text, caller text, max_rows bigint, now timestamp with time zone) RETURNS bigint
     LANGUAGE plpgsql
@@ -3955,7 +3967,7 @@ CREATE FUNCTION runledger.prune(older_than interval DEFAULT '14 days'::interval,
     SET plan_cache_mode TO 'force_generic_plan'
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger.prune(older_than interval, max_rows integer, reason text, dead_letters_older_than interval) IS 'Delete finished jobs and workflow runs that are older than that, at most max_rows rows a call (one job with all that belongs to it may be more); dead-lettered jobs and runs with such a job by dead_letters_older_than (NULL: as in retention()). Events and log lines go by whole days. One row per task: affected, and more = call it again. No rows: another session is at it. A key of a pruned job or run is free again.';
+COMMENT ON FUNCTION runledger.prune(older_than interval, max_rows integer, reason text, dead_letters_older_than interval) IS 'Delete finished jobs and workflow runs that are older than that, at most max_rows rows a call (one job with all that belongs to it may be more); dead-lettered jobs and runs with such a job by dead_letters_older_than (NULL: as in retention()). Events and log lines go by whole days. One row per task: affected, and more = call it again. No rows: another session is at it; only rollup: events wait to be counted in the metrics first. A key of a pruned job or run is free again.';
 
 CREATE FUNCTION runledger.reap_expired_leases(max_jobs integer DEFAULT 100, retry_delay interval DEFAULT '00:00:30'::interval) RETURNS SETOF runledger.reaped_lease
     LANGUAGE plpgsql SECURITY DEFINER
@@ -5960,6 +5972,8 @@ REVOKE ALL ON FUNCTION runledger._contains(value text, part text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._count_events(above bigint, upto bigint) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._count_first(mark bigint, before timestamp with time zone, now timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._count_steps(from_active runledger._finished_step[], from_waiting runledger._finished_step[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._cron_field(field text, lowest integer, highest integer, names text[]) FROM PUBLIC;
@@ -6164,6 +6178,8 @@ REVOKE ALL ON FUNCTION runledger._is_redacted(payload jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._is_same_completion(gate runledger.workflow_steps, outcome text, output jsonb, reason text, error_code text, error_message text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._is_uncounted(before timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._jitter(schedule_id uuid, base_at timestamp with time zone, max_seconds integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._jittered(schedule runledger.job_schedules, cron runledger._cron, base_at timestamp with time zone) FROM PUBLIC;
@@ -6262,7 +6278,7 @@ REVOKE ALL ON FUNCTION runledger._plan_definition(entry runledger._catalog_entry
 
 REVOKE ALL ON FUNCTION runledger._plan_schedule(entry runledger._catalog_entry, old runledger.job_schedules, catalog text, enabled jsonb, now timestamp with time zone) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger._prune(caller text, older_than interval, dead_letters_older_than interval, history_older_than interval, reason text, max_rows bigint, may_drop boolean, now timestamp with time zone) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger._prune(caller text, older_than interval, dead_letters_older_than interval, history_older_than interval, reason text, max_rows bigint, may_drop boolean, mark bigint, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._prune_default(parent text, caller text, max_rows bigint, now timestamp with time zone) FROM PUBLIC;
 

@@ -1,10 +1,15 @@
 create or replace function runledger._prune(
   caller text, older_than interval, dead_letters_older_than interval, history_older_than interval,
-  reason text, max_rows bigint, may_drop boolean, now timestamptz)
+  reason text, max_rows bigint, may_drop boolean, mark bigint, now timestamptz)
 returns setof runledger.upkeep_report
 language plpgsql volatile
 as $$
 declare
+  v_horizon constant timestamptz := greatest(
+    runledger._prune_horizon(_prune.older_than, _prune.now),
+    runledger._prune_horizon(_prune.dead_letters_older_than, _prune.now),
+    runledger._prune_horizon(_prune.history_older_than, _prune.now));
+  v_rollup runledger.upkeep_report;
   v_runs bigint;
   v_jobs bigint;
   v_lines bigint;
@@ -17,6 +22,13 @@ begin
   if not found and exists (
     select from runledger.prune_passes as p where p.caller = _prune.caller) then
     return;
+  end if;
+  v_rollup := runledger._count_first(_prune.mark, v_horizon, _prune.now);
+  if v_rollup.task is not null then
+    return next v_rollup;
+    if runledger._is_uncounted(v_horizon) then
+      return;
+    end if;
   end if;
   if not runledger._start_pass(_prune.caller, _prune.older_than, _prune.dead_letters_older_than,
     _prune.history_older_than, _prune.reason, _prune.now) then
@@ -53,6 +65,6 @@ end
 $$;
 
 comment on function runledger._prune(
-  text, interval, interval, interval, text, bigint, boolean, timestamptz) is
-  'One call of a pass: runs, jobs, old rows of the default partitions; when there was none of '
-  'these, one partition is dropped. Ages of 0: for ever.';
+  text, interval, interval, interval, text, bigint, boolean, bigint, timestamptz) is
+  'One call of a pass, unless metrics must be counted first: runs, jobs, old rows of the default '
+  'partitions; when there was none of these, one partition is dropped. Ages of 0: for ever.';

@@ -1,9 +1,10 @@
 -- Delete what is finished and old: runs and jobs with all that belongs to them, children first;
 -- events and log lines by whole days, by dropping their partitions. A call is a bounded piece of a
 -- pass; what a pass meets is judged by the age it has then. Call it again while a row says more.
--- What is not finished, or may still be worked on, is never touched.
+-- What is not finished, or may still be worked on, is never touched; what the metrics have not
+-- counted yet is counted first, and if that is held up by an open transaction nothing is deleted.
 --
--- Locks:  the row of its pass, only tried; runs, then jobs, by id, skipping locked rows. A
+-- Locks:  the row of its pass and, to count, that of upkeep_state, only tried; runs, then jobs, by id, skipping locked rows. A
 --         partition is dropped only by a call that found nothing else to do, waiting at most
 --         200 ms for its lock.
 -- Writes: deletes from workflow_step_dependencies, workflow_run_mutations, workflow_steps,
@@ -22,6 +23,8 @@ set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off se
 set plan_cache_mode = force_generic_plan
 as $$
 declare
+  -- First of all, before this transaction gets an id: see _event_mark.
+  v_mark constant bigint := runledger._event_mark();
   v_longest constant interval := make_interval(days => runledger._limit('horizon_days')::integer);
 begin
   if prune.older_than is null or prune.older_than <= '0'
@@ -37,7 +40,7 @@ begin
   select p.task, p.affected, p.more
     from runledger._prune('CALL', prune.older_than, coalesce(prune.dead_letters_older_than,
            (runledger.retention()).dead_letters), prune.older_than, prune.reason,
-           prune.max_rows, true, runledger._now()) as p;
+           prune.max_rows, true, v_mark, runledger._now()) as p;
 end
 $$;
 
@@ -45,5 +48,6 @@ comment on function runledger.prune(interval, integer, text, interval) is
   'Delete finished jobs and workflow runs that are older than that, at most max_rows rows a call '
   '(one job with all that belongs to it may be more); dead-lettered jobs and runs with such a job '
   'by dead_letters_older_than (NULL: as in retention()). Events and log lines go by whole days. '
-  'One row per task: affected, and more = call it again. No rows: another session is at it. A key '
-  'of a pruned job or run is free again.';
+  'One row per task: affected, and more = call it again. No rows: another session is at it; only '
+  'rollup: events wait to be counted in the metrics first. A key of a pruned job or run is free '
+  'again.';

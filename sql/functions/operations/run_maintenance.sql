@@ -59,7 +59,7 @@ begin
   select coalesce(sum(p.affected), 0), coalesce(bool_or(p.more), false) into v_affected, v_more
     from runledger.retention() as r
    cross join lateral runledger._prune('MAINTENANCE', r.finished, r.dead_letters, r.history, null,
-     5000, v_total = 0, v_now) as p;
+     5000, v_total = 0, null, v_now) as p;
   v_total := v_total + v_affected;
   return next row('prune', v_affected, v_more or v_affected > 0)::runledger.upkeep_report;
   if v_total = 0 then

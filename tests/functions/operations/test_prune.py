@@ -47,6 +47,11 @@ def maintain(q: Ledger, times: int = 60) -> int:
     raise AssertionError("it does not end")
 
 
+def counted(db: Db) -> None:
+    """Have the metrics count all events, as maintenance does all the time: an open transaction would hold that up."""
+    db.execute("select * from runledger._roll_up(runledger._event_mark(), 1000000, runledger._now())")
+
+
 def jobs(db: Db) -> set[UUID]:
     return set(db.column("select id from runledger.job_queue"))
 
@@ -200,6 +205,7 @@ class TestJobs:
     def test_a_job_that_somebody_holds_is_left_for_the_next_pass(self, db: Db, q: Ledger, clock: Clock):
         ids = [succeeded(q) for _ in range(3)]
         clock.advance(15 * DAY)
+        counted(db)
         holder = db.connect(autocommit=False)
         holder.execute("select from runledger.job_queue where id = %s for update", [ids[1]])
         q.conn.execute("set lock_timeout = '1ms'")
@@ -246,7 +252,9 @@ class TestRuns:
         flow = start(step("a"), gate("g", "a"))
         flow.succeed("a")
         clock.advance(100 * DAY)
-        assert prune_all(q) == {"workflows": 0, "jobs": 0, "history": 0, "partitions": 8}
+        assert prune_all(q) == {
+            "rollup": 2, "workflows": 0, "jobs": 0, "history": 0, "partitions": 8,
+        }  # fmt: skip
         assert flow.states() == {"a": "SUCCEEDED", "g": "WAITING_FOR_EXTERNAL"}
         assert flow.complete("g")["run_status"] == "SUCCEEDED"
 
@@ -306,6 +314,7 @@ class TestRuns:
         flow = self.finished(start)
         job_id = flow.job_id("b")
         clock.advance(15 * DAY)
+        counted(db)
         holder = db.connect(autocommit=False)
         holder.execute("select from runledger.job_queue where id = %s for update", [job_id])
         q.conn.execute("set lock_timeout = '1ms'")
@@ -320,6 +329,7 @@ class TestRuns:
     def test_a_run_that_somebody_holds_is_left_for_the_next_pass(self, db: Db, start: Flows, q: Ledger, clock: Clock):
         flow = self.finished(start)
         clock.advance(15 * DAY)
+        counted(db)
         holder = db.connect(autocommit=False)
         holder.execute("select from runledger.workflow_runs where id = %s for update", [flow.id])
         q.conn.execute("set lock_timeout = '1ms'")
@@ -333,6 +343,7 @@ class TestHistory:
         succeeded(q)
         today = days(db)[0]
         clock.advance(16 * DAY)
+        counted(db)
         # A call that deletes rows drops nothing.
         assert prune(q) == {"workflows": (0, False), "jobs": (2, False), "history": (0, False), "partitions": (0, True)}
         assert days(db)[0] == days(db, "job_logs")[0] == today
@@ -368,8 +379,8 @@ class TestHistory:
         blocks = db.value("select value / 10 from runledger.limits where name = 'prune_looks'")
         job_id = succeeded(q)
         db.execute(
-            "insert into runledger.job_events_default (id, job_id, run_number, event_type, payload, occurred_at)"
-            " overriding system value select 1000000 + n, %s, 1, 'PROGRESS',"
+            "insert into runledger.job_events (job_id, run_number, event_type, payload, occurred_at)"
+            " select %s, 1, 'PROGRESS',"
             " jsonb_build_object('x', repeat(md5(n::text), 60)), now() + interval '200 days'"
             " from generate_series(1, 5 * %s) n",
             [job_id, blocks],
@@ -492,6 +503,44 @@ class TestFsckWhereHistoryBegins:
         prune_all(q)
 
 
+class TestMetrics:
+    def test_what_is_not_counted_is_counted_first(self, db: Db, q: Ledger, clock: Clock):
+        for _ in range(3):
+            succeeded(q)
+        clock.advance(15 * DAY)
+        before = q.rows("job_metrics")
+        assert prune(q) == {"rollup": (6, False), "workflows": (0, False), "jobs": (6, False), "history": (0, False),
+                            "partitions": (0, True)}  # fmt: skip
+        assert db.value("select sum(events) from runledger.job_metrics_totals where outcome = 'SUCCEEDED'") == 3
+        assert q.rows("job_metrics") == before
+
+    def test_nothing_goes_while_an_open_transaction_holds_up_the_counting(self, db: Db, q: Ledger, clock: Clock):
+        done = succeeded(q)
+        clock.advance(20 * DAY)
+        before = days(db)
+        writer = db.connect(autocommit=False)
+        writer.execute("select pg_current_xact_id()")
+        # The first call leaves its mark, the second one finds that it must wait.
+        assert prune(q) == {"rollup": (0, True)}
+        assert prune(q) == {"rollup": (0, False)}
+        maintain(q)
+        assert (jobs(db), days(db)[: len(before)]) == ({done}, before)
+        writer.rollback()
+        assert prune(q)["rollup"] == (2, False)
+        prune_all(q)
+        assert jobs(db) == set()
+        assert db.value("select sum(events) from runledger.job_metrics_totals where outcome = 'SUCCEEDED'") == 1
+
+    def test_whoever_counts_is_not_waited_for(self, db: Db, q: Ledger, clock: Clock):
+        succeeded(q)
+        clock.advance(15 * DAY)
+        other = q.on(autocommit=False)
+        other.conn.execute("select from runledger.upkeep_state for update")
+        q.conn.execute("set lock_timeout = '1ms'")
+        assert prune(q) == {"rollup": (0, False)}
+        other.conn.rollback()
+
+
 class TestRetention:
     def test_defaults(self, q: Ledger):
         kept = q.row("retention")
@@ -562,6 +611,7 @@ class TestCalls:
         for _ in range(4):
             succeeded(q)
         clock.advance(15 * DAY)
+        counted(db)
         other = q.on(autocommit=False)
         # It holds two and deletes one of them.
         assert prune(other, max_rows=2)["jobs"] == (2, True)

@@ -4,9 +4,9 @@
 -- What is not finished, or may still be worked on, is never touched; what the metrics have not
 -- counted yet is counted first, and if that is held up by an open transaction nothing is deleted.
 --
--- Locks:  the row of its pass and, to count, that of upkeep_state, only tried; runs, then jobs, by id, skipping locked rows. A
---         partition is dropped only by a call that found nothing else to do, waiting at most
---         200 ms for its lock.
+-- Locks:  the row of its pass and, to count, that of upkeep_state, only tried; runs, then jobs, by
+--         id, skipping locked rows. A partition is dropped only by a call that found nothing else
+--         to do, waiting at most 200 ms for its lock.
 -- Writes: deletes from workflow_step_dependencies, workflow_run_mutations, workflow_steps,
 --         workflow_runs, job_attempts, job_dead_letters, job_replays, job_queue, the default
 --         partitions of job_events and job_logs; drops partitions; prune_passes, and

@@ -8,7 +8,7 @@ PG15    = /usr/lib/postgresql/15/bin
 SIDE_BY_SIDE = -n auto --maxprocesses=4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fast test-all soak tidy schema check bench clean
+.PHONY: help venv demo test test-fast test-all soak tidy schema docs check bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ tidy: venv ## lint, types and the rules of the house
 schema: venv ## write sql/schema.generated.sql anew
 	$(BIN)/python -m tests.support.schema > sql/schema.generated.sql.new
 	mv sql/schema.generated.sql.new sql/schema.generated.sql
+
+docs: venv ## write sql/REFERENCE.md anew
+	env -u RUNLEDGER_DSN -u DATABASE_URL -u PGHOST -u PGSERVICE -u PGDATABASE $(BIN)/runledger docs --out sql
 
 check: tidy test ## what has to pass before a change lands
 

@@ -12,6 +12,7 @@ from runledger.cli import (
     bench,
     demo,
     dlq,
+    docs,
     doctor,
     job,
     jobtype,
@@ -76,7 +77,7 @@ main.sections = {
         upkeep.errors,
     ],
     "Access": [access.grant, access.revoke, access.access, access.actions],
-    "Programs": [migrate.migrate, sync.sync, worker.worker, bench.bench, demo.demo],
+    "Programs": [migrate.migrate, sync.sync, worker.worker, bench.bench, demo.demo, docs.docs],
 }
 job.job.add_command(upkeep.why, "why")
 for _commands in main.sections.values():

@@ -3,7 +3,7 @@
 --
 -- Locks:  the job row.
 -- Writes: job_queue, job_attempts, job_events; after 100 releases on the last attempt
--- job_dead_letters.
+--         job_dead_letters.
 -- Raises: RL001 job.not_found, RL003 job.lease_owner_mismatch or job.canceled,
 --         RL010 job.invalid_reason, job.invalid_retry_delay.
 create or replace function runledger.release_job(

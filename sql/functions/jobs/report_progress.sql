@@ -2,7 +2,7 @@
 --
 -- Locks:  the job row.
 -- Writes: job_queue; job_events: STAGE_CHANGED for a stage, PROGRESS for numbers, none for a
--- checkpoint.
+--         checkpoint.
 -- Raises: RL001 job.not_found, RL003 job.lease_owner_mismatch or job.canceled,
 --         RL010 job.invalid_progress, job.invalid_stage, RL011 for checkpoint.
 create or replace function runledger.report_progress(

@@ -106,6 +106,7 @@ FIELDS = {
         "output": "'job_id', %(job_id)s::uuid, 'lease_token', %(lease_token)s::bigint, 'outcome', 'SUCCEEDED'",
         "checkpoint": "'job_id', %(job_id)s::uuid, 'lease_token', %(lease_token)s::bigint, 'outcome', 'CONTINUE'",
     },
+    "log_jobs.entries": {"payload": "'job_id', %(job_id)s::uuid, 'level', 'info', 'message', 'm'"},
 }
 # The calls that take the steps of a workflow.
 GRAPHS = {
@@ -244,6 +245,22 @@ def test_a_hostile_outcome_of_finish_jobs_is_invalid_alone(db: Db, field: str):
     assert MARKER not in log.text()
 
 
+def test_a_hostile_line_of_log_jobs_is_invalid_alone(db: Db):
+    world = World(db)
+    log = ServerLog(db)
+    line = FIELDS["log_jobs.entries"]["payload"]
+    for name, beast in BEASTS.items():
+        items = ", ".join(f"jsonb_build_object({line}, 'payload', {v})" for v in ("1", WITH_MARKER.format(beast.sql), "2"))
+        rows = world.run(
+            f"select disposition, code, log_id is null from runledger.log_jobs(jsonb_build_array({items}))", arguments(world)
+        )
+        assert [r[0] for r in rows] == ["STORED", "INVALID", "STORED"], name
+        assert rows[1][1] in {*beast.codes, LARGE}, (name, rows[1])
+        assert rows[1][2] is True
+    assert db.column("select distinct payload from runledger.job_logs order by 1") == [1, 2]
+    assert MARKER not in log.text()
+
+
 @pytest.mark.parametrize("sink", CATALOGS)
 def test_a_hostile_value_in_a_catalog_is_refused_alone(db: Db, sink: str):
     world = World(db)
@@ -296,7 +313,7 @@ def test_an_odd_value_is_kept_as_it_is(db: Db, name: str):
 def test_a_batch_beyond_its_limits_is_refused_as_a_whole(db: Db):
     world = World(db)
     before = contents(db)
-    for function in ("enqueue_jobs", "finish_jobs"):
+    for function in ("enqueue_jobs", "finish_jobs", "log_jobs"):
         for batch in (
             "null::jsonb", "'null'::jsonb", "'{}'::jsonb", "'\"work\"'::jsonb", "'1'::jsonb",
             "(select jsonb_agg('{\"job_type\": \"work\"}'::jsonb) from generate_series(1, 10001))",

@@ -67,6 +67,8 @@ VERBS = {
     "redact_job": Verb("redact_job(%(dead)s, 'r')",
                        (row("job_queue", "id = %(dead)s"), *writes("job_queue", "job_dead_letters", "job_events"))),
     "log_job": Verb("log_job(%(job_id)s, 'info', 'm')", writes("job_logs")),
+    "log_jobs": Verb("log_jobs(jsonb_build_array(jsonb_build_object('job_id', %(job_id)s::uuid, 'level', 'info', 'message', 'm')))",
+                     writes("job_logs")),
     "enqueue_workflow": Verb(
         "enqueue_workflow('flow', '[{\"key\": \"a\", \"job_type\": \"work\"}, {\"key\": \"b\", \"external\": true, \"after_success\": [\"a\"]}]',"
         " idempotency_key => 'k', active_key => 'k')",

@@ -21,7 +21,7 @@ def test_finish_and_claim_are_one_commit(runner):
     for job_id in ids:
         runner.wait(job_id)
     rows = runner.db.all(
-        "select e.xmin::text as xid, event_type::text as event, job_id from runledger.job_events e"
+        "select e.transaction_id::text as xid, event_type::text as event, job_id from runledger.job_events e"
         " where event_type in ('LEASED', 'SUCCEEDED') order by id"
     )
     assert [row["event"] for row in rows] == ["LEASED", "SUCCEEDED"] * 5

@@ -21,7 +21,8 @@ begin
       jsonb_build_object('max_seconds', runledger._limit('idle_seconds')));
   end if;
   update runledger.workers as w
-     set idle_until = idle_worker.until, last_seen_at = v_now
+     set idle_until = case when idle_worker.until > v_now then idle_worker.until end,
+         last_seen_at = v_now
    where w.worker_id = idle_worker.worker_id
      and (w.role_name = v_caller or runledger._acts_as(v_caller, w.role_name))
   returning w.job_types into v_types;

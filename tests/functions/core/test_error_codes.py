@@ -62,6 +62,7 @@ RAISED: dict[str, Callable[[Ledger, dict[str, Any]], object]] = {
     "worker.invalid_registration": lambda q, s: q.row("register_worker", worker_id="w", job_types=None),
     "worker.invalid_idle_time": lambda q, s: q.row("idle_worker", worker_id="w", until="infinity"),
     "operations.invalid_scope": lambda q, s: q.rows("fsck", scope="some"),
+    "operations.invalid_retention": lambda q, s: q.rows("prune", older_than="-1 day"),
     "job_schedule.not_found": lambda q, s: q.row("delete_schedule", name="nobody"),
     "job_schedule.definition_not_found_or_disabled": lambda q, s: schedule(q, job_type="nobody"),
     "job_definition.active_schedule_exists": lambda q, s: q.row("disable_job_type", job_type="scheduled"),

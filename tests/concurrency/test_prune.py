@@ -14,6 +14,7 @@ from uuid import UUID
 import pytest
 
 from tests.concurrency.test_interleavings import answer
+from tests.functions.operations.test_prune import counted
 from tests.support.clock import Clock
 from tests.support.database import Db
 from tests.support.flows import Flow, Flows, gate, step
@@ -93,7 +94,7 @@ class Stage:
             thing,
         )
         # As maintenance does all the time; a transaction that is open would hold it up.
-        self.db.execute("select * from runledger._roll_up(runledger._event_mark(), 100000, runledger._now())")
+        counted(self.db)
         return thing
 
     def left(self, thing: dict[str, Any]) -> tuple[Any, ...]:

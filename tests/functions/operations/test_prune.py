@@ -14,7 +14,7 @@ from tests.support.flows import Flow, Flows, gate, step
 from tests.support.ledger import Ledger
 
 DAY = timedelta(days=1)
-HISTORY = ("job_events", "job_logs")
+TRIES = 5000
 
 
 @pytest.fixture
@@ -22,8 +22,17 @@ def start(q: Ledger) -> Flows:
     return Flows(q)
 
 
-def prune(q: Ledger, **arguments: Any) -> dict[str, tuple[int, bool]]:
+def call(q: Ledger, **arguments: Any) -> dict[str, tuple[int, bool]]:
     return {r["task"]: (r["affected"], r["more"]) for r in q.rows("prune", **arguments)}
+
+
+def prune(q: Ledger, **arguments: Any) -> dict[str, tuple[int, bool]]:
+    """A call that has nothing to count first: any transaction on the server, of another database too, holds that up."""
+    for _ in range(TRIES):
+        tasks = call(q, **arguments)
+        if tasks.keys() != {"rollup"}:
+            return {task: told for task, told in tasks.items() if task != "rollup"}
+    raise TimeoutError("events are not counted")
 
 
 def prune_all(q: Ledger, **arguments: Any) -> dict[str, int]:
@@ -41,6 +50,7 @@ def prune_all(q: Ledger, **arguments: Any) -> dict[str, int]:
 
 def maintain(q: Ledger, times: int = 60) -> int:
     """Call run_maintenance as a worker does, until it says that nothing more is to be done."""
+    counted(q.db)
     for n in range(times):
         if not any(r["more"] for r in q.rows("run_maintenance")):
             return n + 1
@@ -49,7 +59,11 @@ def maintain(q: Ledger, times: int = 60) -> int:
 
 def counted(db: Db) -> None:
     """Have the metrics count all events, as maintenance does all the time: an open transaction would hold that up."""
-    db.execute("select * from runledger._roll_up(runledger._event_mark(), 1000000, runledger._now())")
+    for _ in range(TRIES):
+        db.execute("select * from runledger._roll_up(runledger._event_mark(), 1000000, runledger._now())")
+        if not db.value("select runledger._is_uncounted('infinity')"):
+            return
+    raise TimeoutError("events are not counted")
 
 
 def jobs(db: Db) -> set[UUID]:
@@ -253,7 +267,7 @@ class TestRuns:
         flow.succeed("a")
         clock.advance(100 * DAY)
         assert prune_all(q) == {
-            "rollup": 2, "workflows": 0, "jobs": 0, "history": 0, "partitions": 8,
+            "workflows": 0, "jobs": 0, "history": 0, "partitions": 8,
         }  # fmt: skip
         assert flow.states() == {"a": "SUCCEEDED", "g": "WAITING_FOR_EXTERNAL"}
         assert flow.complete("g")["run_status"] == "SUCCEEDED"
@@ -509,8 +523,14 @@ class TestMetrics:
             succeeded(q)
         clock.advance(15 * DAY)
         before = q.rows("job_metrics")
-        assert prune(q) == {"rollup": (6, False), "workflows": (0, False), "jobs": (6, False), "history": (0, False),
-                            "partitions": (0, True)}  # fmt: skip
+        told: list[dict[str, tuple[int, bool]]] = []
+        while not told or told[-1].keys() == {"rollup"}:
+            told.append(call(q))
+        # Three events each, of which a claim is none that counts; then what they belong to.
+        assert sum(t["rollup"][0] for t in told) == 6
+        assert told[-1] == {"rollup": told[-1]["rollup"], "workflows": (0, False), "jobs": (6, False),
+                            "history": (0, False), "partitions": (0, True)}  # fmt: skip
+        assert told[-1]["rollup"][1] is False
         assert db.value("select sum(events) from runledger.job_metrics_totals where outcome = 'SUCCEEDED'") == 3
         assert q.rows("job_metrics") == before
 
@@ -521,12 +541,12 @@ class TestMetrics:
         writer = db.connect(autocommit=False)
         writer.execute("select pg_current_xact_id()")
         # The first call leaves its mark, the second one finds that it must wait.
-        assert prune(q) == {"rollup": (0, True)}
-        assert prune(q) == {"rollup": (0, False)}
-        maintain(q)
+        assert call(q) == {"rollup": (0, True)}
+        assert call(q) == {"rollup": (0, False)}
+        for _ in range(3):
+            assert ("prune", 0) in [(r["task"], r["affected"]) for r in q.rows("run_maintenance")]
         assert (jobs(db), days(db)[: len(before)]) == ({done}, before)
         writer.rollback()
-        assert prune(q)["rollup"] == (2, False)
         prune_all(q)
         assert jobs(db) == set()
         assert db.value("select sum(events) from runledger.job_metrics_totals where outcome = 'SUCCEEDED'") == 1
@@ -537,7 +557,7 @@ class TestMetrics:
         other = q.on(autocommit=False)
         other.conn.execute("select from runledger.upkeep_state for update")
         q.conn.execute("set lock_timeout = '1ms'")
-        assert prune(q) == {"rollup": (0, False)}
+        assert call(q) == {"rollup": (0, False)}
         other.conn.rollback()
 
 

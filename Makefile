@@ -33,6 +33,7 @@ test-fast: venv ## run the tests that take no time, on PostgreSQL 18
 test-all: venv $(PG17)/postgres ## run every test on PostgreSQL 18, 17, 16 and 15
 	@test -x $(PG15)/postgres || { echo 'PostgreSQL 15 is missing: no $(PG15)/postgres' >&2; exit 1; }
 	@test -x $(PG17)/postgres || { echo 'PostgreSQL 17 is missing: no $(PG17)/postgres' >&2; exit 1; }
+	@PATH="$$PATH:/usr/sbin" command -v pgbouncer > /dev/null || { echo 'PgBouncer is missing: apt-get install pgbouncer' >&2; exit 1; }
 	$(BIN)/pytest $(SIDE_BY_SIDE) --pg=18,17,16,15 --pg-all $(ARGS)
 
 soak: venv ## run the tests that take a minute and more, on PostgreSQL 18

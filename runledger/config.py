@@ -45,10 +45,19 @@ class Config:
     shutdown_grace_seconds: float = _setting(30, "Time for running handlers to end at shutdown.", lowest=0)
     call_timeout_seconds: float = _setting(15, "A database call that takes longer is given up.", lowest=1)
     prepare: int = _setting(1, "0 behind a pooler that cannot keep prepared statements.", lowest=0, ceiling=1)
+    listen_dsn: str = field(
+        default="",
+        repr=False,  # it may hold a password
+        metadata={"help": "Where wake-ups are heard, straight to the server, if the other DSN leads to a pooler."},
+    )
 
     def __post_init__(self) -> None:
         for f in fields(self):
             value = getattr(self, f.name)
+            if f.name == "listen_dsn":
+                if not isinstance(value, str):
+                    raise ConfigError(f.name, "give a connection string")
+                continue
             if f.name == "worker_id":
                 if not isinstance(value, str) or not value.strip() or len(value.encode()) > 200:
                     raise ConfigError(f.name, "give 1 to 200 bytes that are not blank")
@@ -68,6 +77,9 @@ class Config:
         for f in fields(cls):
             raw = given.get(f.name)
             text = str(environ.get(f"JOBS_{f.name.upper()}", "") if raw is None else raw).strip()
+            if f.name == "listen_dsn":
+                values[f.name] = text
+                continue
             if f.name == "worker_id":
                 if text and len(text.encode()) <= 200:
                     values[f.name] = text

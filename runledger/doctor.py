@@ -433,7 +433,7 @@ class Doctor:
             "OK" if heard else "WARN",
             _yes(heard),
             "A notification sent on this path should come back on it; without, workers find work by polling.",
-            "Give the workers a DSN that goes to the server itself.",
+            "Give the workers a DSN that goes to the server itself, or one for wake-ups alone: JOBS_LISTEN_DSN.",
         )
         isolation = self.setting("default_transaction_isolation")
         yield _judge(

@@ -211,8 +211,8 @@ class Supervisor:
             await self._try(link, self._registration())
 
     async def _listen(self, worker: Worker) -> None:
-        """Wake the worker when one of its types is notified. Behind a pooler nothing is heard: polling does it."""
-        link = Link(self._dsn, self.config)
+        """Wake the worker when one of its types is notified. Through a pooler nothing is heard: polling does it."""
+        link = Link(self.config.listen_dsn or self._dsn, self.config)
         keys = {hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()[:16] for name in self._registry.job_types}
         tries = 0
         while True:

@@ -52,7 +52,10 @@ class Run:
     @cached_property
     def connection(self) -> psycopg.Connection[Any]:
         """The connection, in autocommit mode: each call is a transaction."""
-        return psycopg.connect(self.dsn, autocommit=True, fallback_application_name="runledger-cli")
+        # No prepared statements: what is at the other end may be a pooler that does not keep them.
+        return psycopg.connect(
+            self.dsn, autocommit=True, prepare_threshold=None, fallback_application_name="runledger-cli"
+        )
 
     @cached_property
     def client(self) -> Client:

@@ -17,7 +17,7 @@ def _setting_flags(command: Callable[..., None]) -> Callable[..., None]:
     for f in reversed(fields(Config)):
         flag = "--" + f.name.replace("_", "-")
         help_ = f"{f.metadata['help']} Default: JOBS_{f.name.upper()}" + (
-            f", {f.default}." if f.default is not MISSING else "."
+            f", {f.default}." if f.default not in (MISSING, "") else "."
         )
         kind = {"int": int, "float": float}.get(str(f.type), str)
         command = click.option(flag, f.name, type=kind, help=help_)(command)

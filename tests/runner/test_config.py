@@ -63,6 +63,15 @@ def test_worker_id():
     assert len(set(blank)) == 3
 
 
+def test_a_connection_string_is_taken_as_it_is_and_not_shown():
+    config = Config.from_env({"JOBS_LISTEN_DSN": "host=db password=hunter2"})
+    assert config.listen_dsn == "host=db password=hunter2"
+    assert "hunter2" not in repr(config)
+    assert Config.from_env({}).listen_dsn == ""
+    with pytest.raises(ConfigError, match="listen_dsn"):
+        Config(listen_dsn=5)
+
+
 @pytest.mark.parametrize("field", DEFAULTS)
 @pytest.mark.parametrize("value", [-1, "5", None, True, float("nan"), 10**12])
 def test_by_hand_an_impossible_value_is_refused_by_name(field, value):

@@ -36,6 +36,9 @@ LISTEN_RUNS = b"set lock_timeout = '1s'; listen runledger_run"
 """Hear of finished runs, by their ids. Asking (`await_workflow`) locks the run: no row is worth a long wait."""
 SERVER_TIME = b"select clock_timestamp()"
 
+LOCAL_TIMEOUT = b"select set_config('statement_timeout', %s, true)"
+"""Bound the statements of the present transaction; a setting of the session would leak through a pooler."""
+
 T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
 Id = UUID | str
@@ -1244,6 +1247,11 @@ def set_retention(
 def job_metrics(job_type: str | None = None, organization_id: Id | None = None) -> Many[t.JobMetricsRow]:
     """What waits and runs of each type, and its last 24 hours. Calls `runledger.job_metrics`."""
     return _many(t.JobMetricsRow, "job_metrics", locals())
+
+
+def metrics_prometheus() -> Value[str]:
+    """Everything to watch, as text for Prometheus. Calls `runledger.metrics_prometheus`."""
+    return _value(str, "metrics_prometheus", locals())
 
 
 def fsck(

@@ -185,6 +185,7 @@ class AsyncClient:
     retention = _verb(_calls.retention)
     set_retention = _verb(_calls.set_retention)
     job_metrics = _verb(_calls.job_metrics)
+    metrics_prometheus = _verb(_calls.metrics_prometheus)
     fsck = _verb(_calls.fsck)
     grant_access = _verb(_calls.grant_access)
     revoke_access = _verb(_calls.revoke_access)

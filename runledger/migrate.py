@@ -25,6 +25,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -200,6 +201,12 @@ def sql_root() -> Path:
     here = Path(__file__).resolve().parent
     packaged = here / "sql"
     return packaged if packaged.is_dir() else here.parent / "sql"
+
+
+@cache
+def migration_head() -> int:
+    """Return the number of the last migration of this package."""
+    return max(file.number for file in _load().migrations)
 
 
 def package_version() -> str:

@@ -16,6 +16,7 @@ from runledger.cli import (
     doctor,
     job,
     jobtype,
+    metrics,
     migrate,
     retention,
     schedule,
@@ -77,7 +78,7 @@ main.sections = {
         upkeep.errors,
     ],
     "Access": [access.grant, access.revoke, access.access, access.actions],
-    "Programs": [migrate.migrate, sync.sync, worker.worker, bench.bench, demo.demo, docs.docs],
+    "Programs": [migrate.migrate, sync.sync, worker.worker, metrics.metrics, bench.bench, demo.demo, docs.docs],
 }
 job.job.add_command(upkeep.why, "why")
 for _commands in main.sections.values():

@@ -81,7 +81,22 @@ class JsonText(click.ParamType):  # type: ignore[type-arg]  # generic in newer v
             self.fail(f"it is no JSON: {error}", param, ctx)
 
 
-SPAN, WHEN, JSON = Span(), Instant(), JsonText()
+class Address(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions alone
+    """Where to listen."""
+
+    name = "HOST:PORT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        """127.0.0.1:9464, localhost:9464 or [::1]:9464."""
+        if isinstance(value, tuple):
+            return value
+        host, colon, port = value.rpartition(":")
+        if not colon or not port.isdecimal() or int(port) > 65535:
+            self.fail(f"{value!r} is no HOST:PORT, like 127.0.0.1:9464", param, ctx)
+        return host.strip("[]"), int(port)
+
+
+SPAN, WHEN, JSON, ADDRESS = Span(), Instant(), JsonText(), Address()
 
 
 def ids(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> list[UUID]:

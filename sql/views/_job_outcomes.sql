@@ -8,7 +8,7 @@ create or replace view runledger._job_outcomes as
          ceil(26 * log(a.duration_us::double precision))::smallint as bucket
     from runledger.job_events as e
    cross join lateral (select case e.event_type
-           when 'FAILED' then e.payload ->> 'kind'
+           when 'FAILED' then coalesce(e.payload ->> 'kind', 'FAILED')
            when 'REQUEUED' then case e.payload ->> 'requeue_kind'
              when 'HANDLER_CONTINUATION' then 'CONTINUED' when 'RELEASE' then 'RELEASED'
              else 'REQUEUED' end

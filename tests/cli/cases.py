@@ -66,6 +66,7 @@ READS = [
     Case(("workflow", "find", "w", NASTY), t.WorkflowSummary),
     Case(("workflow", "result", "{run}"), t.WorkflowOutcome, without=("result",)),
     Case(("workflow", "mermaid", "{run}"), ("mermaid",)),
+    Case(("metrics",), ("metrics",)),
     Case(("workflow", "validate", BAD), t.WorkflowProblem, exit_code=1),
     Case(("workflow", "explain", GRAPH), t.WorkflowPlanStep),
     Case(("schedule", "list"), t.ScheduleSummary),

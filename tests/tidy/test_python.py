@@ -20,7 +20,7 @@ RANK = {
     "_calls": 1, "testing": 1,
     "workflow": 2, "client": 3, "aclient": 3,
     "config": 2, "job": 2, "_hooks": 2, "_link": 3,
-    "registry": 4, "heartbeat": 4, "worker": 5, "supervisor": 6, "app": 7,
+    "registry": 4, "metrics": 4, "heartbeat": 4, "worker": 5, "supervisor": 6, "app": 7,
     "__init__": 8, "demo": 9, "bench": 9, "doctor": 9, "reference": 9, "cli": 10, "__main__": 11,
 }  # fmt: skip
 SQL = re.compile(
@@ -148,7 +148,7 @@ def code_lines(path: Path) -> int:
 
 
 # Lines of code of what is read together, without demo, bench and the text of the command line.
-TOOLS = {"migrate", "embedded", "testing"}
+TOOLS = {"migrate", "embedded", "testing", "metrics"}
 DECLARATIONS = {"_calls", "types"}  # one entry per SQL function and result: long, and nothing to understand
 UNCOUNTED = {"cli", "demo", "bench", "doctor", "reference", "__main__"}
 
@@ -156,7 +156,7 @@ UNCOUNTED = {"cli", "demo", "bench", "doctor", "reference", "__main__"}
 def test_package_stays_small_enough_to_read():
     """About 2,100 lines are to be understood: client, builder and runner. See decision 41."""
     lines = {part(p): code_lines(p) for p in MODULES if part(p) not in UNCOUNTED}
-    assert sum(lines[m] for m in TOOLS) <= 750, lines
+    assert sum(lines[m] for m in TOOLS) <= 850, lines
     assert sum(lines[m] for m in DECLARATIONS) <= 1500, lines
     assert sum(n for m, n in lines.items() if m not in TOOLS | DECLARATIONS) <= 2150, lines
 

@@ -101,6 +101,7 @@ as $$
   ('view', 'why_codes', '{operator,observer}'),
   ('function', 'health', '{operator,observer}'),
   ('function', 'job_metrics', '{operator,observer}'),
+  ('function', 'metrics_prometheus', '{operator,observer}'),
   ('view', 'job_metrics_rollup', '{operator,observer}'),
   ('view', 'access', '{operator,observer}'),
   ('view', 'dead_letters', '{operator,observer}'),

@@ -1868,6 +1868,12 @@ CREATE FUNCTION runledger._first_fire(schedule runledger.job_schedules, asked_fo
 
 COMMENT ON FUNCTION runledger._first_fire(schedule runledger.job_schedules, asked_for timestamp with time zone, now timestamp with time zone) IS 'The cursor of a schedule that is new or has another expression: the instant asked for, else the first fire from now.';
 
+CREATE FUNCTION runledger._fleet_samples(now timestamp with time zone) RETURNS SETOF runledger._sample
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fleet_samples(now timestamp with time zone) IS 'The samples that belong to no job type.';
+
 CREATE FUNCTION runledger._free_slots(job_type text, max_concurrency integer, now timestamp with time zone) RETURNS integer
     LANGUAGE plpgsql
     AS 'see sql/functions';
@@ -2742,6 +2748,18 @@ CREATE FUNCTION runledger._mark_runs(run_ids uuid[], finished_before timestamp w
 
 COMMENT ON FUNCTION runledger._mark_runs(run_ids uuid[], finished_before timestamp with time zone, dead_letters_before timestamp with time zone, now timestamp with time zone) IS 'Mark those of these runs that may go: finished for long enough, no handler at work, no dead letter that is kept longer.';
 
+CREATE FUNCTION runledger._metric_families() RETURNS TABLE(place integer, family text, kind text, help text)
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._metric_families() IS 'The families of metrics_prometheus, in their order, with type and help.';
+
+CREATE FUNCTION runledger._metric_label(name text, value text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._metric_label(name text, value text) IS 'A label as the text format wants it: backslash, quote and line feed escaped.';
+
 CREATE FUNCTION runledger._move_mark(mark runledger._mark, priority integer, due_at timestamp with time zone, id uuid) RETURNS runledger._mark
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
@@ -2826,6 +2844,12 @@ CREATE FUNCTION runledger._outcome_problem(decoded runledger._outcome, given jso
 
 COMMENT ON FUNCTION runledger._outcome_problem(decoded runledger._outcome, given jsonb) IS 'Why an outcome is refused, or NULL.';
 
+CREATE FUNCTION runledger._outcome_samples() RETURNS SETOF runledger._sample
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._outcome_samples() IS 'The samples that only rise: enqueued, finished by outcome, durations of attempts.';
+
 CREATE FUNCTION runledger._parse_cron(cron text) RETURNS runledger._cron
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
@@ -2909,6 +2933,12 @@ CREATE FUNCTION runledger._prune_runs(caller text, max_rows bigint, now timestam
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._prune_runs(caller text, max_rows bigint, now timestamp with time zone) IS 'Look at the next runs of a pass and take away those that are old enough; returns how many rows went.';
+
+CREATE FUNCTION runledger._queue_samples(now timestamp with time zone) RETURNS SETOF runledger._sample
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._queue_samples(now timestamp with time zone) IS 'The samples of each job type: what waits, what runs, whether it is paused or disabled.';
 
 CREATE FUNCTION runledger._raise(code text, detail jsonb DEFAULT '{}'::jsonb) RETURNS void
     LANGUAGE plpgsql
@@ -3922,6 +3952,15 @@ CREATE FUNCTION runledger.log_jobs(entries jsonb) RETURNS SETOF runledger.logged
 
 COMMENT ON FUNCTION runledger.log_jobs(entries jsonb) IS 'Write log lines: an array of at most 10000 objects {"job_id", "level", "message", "payload", "lease_token"}, the last two optional. One row per line: STORED with its log_id, LOST (no such job, or not its lease) or INVALID, and why in code.';
 
+CREATE FUNCTION runledger.metrics_prometheus() RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger.metrics_prometheus() IS 'What there is to watch, as text for Prometheus: queue depth, readiness, leases and switches per job type; counters of what happened, over all tenants; workers, schedules, runs, dead letters. Over HTTP: runledger metrics --listen.';
+
 CREATE FUNCTION runledger.next_fire_at(cron text, timezone text DEFAULT 'UTC'::text, after timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS timestamp with time zone
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -4370,7 +4409,7 @@ CREATE VIEW runledger._job_outcomes AS
    FROM (((runledger.job_events e
      CROSS JOIN LATERAL ( SELECT
                 CASE e.event_type
-                    WHEN 'FAILED'::runledger.job_event_type THEN (e.payload ->> 'kind'::text)
+                    WHEN 'FAILED'::runledger.job_event_type THEN COALESCE((e.payload ->> 'kind'::text), 'FAILED'::text)
                     WHEN 'REQUEUED'::runledger.job_event_type THEN
                     CASE (e.payload ->> 'requeue_kind'::text)
                         WHEN 'HANDLER_CONTINUATION'::text THEN 'CONTINUED'::text
@@ -6052,6 +6091,8 @@ REVOKE ALL ON FUNCTION runledger._fire_schedules(schedules runledger.job_schedul
 
 REVOKE ALL ON FUNCTION runledger._first_fire(schedule runledger.job_schedules, asked_for timestamp with time zone, now timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._fleet_samples(now timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._free_slots(job_type text, max_concurrency integer, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._fsck_attempt_counts(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
@@ -6232,6 +6273,10 @@ REVOKE ALL ON FUNCTION runledger._lock_window(job_types text[], priority integer
 
 REVOKE ALL ON FUNCTION runledger._mark_runs(run_ids uuid[], finished_before timestamp with time zone, dead_letters_before timestamp with time zone, now timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._metric_families() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._metric_label(name text, value text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._move_mark(mark runledger._mark, priority integer, due_at timestamp with time zone, id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._next_bit(mask bigint, at integer) FROM PUBLIC;
@@ -6260,6 +6305,8 @@ REVOKE ALL ON FUNCTION runledger._one_line(value text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._outcome_problem(decoded runledger._outcome, given jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._outcome_samples() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._parse_cron(cron text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._past_append(run_id uuid, mutation_key text, request jsonb) FROM PUBLIC;
@@ -6287,6 +6334,8 @@ REVOKE ALL ON FUNCTION runledger._prune_horizon(age interval, now timestamp with
 REVOKE ALL ON FUNCTION runledger._prune_jobs(caller text, max_rows bigint, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._prune_runs(caller text, max_rows bigint, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._queue_samples(now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._raise(code text, detail jsonb) FROM PUBLIC;
 
@@ -6553,6 +6602,8 @@ REVOKE ALL ON FUNCTION runledger.list_workflows(workflow_type text, status text,
 REVOKE ALL ON FUNCTION runledger.log_job(job_id uuid, level text, message text, payload jsonb, lease_token bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.log_jobs(entries jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger.metrics_prometheus() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.next_fire_at(cron text, timezone text, after timestamp with time zone) FROM PUBLIC;
 

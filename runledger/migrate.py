@@ -238,7 +238,8 @@ def migrate(
         _require_server(conn)
         conn.execute(_OPENING.encode())
         pending, recorded = _examine(conn, tree, owned=True)
-        if not pending and recorded is not None and recorded[0] == tree.sha256 and not _changed_by_hand(conn):
+        current = not pending and recorded is not None and recorded[0] == tree.sha256
+        if current and not _changed_by_hand(conn) and not _without_grants(conn):
             return Report("CURRENT", (), False, len(tree.migrations), tree.sha256)
         if recorded is not None and _order(recorded[1]) > _order(package_version()) and not rollback_functions:
             raise FunctionsAhead(
@@ -281,9 +282,11 @@ def _check(target: Connection | str) -> Report:
             return Report("DRIFTED", (), False, len(tree.migrations), tree.sha256, f"{drift}; {drift.hint}")
         current = not pending and recorded is not None and recorded[0] == tree.sha256
         changed = _changed_by_hand(conn) if current else ""
-    detail = f"changed by hand: {changed}" if changed else ""
+        bare = _without_grants(conn) if current else ""
+    told = (("changed by hand", changed), ("roles without what they were granted", bare))
+    detail = "; ".join(f"{words}: {names}" for words, names in told if names)
     return Report(
-        "CURRENT" if current and not changed else "PENDING", (), False, len(tree.migrations), tree.sha256, detail
+        "CURRENT" if current and not detail else "PENDING", (), False, len(tree.migrations), tree.sha256, detail
     )
 
 
@@ -383,6 +386,17 @@ def _changed_by_hand(conn: Connection) -> str:
         " where d.kind in ('functions', 'views')",
     )
     return changed or ""
+
+
+def _without_grants(conn: Connection) -> str:
+    """Return the roles that have lost what was granted: a dump restored before they were created gave them nothing."""
+    ((bare,),) = _rows(
+        conn,
+        "select string_agg(distinct g.role_name, ', ') from runledger.access_grants as g"
+        " join pg_catalog.pg_roles as r on r.rolname = g.role_name"
+        " where not pg_catalog.has_schema_privilege(r.oid, 'runledger', 'usage')",
+    )
+    return bare or ""
 
 
 def _require_owner(conn: Connection) -> None:

@@ -251,7 +251,7 @@ class Server:
             lines = (self.data / "postmaster.pid").read_text().split("\n")
         except OSError:
             return False
-        return len(lines) > 7 and lines[0] == str(self.pid) and lines[7].strip() == "ready"
+        return len(lines) > 7 and lines[0] == str(self.pid) and lines[7].strip() in ("ready", "standby")
 
 
 def _environment() -> dict[str, str]:

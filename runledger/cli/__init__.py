@@ -22,6 +22,7 @@ from runledger.cli import (
     schedule,
     sync,
     upkeep,
+    web,
     worker,
     workflow,
 )
@@ -78,7 +79,7 @@ main.sections = {
         upkeep.errors,
     ],
     "Access": [access.grant, access.revoke, access.access, access.actions],
-    "Programs": [migrate.migrate, sync.sync, worker.worker, metrics.metrics, bench.bench, demo.demo, docs.docs],
+    "Programs": [migrate.migrate, sync.sync, worker.worker, web.web, metrics.metrics, bench.bench, demo.demo, docs.docs],
 }
 job.job.add_command(upkeep.why, "why")
 for _commands in main.sections.values():

@@ -7,6 +7,7 @@ leaves too many boxes, there is one per layer and type.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class Box:
     @property
     def counts(self) -> list[tuple[str, int]]:
         """How many steps in which status, what needs eyes first."""
-        counted = Counter(step.status for step in self.steps)
+        counted: Counter[str] = Counter(step.status for step in self.steps)
         return [(status, counted[status]) for status in ORDER if counted[status]]
 
     @property
@@ -156,7 +157,7 @@ def place(drawn: Graph) -> tuple[dict[Node, Place], list[list[Node]], float, flo
     before: dict[Node, list[Node]] = defaultdict(list)
     after: dict[Node, list[Node]] = defaultdict(list)
     for way in ways:
-        for a, b in zip(way, way[1:], strict=False):
+        for a, b in itertools.pairwise(way):
             after[a].append(b)
             before[b].append(a)
     levels = sorted(rows)
@@ -240,9 +241,16 @@ def svg(drawn: Graph, *, hrefs: Mapping[int, str], label: str) -> Markup:
     ]
     boxes = [_box(box, places[key, -1], hrefs.get(key)) for key, box in drawn.boxes.items()]
     return el(
-        "svg", el("g", lines, cls="edges"), boxes, cls="dag", role="group", aria_label=label,
-        viewBox=f"0 0 {width:.0f} {height:.0f}", width=f"{width:.0f}", height=f"{height:.0f}",
-    )  # fmt: skip
+        "svg",
+        el("g", lines, cls="edges"),
+        boxes,
+        cls="dag",
+        role="group",
+        aria_label=label,
+        viewBox=f"0 0 {width:.0f} {height:.0f}",
+        width=f"{width:.0f}",
+        height=f"{height:.0f}",
+    )
 
 
 def _state(box: Box) -> str:
@@ -268,7 +276,7 @@ def _edge(way: Sequence[Place], *, strict: bool, state: str) -> Markup:
 def _box(box: Box, at: Place, href: str | None) -> Markup:
     many = len(box.steps) > 1
     first = box.steps[0]
-    title = f"{len(box.steps):,} × {box.kind}" if many else first.step_key
+    title = f"{len(box.steps):,} {box.kind}" if many else first.step_key
     told = ", ".join(f"{n:,} {s.lower().replace('_', ' ')}" for s, n in box.counts) if many else first.status
     state = STATES[box.counts[0][0]]
     second = told if many else f"{box.kind}"
@@ -276,22 +284,31 @@ def _box(box: Box, at: Place, href: str | None) -> Markup:
         el("title", f"{title}: {told}" + ("" if many else f" ({box.kind})")),
         el("rect", cls="frame", width=WIDTH, height=HEIGHT, rx=7),
         el("rect", cls="mark", width=5, height=HEIGHT - 14, x=7, y=7, rx=2.5),
-        el("text", _fit(title, 21), cls="name", x=20, y=19),
-        el("text", _fit(second, 27), cls="of", x=20, y=35),
+        el("text", _fit(title, 20 if many else 18), cls="name", x=20, y=19),
+        el("text", _fit(second, 25), cls="of", x=20, y=35),
     ]
     if not many:
         parts.append(_sign(box.counts[0][0]))
     if many:
         parts.append(_bar(box))
-    shape = el("g", parts, cls=f"box {state}{' gate' if box.kind == 'gate' else ''}",
-               transform=f"translate({at.x:.0f} {at.y:.1f})")  # fmt: skip
+    shape = el(
+        "g",
+        parts,
+        cls=f"box {state}{' gate' if box.kind == 'gate' else ''}",
+        transform=f"translate({at.x:.0f} {at.y:.1f})",
+    )
     return el("a", shape, href=href) if href else shape
 
 
 SIGNS = {
-    "SUCCEEDED": "✓", "FAILED": "✕", "RUNNING": "▶", "WAITING_FOR_EXTERNAL": "⏸", "ENQUEUED": "•", "CANCELED": "–",
+    "SUCCEEDED": "✓",
+    "FAILED": "✕",
+    "RUNNING": "▶",
+    "WAITING_FOR_EXTERNAL": "◆",
+    "ENQUEUED": "•",
+    "CANCELED": "—",
     "BLOCKED": "",
-}  # fmt: skip
+}
 
 
 def _sign(status: str) -> Markup:

@@ -63,33 +63,46 @@ def job(view: View, source: Source, job_id: UUID) -> Page:
         el("p", el("a", "Jobs", href="/jobs"), cls="crumbs"),
         el("h1", "Job ", el("span", short(job_id), cls="id", title=str(job_id)), pill(state) if state else None),
         el("p", type_link(row.job_type), cls="sub") if row else refused(record),
+        _job_changes(view, row),
         id="head",
-    )  # fmt: skip
+    )
     content: list[object] = [
         head,
-        el("section", el("h2", "Why", id="why-title"), shown(reasons, _reasons), id="why", cls="why",
-           aria_labelledby="why-title"),
-        _job_changes(view, row),
-    ]  # fmt: skip
+        el(
+            "section",
+            el("h2", "Why", id="why-title"),
+            shown(reasons, _reasons),
+            id="why",
+            cls="why",
+            aria_labelledby="why-title",
+        ),
+    ]
     if row:
         content.append(section("Facts", facts(_job_facts(view, row)), id_="facts"))
+    is_posted = bool(view.form)
+    if is_posted:  # what was asked for comes first
+        content.insert(1, bodies)
     content += [
         section("Timeline", shown(attempts, lambda rows: _timeline(view, row, rows)), id_="timeline"),
-        bodies,
         section("Attempts", shown(attempts, lambda rows: _attempts(view, rows)), id_="attempts"),
-        section("Events", shown(events, lambda rows: _events(view, job_id, rows)), id_="events"),
         section("Log", shown(logs, lambda rows: _logs(view, job_id, rows)), id_="log"),
+        section("Events", shown(events, lambda rows: _events(view, job_id, rows)), id_="events"),
+        *([] if is_posted else [bodies]),
     ]
-    is_posted = bool(view.form)
     return Page(f"Job {short(job_id)}", content, active="Jobs", refresh=0 if is_posted else 5)
 
 
 def _reasons(rows: Sequence[t.Reason]) -> object:
     return [
-        el("article", el("p", row.explanation, cls="explanation"), el("code", row.code, cls="code"), fix(row.fix),
-           cls="reason first" if place == 0 else "reason")
+        el(
+            "article",
+            el("p", row.explanation, cls="explanation"),
+            el("code", row.code, cls="code"),
+            fix(row.fix),
+            cls="reason first" if place == 0 else "reason",
+        )
         for place, row in enumerate(rows)
-    ]  # fmt: skip
+    ]
 
 
 def _job_changes(view: View, row: t.JobRecord | None) -> Markup:
@@ -100,7 +113,8 @@ def _job_changes(view: View, row: t.JobRecord | None) -> Markup:
         given.append(change(view, "cancel-job", "Cancel job", danger=True, job=row.job_id))
     if row.status in ("DEAD_LETTERED", "CANCELED"):
         given.append(change(view, "requeue-job", "Requeue", job=row.job_id, run_number=row.run_number))
-    return el("section", changes(view, *given), id="changes") if given and (view.can_change or view.offers_sign_in) else Markup("")
+    may_change = row.status in ("PENDING", "LEASED", "DEAD_LETTERED", "CANCELED")
+    return changes(view, *given) if may_change else Markup("")
 
 
 def _job_facts(view: View, row: t.JobRecord) -> list[tuple[str, object]]:
@@ -114,19 +128,27 @@ def _job_facts(view: View, row: t.JobRecord) -> list[tuple[str, object]]:
         ("Worker", cut(row.worker_id, 80)),
         ("Lease", ("ends ", when(row.lease_expires_at, now)) if row.lease_expires_at else None),
         ("Last heartbeat", when(row.last_heartbeat_at, now) if row.status == "LEASED" else None),
-        ("Last error", (el("code", cut(row.last_error_code, 80)), " ", cut(row.last_error_message, 400))
-         if row.last_error_code else None),
+        (
+            "Last error",
+            (el("code", cut(row.last_error_code, 80)), " ", cut(row.last_error_message, 400))
+            if row.last_error_code
+            else None,
+        ),
         ("Reason", cut(row.status_reason, 400)),
         ("Priority", str(row.priority)),
         ("Timeout", span(row.timeout_seconds)),
-        ("Tenant", el("a", short(row.organization_id), href=url("/jobs", tenant=row.organization_id), cls="id")
-         if row.organization_id else None),
+        (
+            "Tenant",
+            el("a", short(row.organization_id), href=url("/jobs", tenant=row.organization_id), cls="id")
+            if row.organization_id
+            else None,
+        ),
         ("Workflow", run_link(row.workflow_run_id)),
         ("Scheduled for", clock(row.scheduled_for) if row.scheduled_for else None),
         ("Created", when(row.created_at, now)),
         ("Started", when(row.started_at, now) if row.started_at else None),
         ("Finished", when(row.finished_at, now) if row.finished_at else None),
-    ]  # fmt: skip
+    ]
 
 
 def _bodies(view: View, job_id: UUID, logs: Answer[list[t.JobLogRecord]]) -> Markup:
@@ -136,7 +158,7 @@ def _bodies(view: View, job_id: UUID, logs: Answer[list[t.JobLogRecord]]) -> Mar
     words = note("Only for roles that may read it; that it was read stands in the record of actions.")
     if view.form.get("show") == "bodies":
         found = view.session.open_look(_calls.job_payload(job_id))
-        drawn = shown(found, lambda b: [_json("Payload", b.payload), _json("Checkpoint", b.checkpoint), _json("Output", b.output)])
+        drawn = shown(found, _json_bodies)
         return section("Payload", drawn, el("p", el("a", "Hide", href=f"/jobs/{job_id}")), id_="bodies")
     if view.form.get("show") == "logs":
         with_json = [line.log_id for line in logs.value or () if line.has_payload]
@@ -147,12 +169,24 @@ def _bodies(view: View, job_id: UUID, logs: Answer[list[t.JobLogRecord]]) -> Mar
     return section("Payload", ask, words, id_="bodies")
 
 
+def _json_bodies(found: t.JobBody | None) -> object:
+    if found is None:
+        return note("The job is gone.")
+    return [_json("Payload", found.payload), _json("Checkpoint", found.checkpoint), _json("Output", found.output)]
+
+
 def _json(name: str, value: object) -> object:
     return el("div", el("h3", name), body(value) if value is not None else note("None."))
 
 
-COLOURS = {"SUCCEEDED": "ok", "RETRY_SCHEDULED": "warn", "DEAD_LETTERED": "bad", "CONTINUED": "wait", "RELEASED": "idle",
-           "CANCELED": "idle"}  # fmt: skip
+COLOURS = {
+    "SUCCEEDED": "ok",
+    "RETRY_SCHEDULED": "warn",
+    "DEAD_LETTERED": "bad",
+    "CONTINUED": "wait",
+    "RELEASED": "idle",
+    "CANCELED": "idle",
+}
 
 
 def _timeline(view: View, row: t.JobRecord | None, attempts: Sequence[t.JobAttemptRecord]) -> Markup:
@@ -179,8 +213,18 @@ def _timeline(view: View, row: t.JobRecord | None, attempts: Sequence[t.JobAttem
         told = f"attempt {attempt.attempt}" + (f" of run {attempt.run_number}" if attempt.run_number > 1 else "")
         told += f": {(attempt.disposition or 'running').lower().replace('_', ' ')}"
         told += f", {span((attempt.finished_at or view.now) - attempt.leased_at)}"
-        parts.append(el("rect", el("title", told), cls=f"part {colour}", x=f"{left:.1f}", y=8, width=f"{wide:.1f}",
-                        height=26, rx=3))  # fmt: skip
+        parts.append(
+            el(
+                "rect",
+                el("title", told),
+                cls=f"part {colour}",
+                x=f"{left:.1f}",
+                y=8,
+                width=f"{wide:.1f}",
+                height=26,
+                rx=3,
+            )
+        )
     words = f"{len(attempts)} attempt{'' if len(attempts) == 1 else 's'} in {span(end - start)}"
     if row and row.status == "PENDING":
         words += ", waiting"
@@ -189,10 +233,22 @@ def _timeline(view: View, row: t.JobRecord | None, attempts: Sequence[t.JobAttem
         words += f", {span(worked)} of it at work"
     return el(
         "figure",
-        el("svg", parts, viewBox=f"0 0 {width:.0f} 42", preserveAspectRatio="none", cls="timeline", role="img", aria_label=words),
-        el("figcaption", el("span", "created" if is_whole else "", " ", el("time", clock(start))), el("span", words),
-           el("time", clock(end))),
-    )  # fmt: skip
+        el(
+            "svg",
+            parts,
+            viewBox=f"0 0 {width:.0f} 42",
+            preserveAspectRatio="none",
+            cls="timeline",
+            role="img",
+            aria_label=words,
+        ),
+        el(
+            "figcaption",
+            el("span", "created" if is_whole else "", " ", el("time", clock(start))),
+            el("span", words),
+            el("time", clock(end)),
+        ),
+    )
 
 
 def _attempts(view: View, rows: Sequence[t.JobAttemptRecord]) -> Markup:
@@ -225,7 +281,8 @@ def _events(view: View, job_id: UUID, rows: Sequence[t.JobEventRecord]) -> objec
         {
             "When": el("time", clock(row.occurred_at), datetime=row.occurred_at.isoformat(), cls="at"),
             "Event": el("strong", row.event_type.replace("_", " ").lower()),
-            "Attempt": (str(row.attempt) if row.attempt else "–") + (f", run {row.run_number}" if row.run_number > 1 else ""),
+            "Attempt": (str(row.attempt) if row.attempt else "—")
+            + (f", run {row.run_number}" if row.run_number > 1 else ""),
             "Detail": _detail(row),
         }
         for row in rows
@@ -259,16 +316,26 @@ def _logs(view: View, job_id: UUID, rows: Sequence[t.JobLogRecord]) -> object:
     if not rows:
         return note("It wrote no log.", "empty")
     lines = [
-        el("li", el("time", row.occurred_at.strftime("%H:%M:%S.%f")[:-3], title=clock(row.occurred_at)),
-           el("span", cut(row.level, 12), cls=f"level {LEVELS.get(row.level.upper(), '')}"),
-           el("span", el("span", str(row.message), cls="message"), el("span", f" data in line {row.log_id}", cls="dim")
-              if row.has_payload else None))
+        el(
+            "li",
+            el("time", row.occurred_at.strftime("%H:%M:%S.%f")[:-3], title=clock(row.occurred_at)),
+            el("span", cut(row.level, 12), cls=f"level {LEVELS.get(row.level.upper(), '')}"),
+            el(
+                "span",
+                el("span", str(row.message), cls="message"),
+                el("span", f" data in line {row.log_id}", cls="dim") if row.has_payload else None,
+            ),
+        )
         for row in rows
-    ]  # fmt: skip
+    ]
     ask = None
     if any(row.has_payload for row in rows) and not view.query:
-        ask = form(view, f"/jobs/{job_id}", el("input", type_="hidden", name="show", value="logs"),
-                   el("button", "Show the data of these lines", type_="submit"))  # fmt: skip
+        ask = form(
+            view,
+            f"/jobs/{job_id}",
+            el("input", type_="hidden", name="show", value="logs"),
+            el("button", "Show the data of these lines", type_="submit"),
+        )
     more = {"before_log": rows[-1].log_id} if len(rows) == HISTORY else None
     pages = paging(view, f"/jobs/{job_id}", more=more, placed="before_log", count=len(rows))
     return [el("ol", lines, cls="logs"), ask, pages]
@@ -288,7 +355,9 @@ def workflow(view: View, source: Source, run_id: UUID) -> Page:
         raise Missing("There is no run with this id: it never was, or it has been pruned.")
     row = record.value
     if row is None:
-        return Page("Workflow", [section(f"Run {short(run_id)}", refused(record), id_="head", level="h1")], active="Workflows")
+        return Page(
+            "Workflow", [section(f"Run {short(run_id)}", refused(record), id_="head", level="h1")], active="Workflows"
+        )
     reasons = session.look(_calls.why_workflow(run_id))
     after = view.number("after", 0, least=0, most=2**31 - 1) or None
     steps = session.look(_calls.list_workflow_steps(run_id, after, max_rows=100))
@@ -297,39 +366,69 @@ def workflow(view: View, source: Source, run_id: UUID) -> Page:
     if row.finished_at is None:
         given.append(change(view, "cancel-run", "Cancel run", danger=True, run=run_id))
     content: list[object] = [
-        el("section",
-           el("p", el("a", "Workflows", href="/workflows"), cls="crumbs"),
-           el("h1", "Run ", el("span", short(run_id), cls="id", title=str(run_id)), pill(row.status)),
-           el("p", cut(row.workflow_type, 160), cls="sub name"), id="head"),
-        el("section", el("h2", "Why", id="why-title"), shown(reasons, _step_reasons), id="why", cls="why",
-           aria_labelledby="why-title"),
-        el("section", changes(view, *given), id="changes") if row.finished_at is None else Markup(""),
+        el(
+            "section",
+            el("p", el("a", "Workflows", href="/workflows"), cls="crumbs"),
+            el("h1", "Run ", el("span", short(run_id), cls="id", title=str(run_id)), pill(row.status)),
+            el("p", cut(row.workflow_type, 160), cls="sub name"),
+            changes(view, *given) if row.finished_at is None else None,
+            id="head",
+        ),
+        el(
+            "section",
+            el("h2", "Why", id="why-title"),
+            shown(reasons, _step_reasons),
+            id="why",
+            cls="why",
+            aria_labelledby="why-title",
+        ),
         section("Facts", facts(_run_facts(view, row)), id_="facts"),
         section("Picture", _picture(view, source, row), id_="picture"),
         section("Steps", shown(steps, lambda rows: _steps(view, run_id, rows)), id_="steps"),
-    ]  # fmt: skip
+    ]
     refresh = 5 if row.steps_total <= ROWS_READ else 30
     return Page(f"Run {short(run_id)}", content, active="Workflows", refresh=refresh)
 
 
 def _step_reasons(rows: Sequence[t.StepReason]) -> object:
-    # The rows come in the order in which to mend them; what is done or merely waits is told by the picture.
-    loud = [row for row in rows if row.code not in QUIET]
-    told = loud[:8] or list(rows[:1])
-    drawn = [
-        el("article", el("p", el("code", cut(row.step_key, 60)) if row.step_key else None, " ", row.explanation, cls="explanation"),
-           el("code", row.code, cls="code"), fix(row.fix), cls="reason first" if place == 0 else "reason")
-        for place, row in enumerate(told)
-    ]  # fmt: skip
-    rest = len(loud) - len(told)
-    return [drawn, note(f"{rest} more reasons: select * from runledger.why_workflow(…).") if rest > 0 else None]
+    # The rows come in the order in which to mend them; steps with the same reason are told of once. What is done or
+    # merely waits for others is told by the picture.
+    alike: dict[str, list[t.StepReason]] = {}
+    for row in [row for row in rows if row.code not in QUIET] or rows[:1]:
+        alike.setdefault(row.code, []).append(row)
+    return [_step_reason(those, is_first=place == 0) for place, those in enumerate(list(alike.values())[:8])]
+
+
+MORE_STEPS = 30
+
+
+def _step_reason(rows: Sequence[t.StepReason], *, is_first: bool) -> Markup:
+    first, *others = rows
+    key = el("code", cut(first.step_key, 60), cls="step") if first.step_key else None
+    more = None
+    if others:
+        told = [
+            el("li", el("code", cut(row.step_key, 60)), " ", cut(row.explanation, 300)) for row in others[:MORE_STEPS]
+        ]
+        if len(others) > MORE_STEPS:
+            told.append(el("li", f"and {len(others) - MORE_STEPS:,} more"))
+        words = f"{len(others):,} more step{'' if len(others) == 1 else 's'} like this"
+        more = el("details", el("summary", words), el("ul", told), id=f"more-{first.code}")
+    return el(
+        "article",
+        el("p", key, first.explanation, cls="explanation"),
+        el("code", first.code, cls="code"),
+        fix(first.fix),
+        more,
+        cls="reason first" if is_first else "reason",
+    )
 
 
 def _run_facts(view: View, row: t.WorkflowRecord) -> list[tuple[str, object]]:
     return [
         ("Id", el("code", str(row.workflow_run_id))),
         ("Steps", steps_bar(row)),
-        ("At work", f"{row.steps_active:,}" if row.steps_active else None),
+        ("Steps not ended", f"{row.steps_active + row.steps_waiting:,}" if row.finished_at is None else None),
         ("Gates open", f"{row.steps_waiting:,}" if row.steps_waiting else None),
         ("Result of", el("code", cut(row.result_step_key, 60)) if row.result_step_key else None),
         ("Reason", cut(row.status_reason, 400)),
@@ -343,13 +442,24 @@ def _run_facts(view: View, row: t.WorkflowRecord) -> list[tuple[str, object]]:
 def _picture(view: View, source: Source, row: t.WorkflowRecord) -> object:
     if row.steps_total > STEPS_READ:
         return note(f"{row.steps_total:,} steps are too many to draw.")
-    drawn = source.cached(f"dag {row.workflow_run_id} {row.organization_id}", 3.0, lambda: _graph(view, row.workflow_run_id))
+    drawn = source.cached(
+        f"dag {row.workflow_run_id} {row.organization_id}", 3.0, lambda: _graph(view, row.workflow_run_id)
+    )
     if isinstance(drawn, str):
         return note(drawn)
     return [
-        el("div", drawn[0], cls="scroll picture", tabindex="0", id="picture-scroll", aria_label="Picture of the steps", role="region"),
-        _dag.legend(), note(drawn[1]),
-    ]  # fmt: skip
+        el(
+            "div",
+            drawn[0],
+            cls="scroll picture whole" if row.steps_total <= _dag.FOLD_FROM else "scroll picture",
+            tabindex="0",
+            id="picture-scroll",
+            aria_label="Picture of the steps",
+            role="region",
+        ),
+        _dag.legend(),
+        note(drawn[1]),
+    ]
 
 
 def _graph(view: View, run_id: UUID) -> tuple[Markup, str] | str:
@@ -368,10 +478,12 @@ def _graph(view: View, run_id: UUID) -> tuple[Markup, str] | str:
         last = edges[-1] if edges else None
         some = view.session.look(
             _calls.list_workflow_edges(
-                run_id, last.dependent_ordinal if last else None,
-                after_prerequisite=last.prerequisite_ordinal if last else None, max_rows=ROWS_READ,
+                run_id,
+                last.dependent_ordinal if last else None,
+                after_prerequisite=last.prerequisite_ordinal if last else None,
+                max_rows=ROWS_READ,
             )
-        )  # fmt: skip
+        )
         edges += some.value or []
         if len(some.value or ()) < ROWS_READ:
             break
@@ -396,7 +508,9 @@ def _steps(view: View, run_id: UUID, rows: Sequence[t.WorkflowStepSummary]) -> o
             "Waits for": f"{row.dependency_count_pending:,} of {row.dependency_count_total:,}"
             if row.status == "BLOCKED"
             else None,
-            "Error or reason": el("code", cut(row.last_error_code, 40)) if row.last_error_code else cut(row.status_reason, 40),
+            "Error or reason": el("code", cut(row.last_error_code, 40))
+            if row.last_error_code
+            else cut(row.status_reason, 40),
             "Took": span((row.finished_at or view.now) - row.started_at) if row.started_at else None,
             "Until": ("gate times out ", when(row.gate_expires_at, view.now))
             if row.gate_expires_at and row.status == "WAITING_FOR_EXTERNAL"
@@ -425,7 +539,7 @@ def job_type(view: View, source: Source) -> Page:
     metrics = view.session.look(_calls.job_metrics(name))
     workers = view.session.look(_calls.list_workers(name, max_rows=20))
     row = found.value
-    numbers = (metrics.value or [None])[0]
+    numbers = next(iter(metrics.value or ()), None)
     if row is None:
         return Page("Type", [section("Job type", refused(found), id_="head", level="h1")], active="Types")
     words = []
@@ -438,23 +552,46 @@ def job_type(view: View, source: Source) -> Page:
         if row.is_paused
         else change(view, "pause-type", "Pause", type=name)
     )
-    lists = [el("a", s.replace("_", " ").lower(), href=url("/jobs", type=name, status=s)) for s in
-             ("PENDING", "LEASED", "SUCCEEDED", "DEAD_LETTERED", "CANCELED")]  # fmt: skip
+    lists = [
+        el("a", s.replace("_", " ").lower(), href=url("/jobs", type=name, status=s))
+        for s in ("PENDING", "LEASED", "SUCCEEDED", "DEAD_LETTERED", "CANCELED")
+    ]
     content: list[object] = [
-        el("section",
-           el("p", el("a", "Types", href="/types"), cls="crumbs"),
-           el("h1", el("span", cut(name, 120), cls="name"), type_marks(row)),
-           [el("p", w, cls="verdict warn") for w in words],
-           el("p", "Its jobs: ", lists, cls="links"),
-           id="head"),
-        el("section", changes(view, pause), id="changes"),
-        section("Numbers", refused(metrics), facts(_numbers(source, name, numbers)) if numbers else None, id_="numbers"),
+        el(
+            "section",
+            el("p", el("a", "Types", href="/types"), cls="crumbs"),
+            el("h1", el("span", cut(name, 120), cls="name"), type_marks(row)),
+            [el("p", w, cls="verdict warn") for w in words],
+            el("p", "Its jobs: ", lists, cls="links"),
+            changes(view, pause),
+            id="head",
+        ),
+        section(
+            "Numbers", refused(metrics), facts(_numbers(source, name, numbers)) if numbers else None, id_="numbers"
+        ),
         section("Settings", facts(_settings(view, row)), id_="settings"),
-        section("Workers that handle it", shown(workers, lambda those: table(
-            [{"State": pill(w.state), "Worker": cut(w.worker_id, 60), "Jobs": str(w.leases),
-              "Last heard of": when(w.last_seen_at, view.now)} for w in those],
-            id_="workers", numbers="Jobs", empty="No registered worker handles it: its jobs wait until one starts.")), id_="workers"),
-    ]  # fmt: skip
+        section(
+            "Workers that handle it",
+            shown(
+                workers,
+                lambda those: table(
+                    [
+                        {
+                            "State": pill(w.state),
+                            "Worker": cut(w.worker_id, 60),
+                            "Jobs": str(w.leases),
+                            "Last heard of": when(w.last_seen_at, view.now),
+                        }
+                        for w in those
+                    ],
+                    id_="workers",
+                    numbers="Jobs",
+                    empty="No registered worker handles it: its jobs wait until one starts.",
+                ),
+            ),
+            id_="workers",
+        ),
+    ]
     return Page(name[:80], content, active="Types")
 
 
@@ -480,11 +617,15 @@ def _settings(view: View, row: t.JobDefinition) -> list[tuple[str, object]]:
         ("Priority", str(row.priority)),
         ("At once, at most", str(row.max_concurrency) if row.max_concurrency else "no limit"),
         ("Retry", f"after {span(row.retry_base_ms / 1000)}, at most {span(row.retry_max_ms / 1000)}"),
-        ("Retry by error code", cut(", ".join(f"{c}: {span(ms / 1000)}" for c, ms in row.retry_delays_ms.items()), 400)
-         if isinstance(row.retry_delays_ms, dict) and row.retry_delays_ms else None),
+        (
+            "Retry by error code",
+            cut(", ".join(f"{c}: {span(ms / 1000)}" for c, ms in row.retry_delays_ms.items()), 400)
+            if isinstance(row.retry_delays_ms, dict) and row.retry_delays_ms
+            else None,
+        ),
         ("Version", str(row.version)),
         ("Changed", when(row.updated_at, view.now)),
-    ]  # fmt: skip
+    ]
 
 
 FIRES = 12
@@ -510,27 +651,66 @@ def schedule(view: View, source: Source) -> Page:
     )
     starts = type_link(row.job_type) if row.job_type else f"{row.workflow_type} (workflow)"
     content: list[object] = [
-        el("section",
-           el("p", el("a", "Schedules", href="/schedules"), cls="crumbs"),
-           el("h1", el("span", cut(name, 120), cls="name"), pill(schedule_state(view, row))), id="head"),
-        el("section", changes(view, pause), id="changes"),
-        section("Facts", facts([
-            ("Starts", starts),
-            ("When", el("code", row.cron_expr)),
-            ("Zone", row.timezone),
-            ("Missed fires", row.missed.lower()),
-            ("Jitter", span(row.max_jitter_seconds) if row.max_jitter_seconds else None),
-            ("Last fired", when(row.last_fired_at, view.now)),
-            ("Paused", (when(row.paused_at, view.now), f" by {row.paused_by}: {row.paused_reason or 'no reason was given'}")
-             if row.paused_at else None),
-            ("Put off", (el("code", row.deferred_code), " until ", when(row.deferred_until, view.now)) if row.deferred_at else None),
-            ("Tenant", short(row.organization_id) if row.organization_id else None),
-            ("Changed", when(row.updated_at, view.now)),
-        ]), id_="facts"),
-        section("Coming fires" if row.is_active else "Would fire", shown(fires, lambda those: table(
-            [{"Fires": when(f.fires_at, view.now), "Local time": f.local_time, "Offset": f.utc_offset,
-              "UTC": clock(f.fires_at), "Note": f.note} for f in those], id_="fires", empty="Never.")), id_="fires"),
-    ]  # fmt: skip
+        el(
+            "section",
+            el("p", el("a", "Schedules", href="/schedules"), cls="crumbs"),
+            el("h1", el("span", cut(name, 120), cls="name"), pill(schedule_state(view, row))),
+            changes(view, pause),
+            id="head",
+        ),
+        section(
+            "Facts",
+            facts(
+                [
+                    ("Starts", starts),
+                    ("When", el("code", row.cron_expr)),
+                    ("Zone", row.timezone),
+                    ("Missed fires", row.missed.lower()),
+                    ("Jitter", span(row.max_jitter_seconds) if row.max_jitter_seconds else None),
+                    ("Last fired", when(row.last_fired_at, view.now)),
+                    (
+                        "Paused",
+                        (
+                            when(row.paused_at, view.now),
+                            f" by {row.paused_by}: {row.paused_reason or 'no reason was given'}",
+                        )
+                        if row.paused_at
+                        else None,
+                    ),
+                    (
+                        "Put off",
+                        (el("code", row.deferred_code), " until ", when(row.deferred_until, view.now))
+                        if row.deferred_at
+                        else None,
+                    ),
+                    ("Tenant", short(row.organization_id) if row.organization_id else None),
+                    ("Changed", when(row.updated_at, view.now)),
+                ]
+            ),
+            id_="facts",
+        ),
+        section(
+            "Coming fires" if row.is_active else "Would fire",
+            shown(
+                fires,
+                lambda those: table(
+                    [
+                        {
+                            "Fires": when(f.fires_at, view.now),
+                            "Local time": f.local_time,
+                            "Offset": f.utc_offset,
+                            "UTC": clock(f.fires_at),
+                            "Note": f.note,
+                        }
+                        for f in those
+                    ],
+                    id_="fires",
+                    empty="Never.",
+                ),
+            ),
+            id_="fires",
+        ),
+    ]
     return Page(name[:80], content, active="Schedules")
 
 

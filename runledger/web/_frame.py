@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,20 +14,29 @@ from runledger.web._markup import Markup, el, pre, short, text, url
 from runledger.web._source import Answer, Session, Unavailable
 
 R = TypeVar("R")
+W = TypeVar("W", bound=str)
 NAV = (
-    ("Overview", "/"), ("Jobs", "/jobs"), ("Types", "/types"), ("Workflows", "/workflows"), ("Gates", "/gates"),
-    ("Schedules", "/schedules"), ("Dead letters", "/dead-letters"), ("Workers", "/workers"), ("Health", "/health"),
-    ("Fsck", "/fsck"), ("Actions", "/actions"),
-)  # fmt: skip
+    ("Overview", "/"),
+    ("Jobs", "/jobs"),
+    ("Types", "/types"),
+    ("Workflows", "/workflows"),
+    ("Gates", "/gates"),
+    ("Schedules", "/schedules"),
+    ("Dead letters", "/dead-letters"),
+    ("Workers", "/workers"),
+    ("Health", "/health"),
+    ("Fsck", "/fsck"),
+    ("Actions", "/actions"),
+)
 PAGE_ROWS = 50
 PAGE_SIZES = (25, 50, 100, 250)
 
 
-class BadRequest(Exception):  # noqa: N818 - what the asker did
+class BadRequest(Exception):
     """A request that makes no sense; the message is shown."""
 
 
-class Missing(Exception):  # noqa: N818
+class Missing(Exception):
     """There is no such thing; the message is shown."""
 
 
@@ -52,12 +62,15 @@ class View:
         """A text of the query."""
         return self.query.get(name) or None
 
-    def one_of(self, name: str, allowed: Sequence[str]) -> str | None:
+    def one_of(self, name: str, allowed: Sequence[W]) -> W | None:
         """A text of the query that must be one of these."""
         given = self.word(name)
-        if given is not None and given not in allowed:
+        for word in allowed:
+            if word == given:
+                return word
+        if given is not None:
             raise BadRequest(f"{name} is one of {', '.join(allowed)}.")
-        return given
+        return None
 
     def number(self, name: str, default: int, *, least: int, most: int) -> int:
         """A number of the query, within bounds."""
@@ -131,7 +144,8 @@ def table(rows: Iterable[Cells], *, id_: str, empty: str, numbers: str = "", cap
     told = list(rows)
     if not told:
         return note(empty, "empty")
-    names = list(told[0])
+    # A column that says nothing on this page only takes room.
+    names = [name for place, name in enumerate(told[0]) if place == 0 or any(not _is_blank(row[name]) for row in told)]
     right = set(numbers.split())
 
     def classes(name: str) -> str | None:
@@ -150,17 +164,34 @@ def table(rows: Iterable[Cells], *, id_: str, empty: str, numbers: str = "", cap
     )
 
 
+def _is_blank(value: object) -> bool:
+    return value is None or value == "" or (isinstance(value, tuple | list) and all(_is_blank(v) for v in value))
+
+
+ZERO = el("span", "0", cls="dim")
+"""A number that draws no eyes; narrow screens leave it out."""
+
+
 def _td(name: str, value: object, right: set[str]) -> str | None:
     words = ["num"] if name in right else []
-    if value is None or value == "":
+    parts = value if isinstance(value, tuple) else (value,)
+    if all(_is_blank(part) or part is ZERO for part in parts):
         words.append("blank")
+    elif len(re.sub(r"<[^>]*>", "", text(value))) > 24:
+        words.append("broad")
     return " ".join(words) or None
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> Markup:
     """Names and values."""
-    return el("dl", [el("div", el("dt", name), el("dd", value)) for name, value in pairs if value not in (None, "")],
-              cls="facts")  # fmt: skip
+    given = [(name, value) for name, value in pairs if value not in (None, "")]
+    return el(
+        "dl", [el("div", el("dt", name), el("dd", value), cls=_breadth(value)) for name, value in given], cls="facts"
+    )
+
+
+def _breadth(value: object) -> str | None:
+    return "broad" if len(re.sub(r"<[^>]*>", "", text(value))) > 34 else None
 
 
 def fix(statement: str | None) -> Markup:
@@ -230,7 +261,7 @@ def paging(view: View, path: str, *, more: Mapping[str, object] | None, placed: 
         links.append(el("a", "« First page", href=url(path, **kept)))
     if more:
         links.append(el("a", "Next page »", href=url(path, **{**kept, **more}), rel="next"))
-    words = f"{count} row{'' if count == 1 else 's'} on this page" + ("" if more else ", no more after it")
+    words = f"{count} row{'' if count == 1 else 's'}" + (" on this page" if links else "")
     return el("nav", el("span", words, cls="dim"), links, cls="paging", aria_label="Pages")
 
 
@@ -255,15 +286,27 @@ def form(view: View, action: str, *children: object, **attributes: object) -> Ma
 
 
 def change(
-    view: View, verb: str, label: str, *fields: object, needs_reason: bool = True, danger: bool = False, key: str = "",
+    view: View,
+    verb: str,
+    label: str,
+    *fields: object,
+    needs_reason: bool = True,
+    danger: bool = False,
+    key: str = "",
     **hidden: object,
-) -> Markup:  # fmt: skip
+) -> Markup:
     """A button that opens a form: what it does, why, and the button that does it. Nothing for who may not."""
     if not view.can_change:
         return Markup("")
     kept = [el("input", type_="hidden", name=n, value=str(v)) for n, v in hidden.items() if v is not None]
-    reason = entry("reason", "Reason", None, required=needs_reason, autocomplete="off", placeholder=(
-        "goes to the record of actions" if needs_reason else "if there is one"))  # fmt: skip
+    reason = entry(
+        "reason",
+        "Reason",
+        None,
+        required=needs_reason,
+        autocomplete="off",
+        placeholder=("goes to the record of actions" if needs_reason else "if there is one"),
+    )
     button = el("button", label, type_="submit", cls="danger" if danger else "primary")
     inner = form(view, f"/do/{verb}", kept, fields, reason, button)
     return el("details", el("summary", f"{label}…"), inner, cls="change", id=f"do-{verb}-{quote(key, safe='')}")
@@ -284,16 +327,24 @@ def changes(view: View, *forms: Markup) -> Markup:
 
 def frame(page: Page, view: View | None, *, live: bool = True) -> str:
     """The whole document."""
-    links = [
-        el("a", words, href=path, aria_current="page" if words == page.active else None) for words, path in NAV
-    ]  # fmt: skip
+    links = [el("a", words, href=path, aria_current="page" if words == page.active else None) for words, path in NAV]
     search = el(
         "form",
-        el("input", name="q", type_="search", placeholder="Job or run id, or part of a type", required=True,
-           aria_label="Find a job or run by its id, or a type by a part of its name", maxlength=200),
+        el(
+            "input",
+            name="q",
+            type_="search",
+            placeholder="Job or run id, or part of a type",
+            required=True,
+            aria_label="Find a job or run by its id, or a type by a part of its name",
+            maxlength=200,
+        ),
         el("button", "Find", type_="submit"),
-        action="/find", method="get", role="search", cls="search",
-    )  # fmt: skip
+        action="/find",
+        method="get",
+        role="search",
+        cls="search",
+    )
     status = [el("span", id="live", role="status", cls="live")]
     if live and page.refresh:
         status.append(el("button", "Pause", type_="button", id="pause", hidden=True, cls="quiet"))
@@ -301,21 +352,32 @@ def frame(page: Page, view: View | None, *, live: bool = True) -> str:
     if view is not None:
         session = view.session
         mode = "changes allowed" if view.can_change else "read only"
-        sign_out = form(view, "/sign-out", el("button", "Sign out", type_="submit", cls="quiet")) if view.signed_in else None
+        sign_out = (
+            form(view, "/sign-out", el("button", "Sign out", type_="submit", cls="quiet")) if view.signed_in else None
+        )
         sign_in = el("a", "Sign in", href="/sign-in") if view.offers_sign_in else None
         where = el(
-            "p",
-            el("span", session.database, cls="strong"), f" as {session.user} · ",
-            el("time", session.now.strftime("%H:%M:%S"), title="the clock of the server", datetime=session.now.isoformat()),
-            f" {session.now.tzname() or ''} · {mode} ", sign_in, sign_out,
-            cls="where", id="where",
-        )  # fmt: skip
+            "div",
+            el("span", session.database, cls="strong"),
+            f" as {session.user} · ",
+            el(
+                "time",
+                session.now.strftime("%H:%M:%S"),
+                title="the clock of the server",
+                datetime=session.now.isoformat(),
+            ),
+            f" {session.now.tzname() or ''} · {mode} ",
+            sign_in,
+            sign_out,
+            cls="where",
+            id="where",
+        )
     head = el(
         "head",
         el("meta", charset="utf-8"),
         el("meta", name="viewport", content="width=device-width, initial-scale=1"),
         el("meta", name="color-scheme", content="light dark"),
-        el("meta", name="referrer", content="no-referrer"),
+        el("meta", name="referrer", content="same-origin"),
         el("title", f"{page.title} · Runledger"),
         el("link", rel="icon", href="/static/icon.svg", type_="image/svg+xml"),
         el("link", rel="stylesheet", href="/static/style.css"),
@@ -325,19 +387,49 @@ def frame(page: Page, view: View | None, *, live: bool = True) -> str:
     body = el(
         "body",
         el("a", "Skip to content", href="#main", cls="skip"),
-        el("header",
-           el("div", el("a", el("span", cls="logo", aria_hidden="true"), "Runledger", href="/", cls="brand"), search,
-              el("div", status, cls="status"), cls="bar"),
-           el("nav", links, aria_label="Sections", cls="sections"), cls="top"),
+        el(
+            "header",
+            el(
+                "div",
+                el("a", el("span", cls="logo", aria_hidden="true"), "Runledger", href="/", cls="brand"),
+                search,
+                el("div", status, cls="status"),
+                cls="bar",
+            ),
+            el("nav", links, aria_label="Sections", cls="sections"),
+            cls="top",
+        ),
         el("main", notice, page.content, id="main", tabindex="-1"),
         el("footer", where or "", cls="foot"),
         data_refresh=page.refresh if live else 0,
-    )  # fmt: skip
+    )
     return "<!doctype html>" + el("html", head, body, lang="en")
 
 
 __all__ = [
-    "BadRequest", "Cells", "Missing", "Page", "Unavailable", "View", "change", "changes", "entry", "facts", "fix", "form",
-    "frame", "identifier", "job_link", "note", "paging", "progress", "refused", "run_link", "section", "select",
-    "shown", "table", "type_link",
-]  # fmt: skip
+    "BadRequest",
+    "Cells",
+    "Missing",
+    "Page",
+    "Unavailable",
+    "View",
+    "change",
+    "changes",
+    "entry",
+    "facts",
+    "fix",
+    "form",
+    "frame",
+    "identifier",
+    "job_link",
+    "note",
+    "paging",
+    "progress",
+    "refused",
+    "run_link",
+    "section",
+    "select",
+    "shown",
+    "table",
+    "type_link",
+]

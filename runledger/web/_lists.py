@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from runledger import _calls
@@ -32,17 +32,25 @@ from runledger.web._frame import (
     table,
     type_link,
 )
-from runledger.web._markup import Markup, clock, cut, el, pill, short, span, text, url, when
+from runledger.web._markup import Markup, clock, cut, el, pill, short, span, text, url, visible, when
 from runledger.web._overview import failures, finding, milliseconds, sparkline, steps_bar, type_marks
 from runledger.web._source import Source
 
-JOB_STATUSES = ("PENDING", "LEASED", "SUCCEEDED", "DEAD_LETTERED", "CANCELED")
-RUN_STATUSES = ("RUNNING", "WAITING_FOR_EXTERNAL", "SUCCEEDED", "COMPLETED_WITH_ERRORS", "CANCELED")
+JOB_STATUSES: tuple[t.JobStatus, ...] = ("PENDING", "LEASED", "SUCCEEDED", "DEAD_LETTERED", "CANCELED")
+RUN_STATUSES: tuple[t.WorkflowStatus, ...] = (
+    "RUNNING",
+    "WAITING_FOR_EXTERNAL",
+    "SUCCEEDED",
+    "COMPLETED_WITH_ERRORS",
+    "CANCELED",
+)
 AGES = {
-    "last-hour": ("in the last hour", timedelta(hours=1), True), "last-day": ("in the last day", timedelta(days=1), True),
-    "last-week": ("in the last week", timedelta(days=7), True), "hour-ago": ("over an hour ago", timedelta(hours=1), False),
+    "last-hour": ("in the last hour", timedelta(hours=1), True),
+    "last-day": ("in the last day", timedelta(days=1), True),
+    "last-week": ("in the last week", timedelta(days=7), True),
+    "hour-ago": ("over an hour ago", timedelta(hours=1), False),
     "day-ago": ("over a day ago", timedelta(days=1), False),
-}  # fmt: skip
+}
 
 
 def state_of(job: t.JobSummary | t.JobRecord, view: View) -> str:
@@ -65,7 +73,7 @@ def _filters(path: str, *fields: object, size: int) -> Markup:
     return el("form", fields, sizes, buttons, method="get", action=path, cls="filters")
 
 
-def _age(view: View) -> dict[str, object]:
+def _age(view: View) -> dict[str, datetime]:
     """The bounds of creation that were chosen; an age keeps to the clock of the server."""
     chosen = view.one_of("created", tuple(AGES))
     if chosen is None:
@@ -86,33 +94,48 @@ def jobs(view: View, source: Source) -> Page:
     status = view.one_of("status", JOB_STATUSES)
     found = view.session.look(
         _calls.list_jobs(
-            view.word("type"), status, worker_id=view.word("worker"), contains=view.word("contains"),  # type: ignore[arg-type]
-            organization_id=view.identifier("tenant"), before_id=view.identifier("before"), max_rows=size,
-            **_age(view),  # type: ignore[arg-type]
+            view.word("type"),
+            status,
+            worker_id=view.word("worker"),
+            contains=view.word("contains"),
+            organization_id=view.identifier("tenant"),
+            before_id=view.identifier("before"),
+            max_rows=size,
+            **_age(view),
         )
-    )  # fmt: skip
+    )
     exact = view.word("type")
     filters = _filters(
         "/jobs",
-        entry("type", "Type", exact, placeholder="exactly") if exact else entry(
-            "contains", "Type contains", view.word("contains"), placeholder="part of the name"),
-        select("status", "Status", [("", "any"), *((s, s.replace("_", " ").lower()) for s in JOB_STATUSES)], chosen=status),
+        entry("type", "Type", exact, placeholder="exactly")
+        if exact
+        else entry("contains", "Type contains", view.word("contains"), placeholder="part of the name"),
+        select(
+            "status", "Status", [("", "any"), *((s, s.replace("_", " ").lower()) for s in JOB_STATUSES)], chosen=status
+        ),
         entry("worker", "Worker", view.word("worker"), placeholder="exactly"),
         _age_choice(view),
         entry("tenant", "Tenant", view.word("tenant"), placeholder="its UUID"),
         size=size,
-    )  # fmt: skip
+    )
 
     def draw(rows: list[t.JobSummary]) -> object:
         more = {"before": rows[-1].job_id} if len(rows) == size else None
         return [
-            table([_job_row(view, row) for row in rows], id_="jobs", caption="Jobs, newest first",
-                  empty="No job is like that."),
+            table(
+                [_job_row(view, row) for row in rows],
+                id_="jobs",
+                caption="Jobs, newest first",
+                empty="No job is like that.",
+            ),
             paging(view, "/jobs", more=more, placed="before", count=len(rows)),
-        ]  # fmt: skip
+        ]
 
-    return Page("Jobs", [section("Jobs", filters, id_="filters", level="h1"),
-                         el("section", shown(found, draw), id="list")], active="Jobs")  # fmt: skip
+    return Page(
+        "Jobs",
+        [section("Jobs", filters, id_="filters", level="h1"), el("section", shown(found, draw), id="list")],
+        active="Jobs",
+    )
 
 
 def _job_row(view: View, row: t.JobSummary) -> Cells:
@@ -132,8 +155,10 @@ def _job_row(view: View, row: t.JobSummary) -> Cells:
         "Type": type_link(row.job_type),
         "Attempt": f"{row.attempt}/{row.max_attempts}" + (f" run {row.run_number}" if row.run_number > 1 else ""),
         "When": moment,
-        "Progress": told or cut(row.stage, 28),
-        "Error or reason": el("code", cut(row.last_error_code, 40)) if row.last_error_code else cut(row.status_reason, 40),
+        "Progress": told or (cut(row.stage, 28) if row.status == "LEASED" else None),
+        "Error or reason": el("code", cut(row.last_error_code, 40))
+        if row.last_error_code
+        else cut(row.status_reason, 40),
         "Worker": cut(row.worker_id, 24),
         "Created": when(row.created_at, view.now),
     }
@@ -142,9 +167,7 @@ def _job_row(view: View, row: t.JobSummary) -> Cells:
 def types(view: View, source: Source) -> Page:
     """Job types by name."""
     size = view.rows()
-    found = view.session.look(
-        _calls.list_job_definitions(view.word("contains"), view.word("after"), max_rows=size)
-    )  # fmt: skip
+    found = view.session.look(_calls.list_job_definitions(view.word("contains"), view.word("after"), max_rows=size))
     metrics = source.cached("metrics", 2.0, lambda: view.session.look(_calls.job_metrics()))
     if metrics.value is not None:
         source.rates.add(metrics.value)
@@ -153,31 +176,46 @@ def types(view: View, source: Source) -> Page:
     def draw(rows: list[t.JobDefinition]) -> object:
         more = {"after": rows[-1].job_type} if len(rows) == size else None
         return [
-            table([_type_row(row, counted.get(row.job_type), source) for row in rows], id_="types",
-                  numbers="Waiting Running Done Failed Median Priority Attempts Timeout Limit",
-                  empty="No type is like that.", caption="Job types by name"),
+            table(
+                [_type_row(row, counted.get(row.job_type), source) for row in rows],
+                id_="types",
+                numbers="Waiting Running Done Failed Median Priority Attempts Timeout Limit",
+                empty="No type is like that.",
+                caption="Job types by name",
+            ),
             paging(view, "/types", more=more, placed="after", count=len(rows)),
-        ]  # fmt: skip
+        ]
 
     filters = _filters("/types", entry("contains", "Name contains", view.word("contains")), size=size)
-    return Page("Types", [section("Job types", filters, id_="filters", level="h1"),
-                          el("section", refused(metrics), shown(found, draw), id="list")], active="Types")  # fmt: skip
+    return Page(
+        "Types",
+        [
+            section("Job types", filters, id_="filters", level="h1"),
+            el("section", refused(metrics), shown(found, draw), id="list"),
+        ],
+        active="Types",
+    )
 
 
 def _type_row(row: t.JobDefinition, metrics: t.JobMetricsRow | None, source: Source) -> Cells:
     told: dict[str, object] = {"Type": (type_link(row.job_type), type_marks(row))}
     if metrics:
         told |= {
-            "Waiting": metrics.pending_count, "Running": metrics.leased_count, "Done": metrics.succeeded_24h,
-            "Failed": failures(metrics), "Median": milliseconds(metrics.p50_duration_ms_24h),
+            "Waiting": metrics.pending_count,
+            "Running": metrics.leased_count,
+            "Done": metrics.succeeded_24h,
+            "Failed": failures(metrics),
+            "Median": milliseconds(metrics.p50_duration_ms_24h),
             "Rate": sparkline(source.rates.of(row.job_type)),
-        }  # fmt: skip
+        }
     else:
         told |= dict.fromkeys(("Waiting", "Running", "Done", "Failed", "Median", "Rate"))
     return told | {
-        "Priority": row.priority, "Attempts": row.max_attempts, "Timeout": span(row.timeout_seconds),
+        "Priority": row.priority,
+        "Attempts": row.max_attempts,
+        "Timeout": span(row.timeout_seconds),
         "Limit": row.max_concurrency,
-    }  # fmt: skip
+    }
 
 
 def workflows(view: View, source: Source) -> Page:
@@ -187,18 +225,25 @@ def workflows(view: View, source: Source) -> Page:
     status = view.one_of("status", RUN_STATUSES)
     found = view.session.look(
         _calls.list_workflows(
-            view.word("type"), status, contains=view.word("contains"), before_id=view.identifier("before"),  # type: ignore[arg-type]
-            organization_id=view.identifier("tenant"), max_rows=size, **_age(view),  # type: ignore[arg-type]
+            view.word("type"),
+            status,
+            contains=view.word("contains"),
+            before_id=view.identifier("before"),
+            organization_id=view.identifier("tenant"),
+            max_rows=size,
+            **_age(view),
         )
-    )  # fmt: skip
+    )
     filters = _filters(
         "/workflows",
         entry("contains", "Type contains", view.word("contains"), placeholder="part of the name"),
-        select("status", "Status", [("", "any"), *((s, s.replace("_", " ").lower()) for s in RUN_STATUSES)], chosen=status),
+        select(
+            "status", "Status", [("", "any"), *((s, s.replace("_", " ").lower()) for s in RUN_STATUSES)], chosen=status
+        ),
         _age_choice(view),
         entry("tenant", "Tenant", view.word("tenant"), placeholder="its UUID"),
         size=size,
-    )  # fmt: skip
+    )
 
     def draw(rows: list[t.WorkflowSummary]) -> object:
         more = {"before": rows[-1].workflow_run_id} if len(rows) == size else None
@@ -217,12 +262,19 @@ def workflows(view: View, source: Source) -> Page:
                     }
                     for row in rows
                 ],
-                id_="runs", empty="No run is like that.", numbers="Took", caption="Workflow runs, newest first"),
+                id_="runs",
+                empty="No run is like that.",
+                numbers="Took",
+                caption="Workflow runs, newest first",
+            ),
             paging(view, "/workflows", more=more, placed="before", count=len(rows)),
-        ]  # fmt: skip
+        ]
 
-    return Page("Workflows", [section("Workflows", filters, id_="filters", level="h1"),
-                              el("section", shown(found, draw), id="list")], active="Workflows")  # fmt: skip
+    return Page(
+        "Workflows",
+        [section("Workflows", filters, id_="filters", level="h1"), el("section", shown(found, draw), id="list")],
+        active="Workflows",
+    )
 
 
 GATED_RUNS = 25
@@ -257,10 +309,19 @@ def gates(view: View, source: Source) -> Page:
     full = note(f"Of the {GATED_RUNS} newest runs that wait.") if len(runs) == GATED_RUNS else None
     return Page(
         "Gates",
-        [section("Open gates", refused(waiting), table(rows, id_="gates", empty="No gate waits for anybody."), full,
-                 changes(view) if rows else None, id_="list", level="h1")],
+        [
+            section(
+                "Open gates",
+                refused(waiting),
+                table(rows, id_="gates", empty="No gate waits for anybody."),
+                full,
+                changes(view) if rows else None,
+                id_="list",
+                level="h1",
+            )
+        ],
         active="Gates",
-    )  # fmt: skip
+    )
 
 
 def complete_gate(view: View, run_id: UUID, step_key: str) -> Markup:
@@ -268,8 +329,16 @@ def complete_gate(view: View, run_id: UUID, step_key: str) -> Markup:
     outcome = select(
         "outcome", "Outcome", [("SUCCEEDED", "succeeded"), ("FAILED", "failed"), ("CANCELED", "canceled")], chosen=None
     )
-    return change(view, "complete-gate", "Complete", outcome, needs_reason=False, key=f"{run_id}-{step_key}",
-                  run=run_id, step=step_key)  # fmt: skip
+    return change(
+        view,
+        "complete-gate",
+        f"Complete {visible(step_key)[:40]}",
+        outcome,
+        needs_reason=False,
+        key=f"{run_id}-{step_key}",
+        run=run_id,
+        step=step_key,
+    )
 
 
 def schedules(view: View, source: Source) -> Page:
@@ -278,7 +347,7 @@ def schedules(view: View, source: Source) -> Page:
     size = view.rows()
     found = view.session.look(
         _calls.list_schedules(view.word("contains"), after_name=view.word("after"), max_rows=size)
-    )  # fmt: skip
+    )
 
     def draw(rows: list[t.ScheduleSummary]) -> object:
         more = {"after": rows[-1].name} if len(rows) == size else None
@@ -297,13 +366,19 @@ def schedules(view: View, source: Source) -> Page:
                     }
                     for row in rows
                 ],
-                id_="schedules", empty="There is no schedule.", caption="Schedules by name"),
+                id_="schedules",
+                empty="There is no schedule.",
+                caption="Schedules by name",
+            ),
             paging(view, "/schedules", more=more, placed="after", count=len(rows)),
-        ]  # fmt: skip
+        ]
 
     filters = _filters("/schedules", entry("contains", "Name contains", view.word("contains")), size=size)
-    return Page("Schedules", [section("Schedules", filters, id_="filters", level="h1"),
-                              el("section", shown(found, draw), id="list")], active="Schedules")  # fmt: skip
+    return Page(
+        "Schedules",
+        [section("Schedules", filters, id_="filters", level="h1"), el("section", shown(found, draw), id="list")],
+        active="Schedules",
+    )
 
 
 def schedule_state(view: View, row: t.ScheduleSummary) -> str:
@@ -351,17 +426,22 @@ def dead_letters(view: View, source: Source) -> Page:
                     }
                     for row in rows
                 ],
-                id_="letters", numbers="Attempts Run", empty="Nothing is dead.", caption="Dead letters, latest first"),
+                id_="letters",
+                numbers="Attempts Run",
+                empty="Nothing is dead.",
+                caption="Dead letters, latest first",
+            ),
             paging(view, "/dead-letters", more=more, placed="before_at before", count=len(rows)),
-        ]  # fmt: skip
+        ]
 
     chosen = [f"of type {job_type}"] * bool(job_type) + [f"with {code}"] * bool(code)
     title = " ".join(["Each of them", *chosen])
     content = [
         section("Dead letters", shown(everything, lambda rows: _by_code(view, rows)), id_="groups", level="h1"),
-        section(title, shown(found, draw), id_="list",
-                aside=el("a", "Show all", href="/dead-letters") if chosen else None),
-    ]  # fmt: skip
+        section(
+            title, shown(found, draw), id_="list", aside=el("a", "Show all", href="/dead-letters") if chosen else None
+        ),
+    ]
     return Page("Dead letters", content, active="Dead letters")
 
 
@@ -377,7 +457,7 @@ def _by_code(view: View, rows: list[t.DeadLetter]) -> Markup:
         last = newest[job_type, code]
         cells: dict[str, object] = {
             "Jobs": el("a", f"{count:,}", href=url("/dead-letters", type=job_type, code=code)),
-            "Error": el("code", cut(code, 48) or "–"),
+            "Error": el("code", cut(code, 48) or "—"),
             "Type": type_link(job_type),
             "Latest message": cut(last.error_message, 80),
             "Latest": when(last.failed_at, view.now),
@@ -387,8 +467,18 @@ def _by_code(view: View, rows: list[t.DeadLetter]) -> Markup:
             cells[""] = change(view, "redrive", "Redrive", key=f"{job_type}-{code}", job_type=job_type, error_code=code)
         told.append(cells)
     words = note(f"Counted among the latest {LETTERS:,}.") if len(rows) == LETTERS else None
-    return el("div", table(told, id_="groups", numbers="Jobs", empty="Nothing is dead: every failure was retried or none was.",
-                           caption="Dead letters by type and error"), words, changes(view) if told else None)  # fmt: skip
+    return el(
+        "div",
+        table(
+            told,
+            id_="groups",
+            numbers="Jobs",
+            empty="Nothing is dead: every failure was retried or none was.",
+            caption="Dead letters by type and error",
+        ),
+        words,
+        changes(view) if told else None,
+    )
 
 
 def workers(view: View, source: Source) -> Page:
@@ -404,7 +494,9 @@ def workers(view: View, source: Source) -> Page:
                 [
                     {
                         "State": pill(row.state),
-                        "Worker": el("a", cut(row.worker_id, 48), href=url("/jobs", worker=row.worker_id, status="LEASED")),
+                        "Worker": el(
+                            "a", cut(row.worker_id, 48), href=url("/jobs", worker=row.worker_id, status="LEASED")
+                        ),
                         "Jobs": f"{row.leases}/{row.max_jobs}" if row.max_jobs else str(row.leases),
                         "Last heard of": when(row.last_seen_at, view.now),
                         "Handles": _names(row.job_types),
@@ -413,14 +505,22 @@ def workers(view: View, source: Source) -> Page:
                     }
                     for row in rows
                 ],
-                id_="workers", empty="No worker is here: nothing will run until one starts.", numbers="Jobs",
-                caption="Workers by name"),
+                id_="workers",
+                empty="No worker is here: nothing will run until one starts.",
+                numbers="Jobs",
+                caption="Workers by name",
+            ),
             paging(view, "/workers", more=more, placed="after", count=len(rows)),
-        ]  # fmt: skip
+        ]
 
-    filters = _filters("/workers", entry("type", "Handles", view.word("type"), placeholder="a type, exactly"), size=size)
-    return Page("Workers", [section("Workers", filters, id_="filters", level="h1"),
-                            el("section", shown(found, draw), id="list")], active="Workers")  # fmt: skip
+    filters = _filters(
+        "/workers", entry("type", "Handles", view.word("type"), placeholder="a type, exactly"), size=size
+    )
+    return Page(
+        "Workers",
+        [section("Workers", filters, id_="filters", level="h1"), el("section", shown(found, draw), id="list")],
+        active="Workers",
+    )
 
 
 def _names(names: list[str] | None) -> Markup | None:
@@ -451,8 +551,11 @@ def health(view: View, source: Source) -> Page:
                     }
                     for row in good
                 ],
-                id_="fine", numbers="Value", empty="None."),
-        ]  # fmt: skip
+                id_="fine",
+                numbers="Value",
+                empty="None.",
+            ),
+        ]
 
     return Page("Health", [section("Health", shown(found, draw), id_="list", level="h1")], active="Health")
 
@@ -460,7 +563,9 @@ def health(view: View, source: Source) -> Page:
 def fsck(view: View, source: Source) -> Page:
     """Whether the ledger is sound: asked only when somebody presses the button."""
     del source
-    scopes = select("scope", "Scope", [("fast", "fast: cheap at any size"), ("full", "full: reads whole tables")], chosen=None)
+    scopes = select(
+        "scope", "Scope", [("fast", "fast: cheap at any size"), ("full", "full: reads whole tables")], chosen=None
+    )
     ask = form(view, "/fsck", scopes, el("button", "Examine", type_="submit", cls="primary"), cls="filters")
     words = note("Looks for every violated invariant in one snapshot; it changes nothing.")
     content: list[object] = [section("Is the ledger sound?", words, ask, id_="ask", level="h1")]
@@ -470,11 +575,31 @@ def fsck(view: View, source: Source) -> Page:
 
         def draw(rows: list[t.FsckFinding]) -> object:
             if not rows:
-                return el("p", el("span", "✓", cls="tick", aria_hidden="true"), "It is sound: nothing was found.",
-                          cls="verdict ok")  # fmt: skip
-            return [note("Repair the first, look again: others may follow from it."), [
-                el("article", el("p", pill(row.severity), el("code", row.invariant), el("code", row.object), cls="finding-head"),
-                   el("pre", text(row.detail)), fix(row.repair), cls="finding") for row in rows]]  # fmt: skip
+                return el(
+                    "p",
+                    el("span", "✓", cls="tick", aria_hidden="true"),
+                    "It is sound: nothing was found.",
+                    cls="verdict ok",
+                )
+            return [
+                note("Repair the first, look again: others may follow from it."),
+                [
+                    el(
+                        "article",
+                        el(
+                            "p",
+                            pill(row.severity),
+                            el("code", row.invariant),
+                            el("code", row.object),
+                            cls="finding-head",
+                        ),
+                        el("pre", text(row.detail)),
+                        fix(row.repair),
+                        cls="finding",
+                    )
+                    for row in rows
+                ],
+            ]
 
         content.append(section(f"Result, {scope}, {clock(view.now)}", shown(found, draw), id_="result"))
     return Page("Fsck", content, active="Fsck", refresh=0)
@@ -486,10 +611,8 @@ def actions(view: View, source: Source) -> Page:
     size = view.rows()
     before = view.number("before", 0, least=0, most=2**63 - 1) or None
     found = view.session.look(
-        _calls.list_operator_actions(
-            view.word("role"), view.word("action"), before_action_id=before, max_rows=size
-        )
-    )  # fmt: skip
+        _calls.list_operator_actions(view.word("role"), view.word("action"), before_action_id=before, max_rows=size)
+    )
 
     def draw(rows: list[t.OperatorAction]) -> object:
         more = {"before": rows[-1].id} if len(rows) == size else None
@@ -506,16 +629,27 @@ def actions(view: View, source: Source) -> Page:
                     }
                     for row in rows
                 ],
-                id_="actions", empty="Nobody did anything yet.", caption="Actions of operators, newest first"),
+                id_="actions",
+                empty="Nobody did anything yet.",
+                caption="Actions of operators, newest first",
+            ),
             paging(view, "/actions", more=more, placed="before", count=len(rows)),
-        ]  # fmt: skip
+        ]
 
     filters = _filters(
-        "/actions", entry("role", "Role", view.word("role")),
-        entry("action", "Did", view.word("action"), placeholder="a function, like cancel_job"), size=size,
-    )  # fmt: skip
-    return Page("Actions", [section("What operators did", filters, id_="filters", level="h1"),
-                            el("section", shown(found, draw), id="list")], active="Actions")  # fmt: skip
+        "/actions",
+        entry("role", "Role", view.word("role")),
+        entry("action", "Did", view.word("action"), placeholder="a function, like cancel_job"),
+        size=size,
+    )
+    return Page(
+        "Actions",
+        [
+            section("What operators did", filters, id_="filters", level="h1"),
+            el("section", shown(found, draw), id="list"),
+        ],
+        active="Actions",
+    )
 
 
 def _object(name: str | None) -> object:

@@ -6,7 +6,7 @@ import html
 import json
 import unicodedata
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -58,7 +58,7 @@ def text(value: object) -> Markup:
 
 
 def el(tag: str, *children: object, **attributes: object) -> Markup:
-    """An element. `cls` is its class, `_` in a name is `-`; None and False leave an attribute out, True gives its name."""
+    """An element. `cls` is its class, `_` in a name is `-`; None and False leave an attribute out, True names it."""
     given = "".join(_attribute(name, value) for name, value in attributes.items())
     if tag in VOID:
         return Markup(f"<{tag}{given}>")
@@ -104,7 +104,7 @@ def url(path: str, /, **query: object) -> str:
 def span(length: timedelta | float | None) -> str:
     """A length of time in two units at most: 3m 20s."""
     if length is None:
-        return "–"
+        return "—"
     seconds = length.total_seconds() if isinstance(length, timedelta) else float(length)
     sign, seconds = ("-" if seconds < 0 else ""), abs(seconds)
     if seconds < 1:
@@ -125,30 +125,60 @@ def span(length: timedelta | float | None) -> str:
 
 def clock(instant: datetime) -> str:
     """An instant in full, UTC."""
-    return instant.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return instant.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def when(instant: datetime | None, now: datetime) -> Markup:
     """How long ago, or in how long; the instant itself is told to who asks."""
     if instant is None:
-        return el("span", "–", cls="dim")
+        return el("span", "—", cls="dim")
     away = now - instant
     if abs(away) < timedelta(seconds=1):
         words = "now"
     else:
         words = f"{span(away)} ago" if away > timedelta(0) else f"in {span(-away)}"
-    return el("time", words, datetime=instant.astimezone(timezone.utc).isoformat(), title=clock(instant))
+    return el("time", words, datetime=instant.astimezone(UTC).isoformat(), title=clock(instant))
 
 
 STATES = {
-    "ready": "wait", "delayed": "idle", "retrying": "warn", "running": "run", "lease expired": "bad",
-    "succeeded": "ok", "dead": "bad", "canceled": "idle", "stopping": "warn", "paused": "warn", "disabled": "idle",
-    "RUNNING": "run", "WAITING_FOR_EXTERNAL": "gate", "SUCCEEDED": "ok", "COMPLETED_WITH_ERRORS": "bad",
-    "CANCELED": "idle", "BLOCKED": "idle", "ENQUEUED": "wait", "FAILED": "bad", "PENDING": "wait", "LEASED": "run",
-    "DEAD_LETTERED": "bad", "OK": "ok", "WARN": "warn", "CRIT": "bad", "ERROR": "bad", "RETRY_SCHEDULED": "warn",
-    "CONTINUED": "wait", "RELEASED": "idle", "idle": "ok", "busy": "run", "silent": "bad", "unknown": "warn",
-    "active": "ok", "deferred": "warn", "overdue": "bad", "open": "gate",
-}  # fmt: skip
+    "ready": "wait",
+    "delayed": "idle",
+    "retrying": "warn",
+    "running": "run",
+    "lease expired": "bad",
+    "succeeded": "ok",
+    "dead": "bad",
+    "canceled": "idle",
+    "stopping": "warn",
+    "paused": "warn",
+    "disabled": "idle",
+    "RUNNING": "run",
+    "WAITING_FOR_EXTERNAL": "gate",
+    "SUCCEEDED": "ok",
+    "COMPLETED_WITH_ERRORS": "bad",
+    "CANCELED": "idle",
+    "BLOCKED": "idle",
+    "ENQUEUED": "wait",
+    "FAILED": "bad",
+    "PENDING": "wait",
+    "LEASED": "run",
+    "DEAD_LETTERED": "bad",
+    "OK": "ok",
+    "WARN": "warn",
+    "CRIT": "bad",
+    "ERROR": "bad",
+    "RETRY_SCHEDULED": "warn",
+    "CONTINUED": "wait",
+    "RELEASED": "idle",
+    "idle": "ok",
+    "busy": "run",
+    "silent": "bad",
+    "unknown": "warn",
+    "active": "ok",
+    "deferred": "warn",
+    "overdue": "bad",
+    "open": "gate",
+}
 
 
 def pill(state: str) -> Markup:

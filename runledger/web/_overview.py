@@ -9,6 +9,7 @@ from typing import Any
 from runledger import _calls
 from runledger import types as t
 from runledger.web._frame import (
+    ZERO,
     Page,
     View,
     fix,
@@ -43,23 +44,50 @@ def overview(view: View, source: Source) -> Page:
     content = [
         el("h1", "Overview", cls="sr"),
         verdict(health),
-        tiles(view, source, metrics=metrics, workers=workers, runs=runs),
-        section("Queues", shown(metrics, lambda rows: queues(source, rows, definitions.value or [], oldest(health.value))),
-                id_="queues", aside=el("a", "All types", href="/types")),
-        el("div",
-           section("Running now", shown(running, lambda rows: running_jobs(view, rows)), id_="running",
-                   aside=el("a", "All running", href="/jobs?status=LEASED")),
-           section("Dead letters", shown(dead, lambda rows: letters(view, rows)), id_="dead",
-                   aside=el("a", "All dead letters", href="/dead-letters")),
-           section("Workflows going on", [shown(r, lambda rows: rows and run_rows(view, rows)) for r in runs]
-                   if any(r.value or r.refusal for r in runs) else note("No run is going on.", "empty"),
-                   id_="runs", aside=el("a", "All runs", href="/workflows")),
-           cls="columns"),
-    ]  # fmt: skip
+        tiles(source, metrics=metrics, workers=workers),
+        section(
+            "Queues",
+            shown(metrics, lambda rows: queues(source, rows, definitions.value or [], oldest(health.value))),
+            id_="queues",
+            aside=el("a", "All types", href="/types"),
+        ),
+        el(
+            "div",
+            el(
+                "div",
+                section(
+                    "Running now",
+                    shown(running, lambda rows: running_jobs(view, rows)),
+                    id_="running",
+                    aside=el("a", "All running", href="/jobs?status=LEASED"),
+                ),
+                cls="stack",
+            ),
+            el(
+                "div",
+                section(
+                    "Dead letters",
+                    shown(dead, lambda rows: letters(view, rows)),
+                    id_="dead",
+                    aside=el("a", "All dead letters", href="/dead-letters"),
+                ),
+                section(
+                    "Workflows going on",
+                    [shown(r, lambda rows: rows and run_rows(view, rows)) for r in runs]
+                    if any(r.value or r.refusal for r in runs)
+                    else note("No run is going on.", "empty"),
+                    id_="runs",
+                    aside=el("a", "All runs", href="/workflows"),
+                ),
+                cls="stack",
+            ),
+            cls="columns",
+        ),
+    ]
     return Page("Overview", content, active="Overview")
 
 
-ACTIVE = ("WAITING_FOR_EXTERNAL", "RUNNING")
+ACTIVE: tuple[t.WorkflowStatus, ...] = ("WAITING_FOR_EXTERNAL", "RUNNING")
 
 
 def verdict(health: Answer[list[t.HealthCheck]]) -> Markup:
@@ -69,15 +97,25 @@ def verdict(health: Answer[list[t.HealthCheck]]) -> Markup:
     bad = [c for c in health.value if c.level != "OK"]
     if not bad:
         words = f"All {len(health.value)} checks are fine."
-        return el("section", el("p", el("span", "✓", cls="tick", aria_hidden="true"), words,
-                                el("a", "See them", href="/health")), cls="verdict ok", id="health")  # fmt: skip
+        return el(
+            "section",
+            el("p", el("span", "✓", cls="tick", aria_hidden="true"), words, el("a", "See them", href="/health")),
+            cls="verdict ok",
+            id="health",
+        )
     worst = "bad" if any(c.level == "CRIT" for c in bad) else "warn"
     title = f"{len(bad)} thing{'' if len(bad) == 1 else 's'} need{'s' if len(bad) == 1 else ''} attention"
     shown_ = [finding(check) for check in bad[:6]]
     if len(bad) > 6:
         shown_.append(el("p", el("a", f"{len(bad) - 6} more findings", href="/health")))
-    return el("section", el("h2", title, id="health-title"), shown_, cls=f"verdict {worst}", id="health",
-              aria_labelledby="health-title")  # fmt: skip
+    return el(
+        "section",
+        el("h2", title, id="health-title"),
+        el("div", shown_, cls="findings"),
+        cls=f"verdict {worst}",
+        id="health",
+        aria_labelledby="health-title",
+    )
 
 
 def finding(check: t.HealthCheck) -> Markup:
@@ -98,15 +136,19 @@ def where(check: t.HealthCheck) -> list[tuple[str, str]]:
     detail: Mapping[str, Any] = check.detail if isinstance(check.detail, dict) else {}
     found: list[tuple[str, str]] = []
     worst: Sequence[Mapping[str, Any]] = detail.get("worst") or ()
-    for entry in worst[:3]:
+    for entry in worst[:2]:
         if "job_id" in entry:
             found.append((f"Why job {entry['job_id'][:8]}… runs over", f"/jobs/{entry['job_id']}"))
         elif "job_type" in entry:
             link = url("/jobs", type=entry["job_type"], status="PENDING")
             found.append((f"Waiting jobs of {entry['job_type'][:60]}", link))
     area = check.code.split(".", 1)[0]
-    pages = {"lease": ("Running jobs", "/jobs?status=LEASED"), "worker": ("Workers", "/workers"),
-             "schedule": ("Schedules", "/schedules"), "gate": ("Gates", "/gates")}  # fmt: skip
+    pages = {
+        "lease": ("Running jobs", "/jobs?status=LEASED"),
+        "worker": ("Workers", "/workers"),
+        "schedule": ("Schedules", "/schedules"),
+        "gate": ("Gates", "/gates"),
+    }
     if area in pages:
         found.append(pages[area])
     if check.code == "queue.no_worker":
@@ -125,12 +167,10 @@ def oldest(checks: list[t.HealthCheck] | None) -> dict[str, float]:
 
 
 def tiles(
-    view: View,
     source: Source,
     *,
     metrics: Answer[list[t.JobMetricsRow]],
     workers: Answer[list[t.WorkerRecord]],
-    runs: Sequence[Answer[list[t.WorkflowSummary]]],
 ) -> Markup:
     """The numbers of all queues together."""
     told: list[Markup] = []
@@ -140,19 +180,39 @@ def tiles(
         failed = sum(failures(r) for r in rows)
         told += [
             tile("Waiting", f"{sum(r.pending_count for r in rows):,}", href="/jobs?status=PENDING"),
-            tile("Running", f"{sum(r.leased_count for r in rows):,}", href="/jobs?status=LEASED",
-                 under=f"{stale:,} lost their lease" if stale else None, bad=bool(stale)),
+            tile(
+                "Running",
+                f"{sum(r.leased_count for r in rows):,}",
+                href="/jobs?status=LEASED",
+                under=f"{stale:,} lost their lease" if stale else None,
+                bad=bool(stale),
+            ),
             tile("Attempts ended", rate(series[-1]) if series else "…", under=sparkline(series) or "measuring"),
-            tile("Succeeded, 24 h", f"{sum(r.succeeded_24h for r in rows):,}", href="/jobs?status=SUCCEEDED",
-                 under=f"{failed:,} attempts failed" if failed else "none failed"),
-            tile("Dead, 24 h", f"{sum(r.dead_lettered_24h for r in rows):,}", href="/dead-letters",
-                 bad=any(r.dead_lettered_24h for r in rows)),
-        ]  # fmt: skip
+            tile(
+                "Succeeded, 24 h",
+                f"{sum(r.succeeded_24h for r in rows):,}",
+                href="/jobs?status=SUCCEEDED",
+                under=f"{failed:,} attempts failed" if failed else "none failed",
+            ),
+            tile(
+                "Dead, 24 h",
+                f"{sum(r.dead_lettered_24h for r in rows):,}",
+                href="/dead-letters",
+                bad=any(r.dead_lettered_24h for r in rows),
+            ),
+        ]
     if (those := workers.value) is not None:
         states = Counter(w.state for w in those)
         live = states["idle"] + states["busy"] + states["unknown"]
-        told.append(tile("Live workers", f"{live:,}", href="/workers", bad=not live or bool(states["silent"]),
-                         under=f"{states['silent']} silent" if states["silent"] else f"{states['busy']} busy"))  # fmt: skip
+        told.append(
+            tile(
+                "Live workers",
+                f"{live:,}",
+                href="/workers",
+                bad=not live or bool(states["silent"]),
+                under=f"{states['silent']} silent" if states["silent"] else f"{states['busy']} busy",
+            )
+        )
     return el("section", told, cls="tiles", id="tiles", aria_label="In numbers") if told else Markup("")
 
 
@@ -189,16 +249,24 @@ def queues(
     defined = {d.job_type: d for d in definitions}
 
     def weight(row: t.JobMetricsRow) -> tuple[object, ...]:
-        return (-waits.get(row.job_type, 0), -row.stale_leases, -row.dead_lettered_24h, -row.pending_count,
-                -row.leased_count, -row.succeeded_24h, row.job_type)  # fmt: skip
+        return (
+            -waits.get(row.job_type, 0),
+            -row.stale_leases,
+            -row.dead_lettered_24h,
+            -row.pending_count,
+            -row.leased_count,
+            -row.succeeded_24h,
+            row.job_type,
+        )
 
     ranked = sorted(rows, key=weight)
     told = table(
         [queue_row(source, row, defined.get(row.job_type), waits.get(row.job_type)) for row in ranked[:QUEUES]],
-        id_="queues", numbers="Waiting Oldest Running Done Failed Median p95",
+        id_="queues",
+        numbers="Waiting Oldest Running Done Failed Median p95",
         empty="No job type is defined yet. Workers define theirs when they start; define_job() does it in psql.",
         caption="Queues by job type",
-    )  # fmt: skip
+    )
     if len(ranked) > QUEUES:
         return el("div", told, note(f"{len(ranked) - QUEUES:,} more types, with less to see, are under Types."))
     return told
@@ -218,12 +286,17 @@ def queue_row(
         "Oldest": el("span", span(wait), cls="bad-text" if (wait or 0) >= 300 else None) if wait is not None else None,
         "Running": (_counted(row.leased_count, url("/jobs", type=name, status="LEASED")), stale),
         "Done": _counted(row.succeeded_24h, url("/jobs", type=name, status="SUCCEEDED")),
-        "Failed": el("span", f"{failed:,}" + (f", {row.dead_lettered_24h:,} dead" if row.dead_lettered_24h else ""),
-                     cls="bad-text" if row.dead_lettered_24h else None) if failed else None,
+        "Failed": el(
+            "span",
+            f"{failed:,}" + (f", {row.dead_lettered_24h:,} dead" if row.dead_lettered_24h else ""),
+            cls="bad-text" if row.dead_lettered_24h else None,
+        )
+        if failed
+        else None,
         "Median": milliseconds(row.p50_duration_ms_24h),
         "p95": milliseconds(row.p95_duration_ms_24h),
         "Rate": _rate(source.rates.of(name)),
-    }  # fmt: skip
+    }
 
 
 def type_marks(definition: t.JobDefinition | None) -> list[Markup]:
@@ -239,7 +312,7 @@ def type_marks(definition: t.JobDefinition | None) -> list[Markup]:
 
 
 def _counted(count: int, href: str) -> object:
-    return el("a", f"{count:,}", href=href) if count else el("span", "0", cls="dim")
+    return el("a", f"{count:,}", href=href) if count else ZERO
 
 
 def milliseconds(value: object) -> str | None:
@@ -248,24 +321,30 @@ def milliseconds(value: object) -> str | None:
 
 
 def _rate(series: list[float]) -> Markup | None:
-    if not series:
+    if not any(series):
         return None
     return el("span", sparkline(series), el("span", rate(series[-1]), cls="dim"), cls="rate")
 
 
 def sparkline(series: Sequence[float], *, width: int = 84, height: int = 20) -> Markup | None:
     """The series as a small picture, the latest on the right."""
-    if len(series) < 2:
+    if len(series) < 2 or not any(series):
         return None
     top = max(*series, 1e-9)
     step = width / max(len(series) - 1, 1)
     points = [f"{i * step:.1f} {height - 2 - (height - 4) * value / top:.1f}" for i, value in enumerate(series)]
     line = "M" + "L".join(points)
     return el(
-        "svg", el("path", d=f"{line}L{width} {height}L0 {height}Z", cls="area"), el("path", d=line, cls="line"),
-        viewBox=f"0 0 {width} {height}", width=width, height=height, cls="spark", role="img",
+        "svg",
+        el("path", d=f"{line}L{width} {height}L0 {height}Z", cls="area"),
+        el("path", d=line, cls="line"),
+        viewBox=f"0 0 {width} {height}",
+        width=width,
+        height=height,
+        cls="spark",
+        role="img",
         aria_label=f"rates of the last minutes, at most {rate(top)}",
-    )  # fmt: skip
+    )
 
 
 def running_jobs(view: View, rows: list[t.JobSummary]) -> Markup:
@@ -281,8 +360,9 @@ def running_jobs(view: View, rows: list[t.JobSummary]) -> Markup:
             }
             for row in rows
         ],
-        id_="running", empty="Nothing is running.",
-    )  # fmt: skip
+        id_="running",
+        empty="Nothing is running.",
+    )
 
 
 def letters(view: View, rows: list[t.DeadLetter]) -> Markup:
@@ -293,14 +373,16 @@ def letters(view: View, rows: list[t.DeadLetter]) -> Markup:
         [
             {
                 "Jobs": el("a", f"{count:,}", href=url("/dead-letters", type=job_type, code=code)),
-                "Error": el("code", cut(code, 40) or "–"),
+                "Error": el("code", cut(code, 40) or "—"),
                 "Type": cut(job_type, 32),
                 "Latest": job_link(latest[job_type, code].job_id, words=_ago(view, latest[job_type, code])),
             }
             for (job_type, code), count in counted.most_common(8)
         ],
-        id_="dead", empty="None.", numbers="Jobs",
-    )  # fmt: skip
+        id_="dead",
+        empty="None.",
+        numbers="Jobs",
+    )
     return el("div", told, note("Counted among the latest 200.")) if len(rows) == 200 else told
 
 
@@ -315,30 +397,46 @@ def run_rows(view: View, rows: list[t.WorkflowSummary]) -> Markup:
             {
                 "Run": run_link(row.workflow_run_id),
                 "Type": cut(row.workflow_type, 36),
-                "State": pill(row.status),
                 "Steps": steps_bar(row),
                 "Started": when(row.started_at, view.now),
             }
             for row in rows
         ],
-        id_=f"runs-{rows[0].status}", empty="None.",
-    )  # fmt: skip
+        id_=f"runs-{rows[0].status}",
+        empty="None.",
+    )
 
 
 def steps_bar(row: t.WorkflowSummary | t.WorkflowRecord) -> Markup:
     """How many steps of a run have ended how, as a bar and in words."""
     total = max(row.steps_total, 1)
-    parts = [("ok", row.steps_succeeded), ("bad", row.steps_failed), ("run", row.steps_active), ("gate", row.steps_waiting)]
+    parts = [
+        ("ok", row.steps_succeeded),
+        ("bad", row.steps_failed),
+        ("open", row.steps_active),
+        ("gate", row.steps_waiting),
+    ]
     x, bars = 0.0, []
     for cls, count in parts:
         wide = 100 * count / total
         if count:
             bars.append(el("rect", x=f"{x:.2f}", y=0, width=f"{wide:.2f}", height=8, cls=f"part {cls}"))
         x += wide
-    words = f"{row.steps_succeeded:,}/{row.steps_total:,}" + (f", {row.steps_failed:,} not well" if row.steps_failed else "")
+    words = f"{row.steps_succeeded:,}/{row.steps_total:,}" + (
+        f", {row.steps_failed:,} not well" if row.steps_failed else ""
+    )
     return el(
         "span",
-        el("svg", el("rect", x=0, y=0, width=100, height=8, cls="part rest"), bars, viewBox="0 0 100 8", cls="steps-bar",
-           preserveAspectRatio="none", role="img", aria_label=words),
-        el("span", words, cls="dim"), cls="steps",
-    )  # fmt: skip
+        el(
+            "svg",
+            el("rect", x=0, y=0, width=100, height=8, cls="part rest"),
+            bars,
+            viewBox="0 0 100 8",
+            cls="steps-bar",
+            preserveAspectRatio="none",
+            role="img",
+            aria_label=words,
+        ),
+        el("span", words, cls="dim"),
+        cls="steps",
+    )

@@ -27,7 +27,7 @@ R = TypeVar("R")
 REFUSED = (psycopg.errors.InsufficientPrivilege,)
 
 
-class Unavailable(Exception):  # noqa: N818 - what is told, not what is wrong with the program
+class Unavailable(Exception):
     """The database cannot be asked, or took too long; `brief` is fit to be shown."""
 
 
@@ -173,10 +173,17 @@ class Session:
         except REFUSED as error:
             return Answer(None, f"Left out: the role {self.user} may not read this ({brief(error)}).", call.text)
 
+    def open_look(self, call: _calls.Call[R]) -> Answer[R]:
+        """As `look`, of what leaves a record that it was looked at."""
+        try:
+            return Answer(self.write(call), sql=call.text)
+        except REFUSED as error:
+            return Answer(None, f"Left out: the role {self.user} may not read this ({brief(error)}).", call.text)
+
     def write(self, call: _calls.Call[R]) -> R:
         """Run a call that changes something, once."""
         self.statements += 1
-        self.connection.read_only = False
+        self.connection.read_only = None
         self._writes = True
         try:
             with self.connection.transaction():

@@ -8,7 +8,7 @@ PG15    = /usr/lib/postgresql/15/bin
 SIDE_BY_SIDE = -n auto --maxprocesses=4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fast test-all soak tidy schema docs check bench clean
+.PHONY: help venv demo test test-fast test-all test-web soak tidy schema docs check bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,13 +28,17 @@ test: venv ## run the tests on PostgreSQL 18 and 16; ARGS=... goes to pytest
 	$(BIN)/pytest $(SIDE_BY_SIDE) $(ARGS)
 
 test-fast: venv ## run the tests that take no time, on PostgreSQL 18
-	$(BIN)/pytest $(SIDE_BY_SIDE) --pg=18 -m 'not slow and not chaos and not soak' $(ARGS)
+	$(BIN)/pytest $(SIDE_BY_SIDE) --pg=18 -m 'not slow and not chaos and not soak and not browser' $(ARGS)
 
 test-all: venv $(PG17)/postgres ## run every test on PostgreSQL 18, 17, 16 and 15
 	@test -x $(PG15)/postgres || { echo 'PostgreSQL 15 is missing: no $(PG15)/postgres' >&2; exit 1; }
 	@test -x $(PG17)/postgres || { echo 'PostgreSQL 17 is missing: no $(PG17)/postgres' >&2; exit 1; }
 	@PATH="$$PATH:/usr/sbin" command -v pgbouncer > /dev/null || { echo 'PgBouncer is missing: apt-get install pgbouncer' >&2; exit 1; }
 	$(BIN)/pytest $(SIDE_BY_SIDE) --pg=18,17,16,15 --pg-all $(ARGS)
+
+test-web: venv ## run the tests of the page in headless Chromium; RUNLEDGER_PICTURES=dir keeps its pictures
+	@command -v chromium chromium-browser >/dev/null || { echo 'Chromium is missing: apt-get install chromium' >&2; exit 1; }
+	$(BIN)/pytest --pg=18 -m browser tests/web $(ARGS)
 
 soak: venv ## run the tests that take a minute and more, on PostgreSQL 18
 	$(BIN)/pytest --pg=18 -m soak -s $(ARGS)

@@ -544,9 +544,9 @@ def job_type(view: View, source: Source) -> Page:
         return Page("Type", [section("Job type", refused(found), id_="head", level="h1")], active="Types")
     words = []
     if row.is_paused:
-        words.append(f"Paused: it is not claimed. {row.paused_reason or 'No reason was given.'}")
+        words.append(f"Paused, so it is not claimed: {row.paused_reason or 'no reason was given'}")
     if not row.is_enabled:
-        words.append(f"Disabled: it takes no new jobs. {row.disabled_reason or 'No reason was given.'}")
+        words.append(f"Disabled, so it takes no new jobs: {row.disabled_reason or 'no reason was given'}")
     pause = (
         change(view, "resume-type", "Resume", needs_reason=False, type=name)
         if row.is_paused

@@ -456,8 +456,8 @@ def _by_code(view: View, rows: list[t.DeadLetter]) -> Markup:
     for (job_type, code), count in counted.most_common(40):
         last = newest[job_type, code]
         cells: dict[str, object] = {
-            "Jobs": el("a", f"{count:,}", href=url("/dead-letters", type=job_type, code=code)),
             "Error": el("code", cut(code, 48) or "—"),
+            "Jobs": el("a", f"{count:,}", href=url("/dead-letters", type=job_type, code=code)),
             "Type": type_link(job_type),
             "Latest message": cut(last.error_message, 80),
             "Latest": when(last.failed_at, view.now),

@@ -372,8 +372,8 @@ def letters(view: View, rows: list[t.DeadLetter]) -> Markup:
     told = table(
         [
             {
-                "Jobs": el("a", f"{count:,}", href=url("/dead-letters", type=job_type, code=code)),
                 "Error": el("code", cut(code, 40) or "—"),
+                "Jobs": el("a", f"{count:,}", href=url("/dead-letters", type=job_type, code=code)),
                 "Type": cut(job_type, 32),
                 "Latest": job_link(latest[job_type, code].job_id, words=_ago(view, latest[job_type, code])),
             }

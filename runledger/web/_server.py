@@ -91,12 +91,12 @@ class Settings:
         cls, listen: str, *, allow_changes: bool = False, token: str | None = None, hosts: tuple[str, ...] = ()
     ) -> Settings:
         """Settings from words; ValueError says what is wrong with them."""
-        parts = urlsplit(f"//{listen}")
         try:
-            host, port = parts.hostname, parts.port
+            parts = urlsplit(f"//{listen}")
+            host, port, rest = parts.hostname, parts.port, parts.path or parts.username
         except ValueError:
-            host = port = None
-        if not host or port is None or parts.path or parts.username:
+            host = port = rest = None
+        if not host or port is None or rest:
             raise ValueError("listen is an address and a port, like 127.0.0.1:8710 or [::1]:8710")
         if token is not None and len(token) < TOKEN_CHARACTERS:
             raise ValueError(f"a token has at least {TOKEN_CHARACTERS} characters")

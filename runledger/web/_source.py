@@ -46,13 +46,13 @@ def retryable(dsn: str) -> str:
 
 
 class Source:
-    """Up to `size` connections, opened when needed and anew after they broke."""
+    """Up to `size` connections, opened when needed and anew after they broke. `calls`: how many were made."""
 
     def __init__(self, dsn: str, *, size: int = 4, seconds: float = 10.0) -> None:
         self._dsn = retryable(dsn)
         self._seconds = seconds
         self._free: queue.LifoQueue[psycopg.Connection[Any] | None] = queue.LifoQueue()
-        self._size = size
+        self.calls = 0
         for _ in range(size):
             self._free.put(None)
         self._cache: dict[str, tuple[float, object]] = {}
@@ -117,7 +117,6 @@ class Session:
         self._over = threading.Event()
         self._writes = False
         self.now: datetime
-        self.statements = 0
 
     @property
     def is_over(self) -> bool:
@@ -157,11 +156,11 @@ class Session:
 
     def _tick(self) -> None:
         ((self.now,),) = self.connection.execute(_calls.SERVER_TIME).fetchall()
-        self.statements += 1
+        self._source.calls += 1
 
     def read(self, call: _calls.Call[R]) -> R:
         """Run a call in a read-only transaction, so that no page can change anything."""
-        self.statements += 1
+        self._source.calls += 1
         self.connection.read_only = True
         with self.connection.transaction():
             return Client(self.connection).run(call)
@@ -182,7 +181,7 @@ class Session:
 
     def write(self, call: _calls.Call[R]) -> R:
         """Run a call that changes something, once."""
-        self.statements += 1
+        self._source.calls += 1
         self.connection.read_only = None
         self._writes = True
         try:

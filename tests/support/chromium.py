@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -27,12 +28,15 @@ class Chromium:
         self._home = tempfile.mkdtemp(
             prefix="runledger-chromium-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None
         )
-        to_read, self._to = os.pipe()
-        self._from, to_write = os.pipe()
-        # It reads its commands from 3 and answers on 4.
+        low_read, self._to = os.pipe()
+        self._from, low_write = os.pipe()
+        # It reads its commands from 3 and answers on 4; numbers above these do not get in each other's way.
+        to_read, to_write = (fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in (low_read, low_write))
+        os.close(low_read)
+        os.close(low_write)
         moved = f'exec "$0" "$@" 3<&{to_read} 4>&{to_write}'
         self._process = subprocess.Popen(
-            ["sh", "-c", moved, program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+            ["bash", "-c", moved, program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
                 "--hide-scrollbars", "--remote-debugging-pipe", f"--user-data-dir={self._home}", "about:blank",
             ],
             pass_fds=(to_read, to_write), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,

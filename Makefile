@@ -37,7 +37,7 @@ test-all: venv $(PG17)/postgres ## run every test on PostgreSQL 18, 17, 16 and 1
 	$(BIN)/pytest $(SIDE_BY_SIDE) --pg=18,17,16,15 --pg-all $(ARGS)
 
 test-web: venv ## run the tests of the page in headless Chromium; RUNLEDGER_PICTURES=dir keeps its pictures
-	@command -v chromium chromium-browser >/dev/null || { echo 'Chromium is missing: apt-get install chromium' >&2; exit 1; }
+	@command -v chromium > /dev/null || command -v chromium-browser > /dev/null || { echo 'Chromium is missing: apt-get install chromium' >&2; exit 1; }
 	$(BIN)/pytest --pg=18 -m browser tests/web $(ARGS)
 
 soak: venv ## run the tests that take a minute and more, on PostgreSQL 18

@@ -97,7 +97,7 @@ class Settings:
         except ValueError:
             host = port = rest = None
         if not host or port is None or rest:
-            raise ValueError("listen is an address and a port, like 127.0.0.1:8710 or [::1]:8710")
+            raise ValueError("give an address and a port, like 127.0.0.1:8710 or [::1]:8710")
         if token is not None and len(token) < TOKEN_CHARACTERS:
             raise ValueError(f"a token has at least {TOKEN_CHARACTERS} characters")
         if token is None and not is_loopback(host):

@@ -117,7 +117,7 @@ class Link:
         async with self._lock:
             connection = await self.connect()
             self._doubt = False
-            timer = asyncio.get_running_loop().call_later(self._deadline, _shut, connection.fileno())
+            timer = asyncio.get_running_loop().call_later(self._deadline, shut, connection.fileno())
             try:
                 with translated():
                     rows = await self._send(connection, calls)
@@ -152,14 +152,15 @@ class Link:
     def abort(self) -> None:
         """Make a call under way fail."""
         if self._connection is not None and not self._connection.closed:
-            _shut(self._connection.fileno())
+            shut(self._connection.fileno())
 
     async def close(self) -> None:
         """Close the connection."""
         await self._drop()
 
 
-def _shut(fileno: int) -> None:
+def shut(fileno: int) -> None:
+    """Make whoever waits on this connection stop waiting."""
     # The waiting call then reads the end of the stream and fails as if the server had gone.
     with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fileno)) as twin:
         twin.shutdown(socket.SHUT_RDWR)

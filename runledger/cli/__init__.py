@@ -21,6 +21,7 @@ from runledger.cli import (
     retention,
     schedule,
     sync,
+    top,
     upkeep,
     web,
     worker,
@@ -79,7 +80,17 @@ main.sections = {
         upkeep.errors,
     ],
     "Access": [access.grant, access.revoke, access.access, access.actions],
-    "Programs": [migrate.migrate, sync.sync, worker.worker, web.web, metrics.metrics, bench.bench, demo.demo, docs.docs],
+    "Programs": [
+        migrate.migrate,
+        sync.sync,
+        worker.worker,
+        top.top,
+        web.web,
+        metrics.metrics,
+        bench.bench,
+        demo.demo,
+        docs.docs,
+    ],
 }
 job.job.add_command(upkeep.why, "why")
 for _commands in main.sections.values():

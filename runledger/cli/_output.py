@@ -11,7 +11,6 @@ import json
 import re
 import shutil
 import sys
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -21,7 +20,25 @@ from uuid import UUID
 import click
 from rich.cells import cell_len
 
+from runledger._words import escaped, fitted, folded, wrapped
 from runledger.types import Undecodable
+
+__all__ = [
+    "WIDTH",
+    "Column",
+    "columns",
+    "escaped",
+    "every",
+    "fitted",
+    "folded",
+    "json_line",
+    "plain",
+    "record",
+    "screen",
+    "shown",
+    "table",
+    "wrapped",
+]
 
 WIDTH = 120
 """Columns where the screen does not say."""
@@ -71,24 +88,6 @@ def every(row: Any) -> list[Column]:
 # --- words ----------------------------------------------------------------------------------------
 
 
-def escaped(words: str) -> str:
-    """The text on one line, with what steers a terminal or turns its direction shown as an escape."""
-    if words.isascii() and words.isprintable():
-        return words
-    return "".join(c if not _steers(c) else _escape(c) for c in words)
-
-
-def _steers(char: str) -> bool:
-    # Categories: control, format (direction marks), surrogate, private, unassigned; line and paragraph separators.
-    return unicodedata.category(char)[0] == "C" or char in "\u2028\u2029"
-
-
-def _escape(char: str) -> str:
-    named = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(char)
-    code = ord(char)
-    return named or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}")
-
-
 def shown(value: object) -> str:
     """A value as people read it, on one line: instants in UTC."""
     if value is None:
@@ -104,43 +103,6 @@ def shown(value: object) -> str:
     if isinstance(value, Undecodable):
         return escaped(value.text)
     return escaped(str(value))
-
-
-def fitted(words: str, cells: int) -> str:
-    """The text in exactly so many cells: filled up with blanks, or cut with an ellipsis."""
-    length = cell_len(words)
-    if length > cells:
-        kept, length = "", 1
-        for char in words:
-            if length + cell_len(char) > cells:
-                break
-            kept, length = kept + char, length + cell_len(char)
-        words = kept + "\u2026"
-    return words + " " * (cells - length)
-
-
-def folded(words: str, cells: int) -> list[str]:
-    """The text in lines of at most so many cells."""
-    lines, line, length = [], "", 0
-    for char in words:
-        if length + cell_len(char) > cells:
-            lines.append(line)
-            line, length = "", 0
-        line, length = line + char, length + cell_len(char)
-    return [*lines, line]
-
-
-def wrapped(words: str, cells: int) -> list[str]:
-    """The text in lines of at most so many cells, broken between words where there are any."""
-    lines, line = [], ""
-    for word in words.split(" "):
-        if line and cell_len(line) + 1 + cell_len(word) > cells:
-            lines.append(line)
-            line = ""
-        *whole, rest = folded(word, cells)
-        lines.extend(whole)
-        line = f"{line} {rest}" if line else rest
-    return [*lines, line]
 
 
 # --- tables and records ---------------------------------------------------------------------------

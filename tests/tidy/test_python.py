@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 SQL_HOMES = {"_calls", "migrate", "embedded", "testing", "demo", "bench", "doctor", "reference"}
 # Who may import whom: only what ranks lower.
 RANK = {
-    "types": 0, "errors": 0, "embedded": 0, "migrate": 0,
+    "types": 0, "errors": 0, "_words": 0, "embedded": 0, "migrate": 0,
     "_calls": 1, "testing": 1,
     "workflow": 2, "client": 3, "aclient": 3,
     "config": 2, "job": 2, "_hooks": 2, "_link": 3,
@@ -150,7 +150,7 @@ def code_lines(path: Path) -> int:
 # Lines of code of what is read together, without demo, bench and the text of the command line.
 TOOLS = {"migrate", "embedded", "testing", "metrics"}
 DECLARATIONS = {"_calls", "types"}  # one entry per SQL function and result: long, and nothing to understand
-UNCOUNTED = {"cli", "demo", "bench", "doctor", "reference", "web", "__main__"}
+UNCOUNTED = {"cli", "top", "_words", "demo", "bench", "doctor", "reference", "web", "__main__"}
 
 
 def test_package_stays_small_enough_to_read():

@@ -21,13 +21,13 @@ begin
     perform runledger._raise('job.invalid_cursor');
   end if;
   return query
-  select q.id, q.job_type, q.organization_id, q.status::text, q.worker_id, a.leased_at,
+  select q.id, q.job_type, q.organization_id, q.status::text, a.worker_id, a.leased_at,
          a.started_at, q.last_heartbeat_at, q.lease_expires_at, q.run_number, q.attempt,
          q.max_attempts, q.timeout_seconds, q.stage, q.progress_done, q.progress_total,
          q.progress_pct, q.workflow_run_id
     from runledger.job_queue as q
    cross join lateral (
-     select t.leased_at, t.started_at from runledger.job_attempts as t
+     select t.worker_id, t.leased_at, t.started_at from runledger.job_attempts as t
       where t.job_id = q.id and t.run_number = q.run_number and t.attempt = q.attempt limit 1) as a
    where q.lease_token is not null
      and (list_running_jobs.job_type is null or q.job_type = list_running_jobs.job_type)

@@ -153,8 +153,8 @@ def test_running_jobs_come_longest_held_first(q: Ledger, clock: Clock):
     q.succeed(leases[0])
     q.row("cancel_job", job_id=ids[1])
     rows = q.rows("list_running_jobs")
-    assert [(r["job_id"], r["status"]) for r in rows] == [
-        (ids[1], "CANCELED"), (ids[2], "LEASED"), (ids[3], "LEASED"),
+    assert [(r["job_id"], r["status"], r["worker_id"]) for r in rows] == [
+        (ids[1], "CANCELED", "w1"), (ids[2], "LEASED", "w1"), (ids[3], "LEASED", "w1"),
     ]  # fmt: skip
 
 

@@ -488,7 +488,7 @@ def _marked(line: Text, width: int) -> Text:
     return Text(fitted(line.plain.rstrip(), width), "reverse bold")
 
 
-def columns(left: Text, right: Text, width: int) -> Text:
+def columns(left: Text, right: Text, *, width: int) -> Text:
     """Two texts at the ends of a line; the left one gives way."""
     room = width - right.cell_len - 1
     if left.cell_len > room:
@@ -523,12 +523,12 @@ def header(status: Status, width: int) -> list[Text]:
     form = "%Y-%m-%d %H:%M:%SZ" if width >= 100 else "%H:%M:%SZ"
     clock = status.now.astimezone(UTC).strftime(form) if status.now else ""
     right = Text.assemble((clock, ""), "  ", (status.link, status.link_style), " ")
-    return [columns(left, right, width), _health(status.health, width), _totals(status, width)]
+    return [columns(left, right, width=width), _health(status.health, width), _totals(status, width)]
 
 
 def _health(health: Sequence[t.HealthCheck] | Refusal, width: int) -> Text:
     if isinstance(health, Refusal):
-        return columns(Text.assemble(" health ", ("?", "yellow"), f" {escaped(health.words)}"), Text(""), width)
+        return columns(Text.assemble(" health ", ("?", "yellow"), f" {escaped(health.words)}"), Text(""), width=width)
     bad = [check for check in health if check.level != "OK"]
     if not bad:
         return (
@@ -541,13 +541,13 @@ def _health(health: Sequence[t.HealthCheck] | Refusal, width: int) -> Text:
     return columns(
         Text.assemble(" health ", (worst.level, _LEVELS[worst.level]), f" {worst.code}  {escaped(worst.explanation)}"),
         more,
-        width,
+        width=width,
     )
 
 
 def _totals(status: Status, width: int) -> Text:
     if isinstance(status.queues, Refusal):
-        return columns(Text(f" {escaped(status.queues.words)}", "red"), Text(""), width)
+        return columns(Text(f" {escaped(status.queues.words)}", "red"), Text(""), width=width)
     rows = status.queues
     more = "+" if any(q.ready + q.delayed >= q.counted_to for q in rows) else ""
     line = Text(" ")
@@ -570,7 +570,7 @@ def _totals(status: Status, width: int) -> Text:
     line.append("   failed ").append(
         f"{rate(status.total.failed)}/s", "bold red" if status.total.failed else "bright_black"
     )
-    return columns(line, Text(spark(status.total.course, 20) + " ", "green"), width)
+    return columns(line, Text(spark(status.total.course, 20) + " ", "green"), width=width)
 
 
 def tabs(panel: str, counts: Mapping[str, str], *, width: int, note: str) -> Text:
@@ -580,7 +580,7 @@ def tabs(panel: str, counts: Mapping[str, str], *, width: int, note: str) -> Tex
         chosen = name == panel or (panel == "jobs" and name == "queues")
         words = f" {key} {title if width >= 76 else title[:5]}{counts.get(name, '')} "
         line.append(words, "reverse bold" if chosen else "bright_black").append(" ")
-    return columns(line, Text(note, "bold yellow"), width)
+    return columns(line, Text(note, "bold yellow"), width=width)
 
 
 def reasons(rows: Sequence[Any], width: int) -> list[Text]:

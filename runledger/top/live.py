@@ -454,7 +454,10 @@ class Top:
         more = len(lines) - self._scroll - self._page
         title = Text(f" {overlay.title} ", "bold reverse")
         shown = [Text(" ") + line for line in lines[self._scroll : self._scroll + self._page]]
-        return [draw.columns(title, Text(f"{more} lines more " if more > 0 else "", "bright_black"), width), *shown]
+        return [
+            draw.columns(title, Text(f"{more} lines more " if more > 0 else "", "bright_black"), width=width),
+            *shown,
+        ]
 
     def _line(self, width: int) -> Text:
         """Above the keys: what is asked, what was said, where the connection is, or the selected row in full."""
@@ -470,7 +473,9 @@ class Top:
         if self._overlay is None and self.selected is not None:
             place, count = self._places.get(self.panel, 0) + 1, len(self._items)
             many = f"{count}+" if count >= ROWS else str(count)
-            return draw.columns(Text(f" {self.selected.told}"), Text(f"{place} of {many} ", "bright_black"), width)
+            return draw.columns(
+                Text(f" {self.selected.told}"), Text(f"{place} of {many} ", "bright_black"), width=width
+            )
         return Text("")
 
     def _hints(self, width: int) -> Text:

@@ -21,7 +21,7 @@ RANK = {
     "workflow": 2, "client": 3, "aclient": 3,
     "config": 2, "job": 2, "_hooks": 2, "_link": 3,
     "registry": 4, "metrics": 4, "heartbeat": 4, "worker": 5, "supervisor": 6, "app": 7,
-    "__init__": 8, "demo": 9, "bench": 9, "doctor": 9, "reference": 9, "web": 9, "cli": 10, "__main__": 11,
+    "__init__": 8, "demo": 9, "bench": 9, "doctor": 9, "top": 9, "reference": 9, "web": 9, "cli": 10, "__main__": 11,
 }  # fmt: skip
 SQL = re.compile(
     r"^\s*(select\s|insert\s+into\s|update\s+[\w.]+\s+set\s|delete\s+from\s|merge\s+into\s|with\s+\w+\s+as\s"

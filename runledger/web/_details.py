@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from uuid import UUID
 
 from runledger import _calls
@@ -32,7 +33,7 @@ from runledger.web._frame import (
 )
 from runledger.web._lists import complete_gate, schedule_state, state_of
 from runledger.web._markup import STATES, Markup, body, clock, cut, el, pill, short, span, url, when
-from runledger.web._overview import failures, milliseconds, rate, sparkline, steps_bar, type_marks
+from runledger.web._overview import rate, sparkline, steps_bar, type_marks
 from runledger.web._source import Answer, Source
 
 NEWEST = 2**63 - 1
@@ -528,6 +529,9 @@ def _steps(view: View, run_id: UUID, rows: Sequence[t.WorkflowStepSummary]) -> o
 # --- types and schedules --------------------------------------------------------------------------
 
 
+ENDED = (("succeeded", "SUCCEEDED"), ("dead", "DEAD_LETTERED"), ("canceled", "CANCELED"))
+
+
 def job_type(view: View, source: Source) -> Page:
     """One job type: whether it may run, its numbers, its settings, who handles it."""
     name = view.word("name")
@@ -553,8 +557,9 @@ def job_type(view: View, source: Source) -> Page:
         else change(view, "pause-type", "Pause", type=name)
     )
     lists = [
-        el("a", s.replace("_", " ").lower(), href=url("/jobs", type=name, status=s))
-        for s in ("PENDING", "LEASED", "SUCCEEDED", "DEAD_LETTERED", "CANCELED")
+        el("a", "waiting, in order", href=url("/waiting", type=name)),
+        el("a", "running", href=url("/running", type=name)),
+        *(el("a", word, href=url("/jobs", type=name, status=status)) for word, status in ENDED),
     ]
     content: list[object] = [
         el(
@@ -595,6 +600,10 @@ def job_type(view: View, source: Source) -> Page:
     return Page(name[:80], content, active="Types")
 
 
+def _milliseconds(value: Decimal | None) -> str | None:
+    return None if value is None else span(float(value) / 1000)
+
+
 def _numbers(source: Source, name: str, row: t.JobMetricsRow) -> list[tuple[str, object]]:
     series = source.rates.of(name)
     return [
@@ -602,10 +611,10 @@ def _numbers(source: Source, name: str, row: t.JobMetricsRow) -> list[tuple[str,
         ("Running", f"{row.leased_count:,}"),
         ("Leases lost", f"{row.stale_leases:,}" if row.stale_leases else None),
         ("Succeeded, 24 h", f"{row.succeeded_24h:,}"),
-        ("Failed attempts, 24 h", f"{failures(row):,}"),
+        ("Failed attempts, 24 h", f"{row.retryable_24h + row.terminal_24h + row.panicked_24h + row.timeout_24h:,}"),
         ("Dead, 24 h", f"{row.dead_lettered_24h:,}"),
-        ("Median", milliseconds(row.p50_duration_ms_24h)),
-        ("95th percentile", milliseconds(row.p95_duration_ms_24h)),
+        ("Median", _milliseconds(row.p50_duration_ms_24h)),
+        ("95th percentile", _milliseconds(row.p95_duration_ms_24h)),
         ("Rate", (sparkline(series), rate(series[-1])) if series else None),
     ]
 

@@ -18,6 +18,7 @@ W = TypeVar("W", bound=str)
 NAV = (
     ("Overview", "/"),
     ("Jobs", "/jobs"),
+    ("Running", "/running"),
     ("Types", "/types"),
     ("Workflows", "/workflows"),
     ("Gates", "/gates"),
@@ -77,7 +78,8 @@ class View:
         given = self.word(name)
         if given is None:
             return default
-        if not (given.isascii() and given.isdigit() and len(given) < 20 and least <= int(given) <= most):
+        digits = given.removeprefix("-")
+        if not (digits.isascii() and digits.isdigit() and len(given) < 20 and least <= int(given) <= most):
             raise BadRequest(f"{name} is a number from {least} to {most}.")
         return int(given)
 

@@ -11,6 +11,7 @@ from runledger import types as t
 from runledger.errors import NotFound
 from runledger.web._frame import (
     PAGE_SIZES,
+    BadRequest,
     Cells,
     Missing,
     Page,
@@ -33,7 +34,7 @@ from runledger.web._frame import (
     type_link,
 )
 from runledger.web._markup import Markup, clock, cut, el, pill, short, span, text, url, visible, when
-from runledger.web._overview import failures, finding, milliseconds, sparkline, steps_bar, type_marks
+from runledger.web._overview import finding, queue_table, steps_bar
 from runledger.web._source import Source
 
 JOB_STATUSES: tuple[t.JobStatus, ...] = ("PENDING", "LEASED", "SUCCEEDED", "DEAD_LETTERED", "CANCELED")
@@ -44,6 +45,8 @@ RUN_STATUSES: tuple[t.WorkflowStatus, ...] = (
     "COMPLETED_WITH_ERRORS",
     "CANCELED",
 )
+LIVE = "LIVE"
+"""Stands for the two statuses of runs that have not ended."""
 AGES = {
     "last-hour": ("in the last hour", timedelta(hours=1), True),
     "last-day": ("in the last day", timedelta(days=1), True),
@@ -164,81 +167,152 @@ def _job_row(view: View, row: t.JobSummary) -> Cells:
     }
 
 
-def types(view: View, source: Source) -> Page:
-    """Job types by name."""
+def waiting(view: View, source: Source) -> Page:
+    """The pending jobs of a type in the order in which they will be claimed."""
+    del source
+    name = view.word("type")
+    if not name:
+        raise Missing("Say which type.")
     size = view.rows()
-    found = view.session.look(_calls.list_job_definitions(view.word("contains"), view.word("after"), max_rows=size))
-    metrics = source.cached("metrics", 2.0, lambda: view.session.look(_calls.job_metrics()))
-    if metrics.value is not None:
-        source.rates.add(metrics.value)
-    counted = {row.job_type: row for row in metrics.value or ()}
+    place = view.word("after_priority"), view.instant("after_at"), view.identifier("after")
+    if len({part is None for part in place}) != 1:
+        raise BadRequest("A place has three parts.")
+    priority = view.number("after_priority", 0, least=-(2**31), most=2**31 - 1) if place[0] else None
+    found = view.session.look(
+        _calls.list_waiting_jobs(
+            name, priority, after_next_run_at=place[1], after_id=place[2], max_rows=size,
+            organization_id=view.identifier("tenant"),
+        )
+    )  # fmt: skip
 
-    def draw(rows: list[t.JobDefinition]) -> object:
-        more = {"after": rows[-1].job_type} if len(rows) == size else None
+    def draw(rows: list[t.JobSummary]) -> object:
+        last = rows[-1] if len(rows) == size else None
+        more = (
+            {"after_priority": last.priority, "after_at": last.next_run_at.isoformat(), "after": last.job_id}
+            if last
+            else None
+        )
         return [
             table(
-                [_type_row(row, counted.get(row.job_type), source) for row in rows],
-                id_="types",
-                numbers="Waiting Running Done Failed Median Priority Attempts Timeout Limit",
-                empty="No type is like that.",
-                caption="Job types by name",
+                [{**_job_row(view, row), "Priority": row.priority} for row in rows],
+                id_="jobs",
+                numbers="Priority",
+                caption="Jobs in the order of claiming",
+                empty="No job of this type waits.",
             ),
+            paging(view, "/waiting", more=more, placed="after_priority after_at after", count=len(rows)),
+        ]
+
+    words = "In the order in which they will be claimed. Look at the first: its page says why it does not run."
+    return Page(
+        "Waiting",
+        [
+            section(f"Waiting jobs of {name[:120]}", note(words), id_="head", aside=type_link(name), level="h1"),
+            el("section", shown(found, draw), id="list"),
+        ],
+        active="Jobs",
+    )
+
+
+def running(view: View, source: Source) -> Page:
+    """Jobs that workers hold, the longest held first."""
+    del source
+    size = view.rows()
+    found = view.session.look(
+        _calls.list_running_jobs(
+            view.word("type"), view.word("contains"), after_claimed_at=view.instant("after_at"),
+            after_id=view.identifier("after"), max_rows=size, organization_id=view.identifier("tenant"),
+        )
+    )  # fmt: skip
+
+    def draw(rows: list[t.RunningJob]) -> object:
+        more = {"after_at": rows[-1].claimed_at.isoformat(), "after": rows[-1].job_id} if len(rows) == size else None
+        return [
+            table(
+                [_running_row(view, row) for row in rows],
+                id_="jobs",
+                caption="Running jobs, the longest held first",
+                empty="Nothing is running.",
+            ),
+            paging(view, "/running", more=more, placed="after_at after", count=len(rows)),
+        ]
+
+    exact = view.word("type")
+    field = (
+        entry("type", "Type", exact, placeholder="exactly")
+        if exact
+        else entry("contains", "Type contains", view.word("contains"), placeholder="part of the name")
+    )
+    return Page(
+        "Running",
+        [
+            section("Running jobs", _filters("/running", field, size=size), id_="filters", level="h1"),
+            el("section", shown(found, draw), id="list"),
+        ],
+        active="Running",
+    )
+
+
+def _running_row(view: View, row: t.RunningJob) -> Cells:
+    is_over = row.started_at is not None and view.now - row.started_at > timedelta(seconds=row.timeout_seconds)
+    is_lost = row.lease_expires_at <= view.now
+    state = "stopping" if row.status == "CANCELED" else "lease expired" if is_lost else "running"
+    return {
+        "State": (pill(state), el("span", " beyond its timeout", cls="bad-text") if is_over and not is_lost else None),
+        "Job": job_link(row.job_id),
+        "Type": type_link(row.job_type),
+        "Attempt": f"{row.attempt}/{row.max_attempts}",
+        "Since": when(row.claimed_at, view.now),
+        "Progress": progress(row.progress_done, row.progress_total) or cut(row.stage, 28),
+        "Heartbeat": when(row.last_heartbeat_at, view.now),
+        "Lease ends": when(row.lease_expires_at, view.now),
+        "Worker": cut(row.worker_id, 28),
+    }
+
+
+def types(view: View, source: Source) -> Page:
+    """How job types stand, by name."""
+    size = view.rows()
+    found = view.session.look(_calls.list_queues(view.word("contains"), view.word("after"), max_rows=size))
+
+    def draw(rows: list[t.QueueSummary]) -> object:
+        more = {"after": rows[-1].job_type} if len(rows) == size else None
+        return [
+            queue_table(view, source, rows),
             paging(view, "/types", more=more, placed="after", count=len(rows)),
         ]
 
     filters = _filters("/types", entry("contains", "Name contains", view.word("contains")), size=size)
     return Page(
         "Types",
-        [
-            section("Job types", filters, id_="filters", level="h1"),
-            el("section", refused(metrics), shown(found, draw), id="list"),
-        ],
+        [section("Job types", filters, id_="filters", level="h1"), el("section", shown(found, draw), id="list")],
         active="Types",
     )
-
-
-def _type_row(row: t.JobDefinition, metrics: t.JobMetricsRow | None, source: Source) -> Cells:
-    told: dict[str, object] = {"Type": (type_link(row.job_type), type_marks(row))}
-    if metrics:
-        told |= {
-            "Waiting": metrics.pending_count,
-            "Running": metrics.leased_count,
-            "Done": metrics.succeeded_24h,
-            "Failed": failures(metrics),
-            "Median": milliseconds(metrics.p50_duration_ms_24h),
-            "Rate": sparkline(source.rates.of(row.job_type)),
-        }
-    else:
-        told |= dict.fromkeys(("Waiting", "Running", "Done", "Failed", "Median", "Rate"))
-    return told | {
-        "Priority": row.priority,
-        "Attempts": row.max_attempts,
-        "Timeout": span(row.timeout_seconds),
-        "Limit": row.max_concurrency,
-    }
 
 
 def workflows(view: View, source: Source) -> Page:
     """Runs, newest first."""
     del source
     size = view.rows()
-    status = view.one_of("status", RUN_STATUSES)
-    found = view.session.look(
-        _calls.list_workflows(
-            view.word("type"),
-            status,
-            contains=view.word("contains"),
-            before_id=view.identifier("before"),
-            organization_id=view.identifier("tenant"),
-            max_rows=size,
+    is_live = view.word("status") == LIVE
+    status = None if is_live else view.one_of("status", RUN_STATUSES)
+    contains, tenant, place = view.word("contains"), view.identifier("tenant"), view.identifier("before")
+    if is_live:
+        call = _calls.list_live_workflows(contains, place, max_rows=size, organization_id=tenant)
+    else:
+        call = _calls.list_workflows(
+            view.word("type"), status, contains=contains, before_id=place, organization_id=tenant, max_rows=size,
             **_age(view),
-        )
-    )
+        )  # fmt: skip
+    found = view.session.look(call)
     filters = _filters(
         "/workflows",
         entry("contains", "Type contains", view.word("contains"), placeholder="part of the name"),
         select(
-            "status", "Status", [("", "any"), *((s, s.replace("_", " ").lower()) for s in RUN_STATUSES)], chosen=status
+            "status",
+            "Status",
+            [("", "any"), (LIVE, "going on, oldest first"), *((s, s.replace("_", " ").lower()) for s in RUN_STATUSES)],
+            chosen=LIVE if is_live else status,
         ),
         _age_choice(view),
         entry("tenant", "Tenant", view.word("tenant"), placeholder="its UUID"),
@@ -265,7 +339,7 @@ def workflows(view: View, source: Source) -> Page:
                 id_="runs",
                 empty="No run is like that.",
                 numbers="Took",
-                caption="Workflow runs, newest first",
+                caption="Workflow runs",
             ),
             paging(view, "/workflows", more=more, placed="before", count=len(rows)),
         ]
@@ -277,15 +351,14 @@ def workflows(view: View, source: Source) -> Page:
     )
 
 
-GATED_RUNS = 25
+GATED_RUNS, LIVE_RUNS = 25, 1000
 
 
 def gates(view: View, source: Source) -> Page:
-    """Gates that wait, of the newest runs that have some."""
+    """Gates that wait, of the oldest runs that have some."""
     del source
-    waiting = view.session.look(_calls.list_workflows(None, "WAITING_FOR_EXTERNAL", max_rows=GATED_RUNS))
-    running = view.session.look(_calls.list_workflows(None, "RUNNING", max_rows=250))
-    runs = [r for r in (waiting.value or []) + (running.value or []) if r.steps_waiting][:GATED_RUNS]
+    live = view.session.look(_calls.list_live_workflows(max_rows=LIVE_RUNS))
+    runs = [run for run in live.value or () if run.steps_waiting][:GATED_RUNS]
     rows: list[Cells] = []
     for run in runs:
         try:
@@ -306,13 +379,13 @@ def gates(view: View, source: Source) -> Page:
         ]
     if not view.can_change:
         rows = [{k: v for k, v in row.items() if k} for row in rows]
-    full = note(f"Of the {GATED_RUNS} newest runs that wait.") if len(runs) == GATED_RUNS else None
+    full = note(f"Of the {GATED_RUNS} oldest runs that wait.") if len(runs) == GATED_RUNS else None
     return Page(
         "Gates",
         [
             section(
                 "Open gates",
-                refused(waiting),
+                refused(live),
                 table(rows, id_="gates", empty="No gate waits for anybody."),
                 full,
                 changes(view) if rows else None,
@@ -494,9 +567,7 @@ def workers(view: View, source: Source) -> Page:
                 [
                     {
                         "State": pill(row.state),
-                        "Worker": el(
-                            "a", cut(row.worker_id, 48), href=url("/jobs", worker=row.worker_id, status="LEASED")
-                        ),
+                        "Worker": el("a", cut(row.worker_id, 48), href=url("/jobs", worker=row.worker_id)),
                         "Jobs": f"{row.leases}/{row.max_jobs}" if row.max_jobs else str(row.leases),
                         "Last heard of": when(row.last_seen_at, view.now),
                         "Handles": _names(row.job_types),

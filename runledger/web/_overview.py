@@ -33,21 +33,20 @@ def overview(view: View, source: Source) -> Page:
     """What a person sees who comes because something is wrong."""
     session = view.session
     health = source.cached("health", 2.0, lambda: session.look(_calls.health()))
-    metrics = source.cached("metrics", 2.0, lambda: session.look(_calls.job_metrics()))
-    definitions = source.cached("types", 2.0, lambda: session.look(_calls.list_job_definitions(max_rows=1000)))
+    standing = source.cached("queues", 2.0, lambda: session.look(_calls.list_queues(max_rows=1000)))
     workers = source.cached("workers", 2.0, lambda: session.look(_calls.list_workers(max_rows=1000)))
-    running = session.look(_calls.list_jobs(None, "LEASED", max_rows=8))
+    running = session.look(_calls.list_running_jobs(max_rows=8))
     dead = source.cached("dead", 2.0, lambda: session.look(_calls.list_dead_letters(is_dead=True, max_rows=200)))
-    runs = [session.look(_calls.list_workflows(None, status, max_rows=6)) for status in ACTIVE]
-    if metrics.value is not None:
-        source.rates.add(metrics.value)
+    runs = session.look(_calls.list_live_workflows(max_rows=8))
+    if standing.value is not None:
+        source.rates.add(standing.value)
     content = [
         el("h1", "Overview", cls="sr"),
         verdict(health),
-        tiles(source, metrics=metrics, workers=workers),
+        tiles(source, queues=standing, workers=workers),
         section(
             "Queues",
-            shown(metrics, lambda rows: queues(source, rows, definitions.value or [], oldest(health.value))),
+            shown(standing, lambda rows: queues(view, source, rows)),
             id_="queues",
             aside=el("a", "All types", href="/types"),
         ),
@@ -59,7 +58,7 @@ def overview(view: View, source: Source) -> Page:
                     "Running now",
                     shown(running, lambda rows: running_jobs(view, rows)),
                     id_="running",
-                    aside=el("a", "All running", href="/jobs?status=LEASED"),
+                    aside=el("a", "All running", href="/running"),
                 ),
                 cls="stack",
             ),
@@ -73,11 +72,9 @@ def overview(view: View, source: Source) -> Page:
                 ),
                 section(
                     "Workflows going on",
-                    [shown(r, lambda rows: rows and run_rows(view, rows)) for r in runs]
-                    if any(r.value or r.refusal for r in runs)
-                    else note("No run is going on.", "empty"),
+                    shown(runs, lambda rows: run_rows(view, rows)),
                     id_="runs",
-                    aside=el("a", "All runs", href="/workflows"),
+                    aside=el("a", "All going on", href="/workflows?status=LIVE"),
                 ),
                 cls="stack",
             ),
@@ -85,9 +82,6 @@ def overview(view: View, source: Source) -> Page:
         ),
     ]
     return Page("Overview", content, active="Overview")
-
-
-ACTIVE: tuple[t.WorkflowStatus, ...] = ("WAITING_FOR_EXTERNAL", "RUNNING")
 
 
 def verdict(health: Answer[list[t.HealthCheck]]) -> Markup:
@@ -140,11 +134,11 @@ def where(check: t.HealthCheck) -> list[tuple[str, str]]:
         if "job_id" in entry:
             found.append((f"Why job {entry['job_id'][:8]}… runs over", f"/jobs/{entry['job_id']}"))
         elif "job_type" in entry:
-            link = url("/jobs", type=entry["job_type"], status="PENDING")
+            link = url("/waiting", type=entry["job_type"])
             found.append((f"Waiting jobs of {entry['job_type'][:60]}", link))
     area = check.code.split(".", 1)[0]
     pages = {
-        "lease": ("Running jobs", "/jobs?status=LEASED"),
+        "lease": ("Running jobs", "/running"),
         "worker": ("Workers", "/workers"),
         "schedule": ("Schedules", "/schedules"),
         "gate": ("Gates", "/gates"),
@@ -156,50 +150,24 @@ def where(check: t.HealthCheck) -> list[tuple[str, str]]:
     return found
 
 
-def oldest(checks: list[t.HealthCheck] | None) -> dict[str, float]:
-    """How long the oldest ready job of a type waits, of the types where health tells."""
-    found: dict[str, float] = {}
-    for check in checks or ():
-        if check.code in ("queue.ready_age", "queue.paused") and isinstance(check.detail, dict):
-            for entry in check.detail.get("worst") or ():
-                found[entry["job_type"]] = float(entry["seconds"])
-    return found
-
-
-def tiles(
-    source: Source,
-    *,
-    metrics: Answer[list[t.JobMetricsRow]],
-    workers: Answer[list[t.WorkerRecord]],
-) -> Markup:
+def tiles(source: Source, *, queues: Answer[list[t.QueueSummary]], workers: Answer[list[t.WorkerRecord]]) -> Markup:
     """The numbers of all queues together."""
     told: list[Markup] = []
-    if (rows := metrics.value) is not None:
-        stale = sum(r.stale_leases for r in rows)
+    if (rows := queues.value) is not None:
+        lost, delayed = sum(r.lost for r in rows), sum(r.delayed for r in rows)
         series = [sum(step) for step in zip(*_same_length([source.rates.of(r.job_type) for r in rows]), strict=True)]
-        failed = sum(failures(r) for r in rows)
+        more = "+" if any(_is_cut(r) for r in rows) else ""
         told += [
-            tile("Waiting", f"{sum(r.pending_count for r in rows):,}", href="/jobs?status=PENDING"),
+            tile("Ready", f"{sum(r.ready for r in rows):,}{more}", under=f"{delayed:,} for later" if delayed else None),
             tile(
                 "Running",
-                f"{sum(r.leased_count for r in rows):,}",
-                href="/jobs?status=LEASED",
-                under=f"{stale:,} lost their lease" if stale else None,
-                bad=bool(stale),
+                f"{sum(r.running for r in rows):,}",
+                href="/running",
+                under=f"{lost:,} lost their lease" if lost else None,
+                bad=bool(lost),
             ),
-            tile("Attempts ended", rate(series[-1]) if series else "…", under=sparkline(series) or "measuring"),
-            tile(
-                "Succeeded, 24 h",
-                f"{sum(r.succeeded_24h for r in rows):,}",
-                href="/jobs?status=SUCCEEDED",
-                under=f"{failed:,} attempts failed" if failed else "none failed",
-            ),
-            tile(
-                "Dead, 24 h",
-                f"{sum(r.dead_lettered_24h for r in rows):,}",
-                href="/dead-letters",
-                bad=any(r.dead_lettered_24h for r in rows),
-            ),
+            tile("Jobs ended", *_speed(rows, series)),
+            tile("Dead letters", f"{sum(r.dead for r in rows):,}", href="/dead-letters", bad=any(r.dead for r in rows)),
         ]
     if (those := workers.value) is not None:
         states = Counter(w.state for w in those)
@@ -221,7 +189,13 @@ def _same_length(series: Sequence[list[float]]) -> list[list[float]]:
     return [[0.0] * (size - len(s)) + s for s in series]
 
 
-def tile(label: str, value: str, *, href: str | None = None, under: object = None, bad: bool = False) -> Markup:
+def _speed(rows: Sequence[t.QueueSummary], series: Sequence[float]) -> tuple[str, object]:
+    if series:
+        return rate(series[-1]), sparkline(series) or "nothing ends"
+    return "…", "not known: upkeep lags" if any(r.finished is None for r in rows) else "measuring"
+
+
+def tile(label: str, value: str, under: object = None, *, href: str | None = None, bad: bool = False) -> Markup:
     """One number with its name."""
     inner = (el("span", label, cls="label"), el("span", value, cls="value"), el("span", under, cls="under"))
     classes = "tile bad" if bad else "tile"
@@ -237,72 +211,65 @@ def rate(per_second: float) -> str:
     return f"{per_second * 60:.0f}/min"
 
 
-def failures(row: t.JobMetricsRow) -> int:
-    """Attempts of 24 hours that failed."""
-    return row.retryable_24h + row.terminal_24h + row.panicked_24h + row.timeout_24h
+def _is_cut(row: t.QueueSummary) -> bool:
+    return row.ready + row.delayed >= row.counted_to
 
 
-def queues(
-    source: Source, rows: list[t.JobMetricsRow], definitions: list[t.JobDefinition], waits: Mapping[str, float]
-) -> Markup:
-    """A row per job type, those first where something waits, runs or fails."""
-    defined = {d.job_type: d for d in definitions}
+def queues(view: View, source: Source, rows: list[t.QueueSummary]) -> Markup:
+    """A row per job type, those first where something waits for long, has gone wrong, or is going on."""
 
-    def weight(row: t.JobMetricsRow) -> tuple[object, ...]:
-        return (
-            -waits.get(row.job_type, 0),
-            -row.stale_leases,
-            -row.dead_lettered_24h,
-            -row.pending_count,
-            -row.leased_count,
-            -row.succeeded_24h,
-            row.job_type,
-        )
+    def weight(row: t.QueueSummary) -> tuple[object, ...]:
+        wait = (view.now - row.oldest_ready_at).total_seconds() if row.oldest_ready_at else 0
+        return -int(wait // 60), -row.lost, -row.dead, -row.ready, -row.running, -row.delayed, row.job_type
 
     ranked = sorted(rows, key=weight)
-    told = table(
-        [queue_row(source, row, defined.get(row.job_type), waits.get(row.job_type)) for row in ranked[:QUEUES]],
-        id_="queues",
-        numbers="Waiting Oldest Running Done Failed Median p95",
-        empty="No job type is defined yet. Workers define theirs when they start; define_job() does it in psql.",
-        caption="Queues by job type",
-    )
+    told = queue_table(view, source, ranked[:QUEUES])
     if len(ranked) > QUEUES:
         return el("div", told, note(f"{len(ranked) - QUEUES:,} more types, with less to see, are under Types."))
     return told
 
 
-def queue_row(
-    source: Source, row: t.JobMetricsRow, definition: t.JobDefinition | None, wait: float | None
-) -> dict[str, object]:
+def queue_table(view: View, source: Source, rows: Sequence[t.QueueSummary]) -> Markup:
+    """How job types stand."""
+    return table(
+        [queue_row(view, source, row) for row in rows],
+        id_="queues",
+        numbers="Ready Oldest Later Running Dead Workers Ended Failed",
+        empty="No job type is defined yet. Workers define theirs when they start; define_job() does it in psql.",
+        caption="Queues by job type",
+    )
+
+
+LONG_WAIT = 300.0
+"""Seconds: the bound from which health warns."""
+
+
+def queue_row(view: View, source: Source, row: t.QueueSummary) -> dict[str, object]:
     """What is told of one type."""
-    name = row.job_type
-    marks = type_marks(definition)
-    stale = el("span", f" {row.stale_leases:,} lost", cls="bad-text") if row.stale_leases else None
-    failed = failures(row)
+    name, more = row.job_type, "+" if _is_cut(row) else ""
+    wait = (view.now - row.oldest_ready_at).total_seconds() if row.oldest_ready_at else None
+    needs_worker = not row.workers and not row.running and row.ready
     return {
-        "Type": (type_link(name), marks),
-        "Waiting": _counted(row.pending_count, url("/jobs", type=name, status="PENDING")),
-        "Oldest": el("span", span(wait), cls="bad-text" if (wait or 0) >= 300 else None) if wait is not None else None,
-        "Running": (_counted(row.leased_count, url("/jobs", type=name, status="LEASED")), stale),
-        "Done": _counted(row.succeeded_24h, url("/jobs", type=name, status="SUCCEEDED")),
-        "Failed": el(
-            "span",
-            f"{failed:,}" + (f", {row.dead_lettered_24h:,} dead" if row.dead_lettered_24h else ""),
-            cls="bad-text" if row.dead_lettered_24h else None,
-        )
-        if failed
-        else None,
-        "Median": milliseconds(row.p50_duration_ms_24h),
-        "p95": milliseconds(row.p95_duration_ms_24h),
+        "Type": (type_link(name), type_marks(row)),
+        "Ready": _counted(row.ready, url("/waiting", type=name), more),
+        "Oldest": el("span", span(wait), cls="bad-text" if wait >= LONG_WAIT else None) if wait is not None else None,
+        "Later": _counted(row.delayed, url("/waiting", type=name), more) if row.delayed else None,
+        "Running": (
+            _counted(row.running, url("/running", type=name)),
+            el("span", f" {row.lost:,} lost", cls="bad-text") if row.lost else None,
+        ),
+        "Dead": el("a", f"{row.dead:,}", href=url("/dead-letters", type=name), cls="bad-text") if row.dead else ZERO,
+        "Workers": el("span", "none", cls="bad-text")
+        if needs_worker
+        else _counted(row.workers, url("/workers", type=name)),
+        "Ended": f"{row.finished:,}" if row.finished else None,
+        "Failed": f"{row.failed:,}" if row.failed else None,
         "Rate": _rate(source.rates.of(name)),
     }
 
 
-def type_marks(definition: t.JobDefinition | None) -> list[Markup]:
+def type_marks(definition: t.JobDefinition | t.QueueSummary) -> list[Markup]:
     """Whether a type is paused or disabled."""
-    if definition is None:
-        return []
     marks = []
     if definition.is_paused:
         marks.append(el("span", pill("paused"), title=definition.paused_reason))
@@ -311,13 +278,8 @@ def type_marks(definition: t.JobDefinition | None) -> list[Markup]:
     return marks
 
 
-def _counted(count: int, href: str) -> object:
-    return el("a", f"{count:,}", href=href) if count else ZERO
-
-
-def milliseconds(value: object) -> str | None:
-    """A duration that was measured in milliseconds."""
-    return None if value is None else span(float(str(value)) / 1000)
+def _counted(count: int, href: str, more: str = "") -> Markup:
+    return el("a", f"{count:,}{more}", href=href) if count else ZERO
 
 
 def _rate(series: list[float]) -> Markup | None:
@@ -347,15 +309,15 @@ def sparkline(series: Sequence[float], *, width: int = 84, height: int = 20) -> 
     )
 
 
-def running_jobs(view: View, rows: list[t.JobSummary]) -> Markup:
-    """Jobs that workers hold, the newest first."""
+def running_jobs(view: View, rows: list[t.RunningJob]) -> Markup:
+    """Jobs that workers hold, the longest held first."""
     return table(
         [
             {
                 "Job": job_link(row.job_id),
                 "Type": cut(row.job_type, 40),
                 "Progress": progress(row.progress_done, row.progress_total) or cut(row.stage, 24),
-                "Since": when(row.started_at, view.now),
+                "Since": when(row.claimed_at, view.now),
                 "Worker": cut(row.worker_id, 22),
             }
             for row in rows
@@ -396,14 +358,14 @@ def run_rows(view: View, rows: list[t.WorkflowSummary]) -> Markup:
         [
             {
                 "Run": run_link(row.workflow_run_id),
-                "Type": cut(row.workflow_type, 36),
+                "Type": cut(row.workflow_type, 23),
                 "Steps": steps_bar(row),
                 "Started": when(row.started_at, view.now),
             }
             for row in rows
         ],
-        id_=f"runs-{rows[0].status}",
-        empty="None.",
+        id_="runs",
+        empty="No run is going on.",
     )
 
 

@@ -61,6 +61,8 @@ STATIC = {"style.css": "text/css", "app.js": "text/javascript", "icon.svg": "ima
 PAGES: Mapping[str, Callable[[View, Source], Page]] = {
     "/": overview,
     "/jobs": _lists.jobs,
+    "/running": _lists.running,
+    "/waiting": _lists.waiting,
     "/types": _lists.types,
     "/workflows": _lists.workflows,
     "/gates": _lists.gates,

@@ -216,43 +216,40 @@ class Session:
 
 
 class Rates:
-    """How many attempts ended per second, from counts that were read again and again while somebody looked."""
+    """How many jobs ended per second, from counters that only rise, read again and again while somebody looked."""
 
     KEPT = 40
     STEP = 4.0
     """Seconds between two samples, at least."""
+    BREAK = 120.0
+    """After that nobody was looking, and what was before is no rate of now."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last: dict[str, int] = {}
-        self._at = 0.0
+        self._at = float("-inf")
         self._series: dict[str, deque[float]] = {}
 
-    def add(self, rows: list[t.JobMetricsRow], *, at: float | None = None) -> None:
-        """Take in the counts of now."""
+    def add(self, rows: list[t.QueueSummary], *, at: float | None = None) -> None:
+        """Take in the counters of now; those that are not known are left out."""
         now = time.monotonic() if at is None else at
         with self._lock:
             passed = now - self._at
-            if self._last and passed < self.STEP:
+            if passed < self.STEP:
                 return
-            ended = {row.job_type: _ended(row) for row in rows}
-            if passed > 120:  # nobody looked for a while
+            ended = {row.job_type: row.finished for row in rows if row.finished is not None}
+            if passed > self.BREAK:
                 self._series.clear()
-            elif self._last:
-                for job_type, count in ended.items():
+            else:
+                for job_type in ended.keys() & self._last.keys():
                     series = self._series.setdefault(job_type, deque(maxlen=self.KEPT))
-                    # The window of the counts moves on every five minutes: less than before is not a rate.
-                    series.append(max(0, count - self._last.get(job_type, count)) / passed)
+                    series.append(max(0, ended[job_type] - self._last[job_type]) / passed)
             self._last, self._at = ended, now
 
     def of(self, job_type: str) -> list[float]:
         """The latest rates, oldest first."""
         with self._lock:
             return list(self._series.get(job_type, ()))
-
-
-def _ended(row: t.JobMetricsRow) -> int:
-    return row.succeeded_24h + row.retryable_24h + row.terminal_24h + row.panicked_24h + row.timeout_24h
 
 
 __all__ = ["Answer", "Rates", "RunledgerError", "Session", "Source", "Unavailable"]

@@ -33,7 +33,7 @@ def test_every_page_is_drawn_without_a_complaint(
     pictures.mkdir(parents=True, exist_ok=True)
     page = serve(allow_changes=True)
     pages = {
-        "overview": "", "jobs": "jobs", "types": "types", "workflows": "workflows", "gates": "gates",
+        "overview": "", "jobs": "jobs", "running": "running", "waiting": "waiting?type=invoice.archive", "types": "types", "workflows": "workflows", "gates": "gates",
         "schedules": "schedules", "dead-letters": "dead-letters", "workers": "workers", "health": "health",
         "fsck": "fsck", "actions": "actions", "type": "type?name=search.reindex",
         "schedule": "schedule?name=nightly+cleanup", "job-stuck": f"jobs/{world.stuck}",

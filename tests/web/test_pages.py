@@ -19,7 +19,7 @@ from tests.web.conftest import Browser
 from tests.web.world import HOSTILE
 
 LISTS = (
-    "/", "/jobs", "/types", "/workflows", "/gates", "/schedules", "/dead-letters", "/workers", "/health", "/fsck",
+    "/", "/jobs", "/running", "/types", "/workflows", "/gates", "/schedules", "/dead-letters", "/workers", "/health", "/fsck",
     "/actions",
 )  # fmt: skip
 NOBODY = "0190c3a4-0000-7000-8000-000000000000"
@@ -81,10 +81,10 @@ def test_the_overview_begins_with_what_is_wrong(page: Browser, world: SimpleName
     told = answer.text
     assert told.index("things need attention") < told.index("No live worker handles type invoice.archive")
     assert told.index("No live worker handles type invoice.archive") < told.index("Queues")
-    assert "/jobs?type=invoice.archive&status=PENDING" in answer.links
+    assert "/waiting?type=invoice.archive" in answer.links
     # The way of somebody without a manual: overview, the jobs that wait, one of them, and there is the reason.
-    waiting = page.read("/jobs?type=invoice.archive&status=PENDING")
-    assert f"/jobs/{world.stuck}" in waiting.links
+    waiting = page.read("/waiting?type=invoice.archive")
+    assert [link for link in waiting.links if link.startswith("/jobs/")][0] == f"/jobs/{world.stuck}"
     why = page.read(f"/jobs/{world.stuck}").text
     assert "Why No worker is registered for the type invoice.archive. Start one" in why
 
@@ -214,8 +214,51 @@ def test_a_list_of_ten_thousand_jobs_is_read_in_pages_of_few_calls(page: Browser
     assert pages in (40, 41)
     assert len(found) == len(set(found)) == 10_000
     before = page.server.source.calls
-    assert "10,000" in page.read("/").text
-    assert page.server.source.calls - before <= 10
+    assert "Ready 10,000+" in page.read("/").text
+    assert page.server.source.calls - before <= 8
+
+
+def test_waiting_jobs_are_paged_in_the_order_of_claiming(page: Browser, q: Ledger):
+    order = [str(i) for p in (7, 0, -3) for i in q.enqueue_many(9, priority=p)]
+    q.enqueue(organization_id="0190c3a4-1111-7000-8000-00000000000a", priority=100)
+    path, found = "/waiting?type=t&n=5&tenant=", []
+    while path:
+        answer = page.read(path)
+        found += re.findall(r'href="/jobs/([0-9a-f-]{36})"', answer.html)
+        path = next((link for link in answer.links if "after=" in link), "")
+    assert found[1:] == order
+    assert len(found) == 28
+    for query in ("", "type=t&after=" + order[0], "type=t&after_priority=1&after_at=2026-01-01T00:00:00Z"):
+        assert page.get(f"/waiting?{query}").status in (400, 404)
+
+
+def test_running_jobs_are_paged_the_longest_held_first(page: Browser, q: Ledger):
+    held = [str(q.leased()["job_id"]) for _ in range(7)]
+    done = q.leased()
+    q.succeed(done)
+    path, found = "/running?n=3&contains=T", []
+    while path:
+        answer = page.read(path)
+        found += re.findall(r'href="/jobs/([0-9a-f-]{36})"', answer.html)
+        path = next((link for link in answer.links if "after=" in link), "")
+    assert found == held
+    assert "Nothing is running" in page.read("/running?type=other").text
+
+
+def test_runs_that_go_on_are_listed_oldest_first(page: Browser, q: Ledger):
+    runs = [
+        str(q.row("enqueue_workflow", workflow_type="w", steps=[{"key": "s", "external": True}])["workflow_run_id"])
+        for _ in range(4)
+    ]
+    q.row("cancel_workflow", workflow_run_id=runs[1])
+    path, found = "/workflows?status=LIVE&n=2", []
+    while path:
+        answer = page.read(path)
+        found += re.findall(r'href="/workflows/([0-9a-f-]{36})"', answer.html)
+        path = next((link for link in answer.links if "before=" in link), "")
+    assert found == [runs[0], runs[2], runs[3]]
+    newest = re.findall(r'href="/workflows/([0-9a-f-]{36})"', page.read("/workflows").html)
+    assert newest == runs[::-1]
 
 
 def test_filters_find_what_they_say(page: Browser, q: Ledger):
@@ -356,7 +399,7 @@ def test_rates_are_differences_of_counts(db: Db, q: Ledger):
 
     def sample(at: float) -> None:
         with Client.connect(db.dsn) as client:
-            rates.add(client.job_metrics(), at=at)
+            rates.add(client.list_queues(), at=at)
 
     sample(100.0)
     q.succeed(q.leased())

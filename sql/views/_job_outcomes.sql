@@ -20,10 +20,11 @@ create or replace view runledger._job_outcomes as
      select greatest((extract(epoch from t.finished_at - t.started_at) * 1000000)::bigint, 1)
               as duration_us
        from runledger.job_attempts as t
-      where t.job_id = e.job_id and t.run_number = e.run_number and t.attempt = e.attempt
+      where e.attempt is not null and e.event_type <> 'DEAD_LETTERED'
+        and t.job_id = e.job_id and t.run_number = e.run_number and t.attempt = e.attempt
         and t.started_at is not null and t.finished_at is not null
-        and case e.event_type when 'DEAD_LETTERED' then false
-              when 'FAILED' then t.outcome is not null else t.disposition = o.outcome end
+        and case e.event_type when 'FAILED' then t.outcome is not null
+              else t.disposition = o.outcome end
       limit 1) as a on true
    where e.event_type in ('ENQUEUED', 'SUCCEEDED', 'FAILED', 'DEAD_LETTERED', 'CANCELED',
      'REQUEUED');

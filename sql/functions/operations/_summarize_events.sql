@@ -17,18 +17,21 @@ begin
   begin
     for v_range in
       with filled as materialized (
-        select distinct e.tableoid as partition,
-               (e.ctid::text::point)[0]::bigint / v_pages * v_pages as block
+        select e.tableoid as partition, (min(e.ctid)::text::point)[0]::bigint as first_block,
+               (max(e.ctid)::text::point)[0]::bigint as last_block
           from runledger.job_events as e
          where e.id > _summarize_events.above and e.id <= _summarize_events.upto
+         group by e.tableoid
       )
-      select i.indexrelid as index, f.block
+      select i.indexrelid as index, b.block
         from filled as f
+       cross join lateral generate_series(f.first_block / v_pages * v_pages, f.last_block, v_pages)
+          as b(block)
         join pg_index as i on i.indrelid = f.partition
         join pg_inherits as h on h.inhrelid = i.indexrelid
        where h.inhparent = 'runledger.job_events_id_idx'::regclass
          and pg_relation_size(f.partition)
-             > (f.block + v_pages) * current_setting('block_size')::bigint
+             > (b.block + v_pages) * current_setting('block_size')::bigint
     loop
       perform brin_summarize_range(v_range.index, v_range.block);
     end loop;

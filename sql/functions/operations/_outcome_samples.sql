@@ -4,6 +4,8 @@ create or replace function runledger._outcome_samples()
 returns setof runledger._sample
 language plpgsql stable
 as $$
+declare
+  v_counted constant bigint := runledger._rolled_up_to();
 begin
   return query
   with counted as materialized (
@@ -14,7 +16,7 @@ begin
             union all
             select o.job_type, o.outcome, o.bucket, 1, coalesce(o.duration_us, 0)
               from runledger._job_outcomes as o
-             where o.id > runledger._rolled_up_to() and o.id <= 9223372036854775807) as c
+             where o.id > v_counted and o.id <= 9223372036854775807) as c
      group by c.job_type, c.outcome, c.bucket
   ), types as materialized (
     select d.job_type from runledger.job_definitions as d

@@ -4425,9 +4425,8 @@ CREATE VIEW runledger._job_outcomes AS
          LIMIT 1) q)
      LEFT JOIN LATERAL ( SELECT GREATEST(((EXTRACT(epoch FROM (t.finished_at - t.started_at)) * (1000000)::numeric))::bigint, (1)::bigint) AS duration_us
            FROM runledger.job_attempts t
-          WHERE ((t.job_id = e.job_id) AND (t.run_number = e.run_number) AND (t.attempt = e.attempt) AND (t.started_at IS NOT NULL) AND (t.finished_at IS NOT NULL) AND
+          WHERE ((e.attempt IS NOT NULL) AND (e.event_type <> 'DEAD_LETTERED'::runledger.job_event_type) AND (t.job_id = e.job_id) AND (t.run_number = e.run_number) AND (t.attempt = e.attempt) AND (t.started_at IS NOT NULL) AND (t.finished_at IS NOT NULL) AND
                 CASE e.event_type
-                    WHEN 'DEAD_LETTERED'::runledger.job_event_type THEN false
                     WHEN 'FAILED'::runledger.job_event_type THEN (t.outcome IS NOT NULL)
                     ELSE (t.disposition = o.outcome)
                 END)

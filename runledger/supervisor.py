@@ -71,6 +71,7 @@ class Supervisor:
             upkeep = Link(self._dsn, self.config)
             try:
                 await self._introduce(upkeep)
+                logger.info("%s works on %s", self.config.worker_id, ", ".join(sorted(self._registry.job_types)))
                 worker = Worker(self._registry, self._dsn, config=self.config, hooks=hooks)
                 await self._work(worker, upkeep, hooks=hooks)
             finally:

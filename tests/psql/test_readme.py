@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import psycopg
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -50,40 +49,60 @@ def test_the_sql_of_the_readme_runs_in_one_session_of_psql(db, tmp_path):
     assert len({night["scheduled_for"] for night in nights}) == len(nights)
     assert len(db.all("select * from runledger.access")) == 4
     assert "replayed" in done.stdout
+    assert "why.type_paused" in done.stdout
+    assert re.search(r"email.send .* smtp.busy ", done.stdout), "the dead letter"
+    assert db.value("select count(*) from runledger.job_queue where run_number = 2") == 1
     assert "waits for crawl" in done.stdout
     assert re.search(r"JOB_TYPE .*invoice.send .*INSERTED", done.stdout)
     assert db.value("select count(*) from runledger.job_definitions where catalog is not null") == 0, "it was a dry run"
 
 
-def test_the_python_of_the_readme_runs_beside_its_worker(db, tmp_path):
-    jobs, enqueue, workflow, *_ = blocks("python")
-    others = """
-@app.job("crawl.page")
-def crawl(job): return {"links": 3}
-
-@app.job("score.page")
-def score(job): return job.inputs["crawl"]["links"] * 2
-
-@app.job("crawl.tidy")
-def tidy(job): return None
-"""
-    (tmp_path / "jobs.py").write_text(jobs + others)
-    with psycopg.connect(db.dsn, autocommit=True) as conn:
-        conn.execute("create table customers (email text)")
-    command = [sys.executable, "-m", "runledger", "--dsn", db.dsn, "worker", "jobs:app"]
+def test_the_python_of_the_readme_runs_beside_its_worker(db, tmp_path, monkeypatch):
+    handlers = [block for block in blocks("python") if block.startswith("# jobs.py")]
+    enqueue, workflow = (block for block in blocks("python") if "with Client.connect(dsn)" in block)
+    assert len(handlers) == 3
+    (tmp_path / "jobs.py").write_text("\n".join(handlers))
+    monkeypatch.setenv("RUNLEDGER_DSN", db.dsn)
+    command = [sys.executable, "-m", "runledger", "worker", "jobs:app"]
     worker = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})
     try:
         until(db, "select count(*) = 1 from runledger.workers")
-        names = {"dsn": db.dsn}
+        names: dict[str, object] = {}
         exec(enqueue, names)  # noqa: S102 - that is the test
         exec(workflow, names)  # noqa: S102
         assert names["result"] == 6
         until(db, "select count(*) = 2 from runledger.job_queue where job_type = 'email.send' and status = 'SUCCEEDED'")
         assert db.value("select count(*) from runledger.job_attempts where error_code = 'smtp.busy'") == 2
         until(db, "select count(*) = 0 from runledger.job_queue where status in ('PENDING', 'LEASED')")
+        assert db.column("select name from runledger.job_schedules") == ["nightly"]
     finally:
         worker.terminate()
         assert worker.wait(30) == 0
+
+
+def test_the_test_of_the_readme_passes(db, tmp_path):
+    (example,) = (block for block in blocks("python") if "def test_" in block)
+    (tmp_path / "test_example.py").write_text(example)
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "runledger.testing", "--rootdir", tmp_path, tmp_path]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "RUNLEDGER_DSN": db.admin_dsn}
+    done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
+
+
+def test_every_block_of_python_is_run():
+    told = [b for b in blocks("python") if not b.startswith("# jobs.py") and "def test_" not in b]
+    assert all("with Client.connect(dsn)" in block for block in told)
+
+
+def test_it_stays_a_tour():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 430, "details go to sql/README.md and sql/OPERATIONS.md"
+    titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+    assert set(re.findall(r"\]\(#([\w-]+)\)", text)) <= anchors
+    for link in re.findall(r"\]\(([\w./]+)(?:#[\w-]+)?\)", text):
+        assert (ROOT / link).exists(), link
 
 
 def until(db, query: str, seconds: float = 60) -> None:

@@ -18,9 +18,8 @@ create or replace function runledger.claim_jobs(
 )
 returns setof runledger.claimed_job
 language plpgsql volatile
-security definer set search_path = pg_catalog, pg_temp
+security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
-set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_now timestamptz := runledger._now();

@@ -3428,11 +3428,11 @@ COMMENT ON FUNCTION runledger.cancel_workflow(workflow_run_id uuid, reason text,
 CREATE FUNCTION runledger.claim_jobs(worker_id text, job_types text[], max_jobs integer DEFAULT 1, lease_seconds integer DEFAULT 60, prestart boolean DEFAULT false) RETURNS SETOF runledger.claimed_job
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
     SET enable_seqscan TO 'off'
     SET enable_hashjoin TO 'off'
     SET enable_mergejoin TO 'off'
     SET jit TO 'off'
-    SET plan_cache_mode TO 'force_generic_plan'
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.claim_jobs(worker_id text, job_types text[], max_jobs integer, lease_seconds integer, prestart boolean) IS 'Lease up to max_jobs due jobs of these types for lease_seconds; no rows when there is nothing to do. Every later call about a job takes its job_id and lease_token. Call heartbeat_jobs before lease_expires_at. prestart => true leaves the handler to be started by start_jobs: a claim that was never started costs no attempt when its lease ends.';

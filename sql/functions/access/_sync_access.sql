@@ -1,6 +1,6 @@
 -- Give a role exactly what its kinds may do here, and take from it whatever else it has on our
--- schema, functions and relations. Only differences are written: no catalog row changes for
--- nothing. The role exists and is not the owner.
+-- schema, functions, relations, columns and types, also what it has passed on. Only differences are
+-- written: no catalog row changes for nothing. The role exists and is not the owner.
 create or replace function runledger._sync_access(role_name text)
 returns void
 language plpgsql volatile
@@ -25,6 +25,16 @@ begin
       select case c.relkind when 'S' then 'sequence' else 'table' end, c.relname, a.privilege_type
         from pg_class as c cross join lateral aclexplode(c.relacl) as a
        where c.relnamespace = 'runledger'::regnamespace and a.grantee = v_role
+      union all
+      select 'table', c.relname, format('%s (%I)', a.privilege_type, t.attname)
+        from pg_class as c
+        join pg_attribute as t on t.attrelid = c.oid
+       cross join lateral aclexplode(t.attacl) as a
+       where c.relnamespace = 'runledger'::regnamespace and a.grantee = v_role
+      union all
+      select 'type', t.typname, a.privilege_type
+        from pg_type as t cross join lateral aclexplode(t.typacl) as a
+       where t.typnamespace = 'runledger'::regnamespace and a.grantee = v_role
     ), wanted as (
       select 'schema' as type, 'runledger' as name, 'USAGE' as privilege
        where cardinality(v_kinds) > 0
@@ -44,7 +54,7 @@ begin
   loop
     execute format(
       case when v_change.is_missing then 'grant %s on %s %s to %I'
-           else 'revoke %s on %s %s from %I' end,
+           else 'revoke %s on %s %s from %I cascade' end,
       v_change.privilege, v_change.type,
       case v_change.type when 'schema' then 'runledger'
            else format('runledger.%I', v_change.name) end,

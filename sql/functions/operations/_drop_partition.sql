@@ -1,6 +1,8 @@
 -- Dropping needs both the partition and its parent for a moment, and everybody who writes events
 -- queues up behind whoever waits for the parent: so it waits 200 ms at most, and only once a pass.
--- lock_timeout is set to the smaller of ours and the caller's, and put back.
+-- lock_timeout is set to the smaller of ours and the caller's, and put back. A partition that cannot
+-- be dropped, because a view of somebody's reads it for example, is left standing: it must not keep
+-- maintenance from everything else. health() tells how late it is.
 create or replace function runledger._drop_partition(caller text, now timestamptz)
 returns integer
 language plpgsql volatile
@@ -21,7 +23,8 @@ begin
   begin
     execute format('drop table runledger.%I', v_name);
     v_dropped := 1;
-  exception when lock_not_available or undefined_table then
+  exception when lock_not_available or undefined_table or dependent_objects_still_exist
+    or object_in_use or insufficient_privilege then
     v_dropped := 0;
   end;
   perform set_config('lock_timeout', v_before, true);

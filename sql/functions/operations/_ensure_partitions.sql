@@ -9,6 +9,9 @@ declare
   v_parent text;
   v_day timestamp;
   v_has_rows boolean;
+  -- In full: an instant that is written as the session likes it may have a zone by a name that is
+  -- read as another one.
+  v_bound constant text := 'YYYY-MM-DD "00:00:00+00"';
 begin
   foreach v_parent in array array['job_events', 'job_logs'] loop
     for v_ahead in 0..3 loop
@@ -27,10 +30,9 @@ begin
       execute format(
         'create table runledger.%I partition of runledger.%I for values from (%L) to (%L)'
         ' with (autovacuum_vacuum_insert_scale_factor = 0.05)',
-        partition_name, v_parent, v_day at time zone 'UTC',
-        (v_day + interval '1 day') at time zone 'UTC');
+        partition_name, v_parent, to_char(v_day, v_bound), to_char(v_day + interval '1 day', v_bound));
       execute format('comment on table runledger.%I is %L', partition_name,
-        format('%s of %s (UTC).', v_parent, v_day::date));
+        format('%s of %s (UTC).', v_parent, to_char(v_day, 'YYYY-MM-DD')));
       return next;
     end loop;
   end loop;

@@ -117,6 +117,31 @@ def test_a_revoked_role_stands_outside_at_once(db: Db, q: Ledger, new_role: NewR
     db.execute(f"create role {role}")
 
 
+def test_what_was_given_by_hand_goes_too(db: Db, q: Ledger, new_role: NewRole):
+    """Columns, types, and what the role has passed on: nothing keeps the role from being dropped."""
+    role, friend = new_role(), new_role()
+    q.row("grant_access", role_name=role, kind="observer")
+    db.execute(f"grant select (payload), update (stage) on runledger.job_queue to {role}")
+    db.execute(f"grant usage on type runledger.job_summary to {role}")
+    db.execute(f"grant execute on function runledger.prune to {role} with grant option")
+    db.connect(login=role).execute(f"grant execute on function runledger.prune to {friend}")
+    assert [r["disposition"] for r in q.rows("revoke_access", role_name=role)] == ["REVOKED"]
+    assert not db.value("select has_any_column_privilege(%s, 'runledger.job_queue', 'select')", [role])
+    pruning = "runledger.prune(interval, integer, text, interval)"
+    assert not db.value("select has_function_privilege(%s, %s, 'execute')", [friend, pruning])
+    db.execute(f"drop role {role}")
+    db.execute(f"create role {role}")
+
+
+def test_columns_that_were_given_by_hand_go_with_the_next_grant(db: Db, q: Ledger, new_role: NewRole):
+    role = new_role()
+    db.execute(f"grant select (payload) on runledger.job_queue to {role}")
+    q.row("grant_access", role_name=role, kind="observer")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        db.connect(login=role).execute("select payload from runledger.job_queue")
+    assert db.connect(login=role).execute("select count(*) from runledger.jobs").fetchone() == (0,)
+
+
 def test_only_the_owner_grants(db: Db, q: Ledger, new_role: NewRole):
     role = new_role()
     for kind in ("producer", "worker", "operator", "observer"):

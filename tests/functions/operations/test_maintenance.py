@@ -95,6 +95,20 @@ def test_partitions_reach_three_days_ahead(db: Db, q: Ledger, clock: Clock):
     assert q.told(job_id) == [("ENQUEUED", 1, None)]
 
 
+def test_a_day_is_that_of_utc_however_the_session_writes_instants(db: Db, q: Ledger, clock: Clock):
+    """In India a session may write IST behind an instant, which is Israel's time to whoever reads it."""
+    clock.advance(timedelta(days=2))
+    q.conn.execute("set timezone = 'Asia/Kolkata'")
+    q.conn.execute("set datestyle = 'SQL, DMY'")
+    assert maintain(q)["partitions"] == (4, False)
+    for name in partitions(db, "job_events") + partitions(db, "job_logs"):
+        if not name.endswith("_default"):
+            day = datetime.strptime(name[-8:], "%Y%m%d")
+            assert db.value("select pg_get_expr(relpartbound, oid) from pg_class where relname = %s", [name]) == (
+                f"FOR VALUES FROM ('{day:%Y-%m-%d} 00:00:00+00') TO ('{day + timedelta(days=1):%Y-%m-%d} 00:00:00+00')"
+            )
+
+
 def test_a_missed_maintenance_blocks_no_write(db: Db, q: Ledger, clock: Clock):
     clock.advance(timedelta(days=30))
     lease = q.leased()

@@ -426,6 +426,25 @@ class TestHistory:
         assert q.conn.execute("show lock_timeout").fetchone() == ("1ms",)
         reader.rollback()
 
+    def test_a_partition_that_somebody_depends_on_stands_in_the_way_of_nothing_else(
+        self, db: Db, q: Ledger, clock: Clock
+    ):
+        lease = q.leased()
+        oldest = days(db)[0]
+        db.execute(f"create view public.mine as select job_id from runledger.job_events_{oldest}")
+        clock.advance(20 * DAY)
+        assert prune(q)["partitions"] == (0, False)
+        maintain(q)
+        assert db.job(lease["job_id"])["status"] == "PENDING"  # reaped
+        assert days(db)[0] == oldest
+        [late] = [c for c in q.rows("health") if c["code"] == "upkeep.retention"]
+        assert late["level"] == "WARN"
+        assert oldest in late["explanation"]
+        db.execute("drop view public.mine")
+        clock.advance(timedelta(minutes=2))
+        maintain(q)
+        assert oldest not in days(db)
+
     def test_only_tables_that_hold_a_day_are_dropped(self, db: Db, q: Ledger, clock: Clock):
         db.execute("create table runledger.job_events_20200101 (like runledger.job_events)")
         clock.advance(20 * DAY)

@@ -1,8 +1,8 @@
 -- Dropping needs both the partition and its parent for a moment, and everybody who writes events
 -- queues up behind whoever waits for the parent: so it waits 200 ms at most, and only once a pass.
--- lock_timeout is set to the smaller of ours and the caller's, and put back. A partition that cannot
--- be dropped, because somebody's view reads it for example, is left standing: it must not keep
--- maintenance from everything else. health() tells how late it is.
+-- lock_timeout is set to the smaller of ours and the caller's, and put back. A partition that
+-- cannot be dropped, because somebody's view reads it for example, is left standing: it must not
+-- keep maintenance from everything else. health() tells how late it is.
 create or replace function runledger._drop_partition(caller text, now timestamptz)
 returns integer
 language plpgsql volatile

@@ -30,7 +30,8 @@ begin
       execute format(
         'create table runledger.%I partition of runledger.%I for values from (%L) to (%L)'
         ' with (autovacuum_vacuum_insert_scale_factor = 0.05)',
-        partition_name, v_parent, to_char(v_day, v_bound), to_char(v_day + interval '1 day', v_bound));
+        partition_name, v_parent, to_char(v_day, v_bound),
+        to_char(v_day + interval '1 day', v_bound));
       execute format('comment on table runledger.%I is %L', partition_name,
         format('%s of %s (UTC).', v_parent, to_char(v_day, 'YYYY-MM-DD')));
       return next;

@@ -27,8 +27,8 @@ begin
     from (select) as one
     left join (select l.what, l.lag from late as l order by l.lag desc limit 1) as w on true
    cross join lateral runledger._health_check('upkeep.retention', extract(epoch from w.lag), format(
-     '%s %s: maintenance is not called often enough, or never finds the tables free, or an object of '
-     'yours depends on the partition. It goes with a call that had nothing else to do.', w.what,
+     '%s %s: maintenance is not called often enough, or never finds the tables free, or an object '
+     'of yours depends on the partition. It goes with a call that had nothing else to do.', w.what,
      runledger._age(w.lag)),
      'select * from runledger.run_maintenance()',
      jsonb_build_object('history_is_kept', v_kept)) as c;

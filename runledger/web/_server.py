@@ -275,6 +275,24 @@ class Handler(BaseHTTPRequestHandler):
     server_version = "runledger"
     sys_version = ""
     timeout = 15
+    patience = 30.0
+    """Seconds until a request must have been sent, however slowly."""
+
+    def setup(self) -> None:
+        """Begin to wait for the request."""
+        super().setup()
+        self._clock = threading.Timer(self.patience, self._hang_up)
+        self._clock.daemon = True
+        self._clock.start()
+
+    def _hang_up(self) -> None:
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def finish(self) -> None:
+        """Wait no more."""
+        self._clock.cancel()
+        super().finish()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the method it replaces
         """Say nothing: `_send` tells of each request, without its query."""
@@ -328,7 +346,9 @@ class Handler(BaseHTTPRequestHandler):
         return f"runledger_{self.server.port}"
 
     def _cookie(self, visitor: str) -> tuple[str, str]:
-        return "Set-Cookie", f"{self._cookie_name}={visitor}; Path=/; HttpOnly; SameSite=Strict"
+        # A proxy with TLS in front says so; who lies about it only keeps a cookie from himself.
+        secure = "; Secure" if self.headers.get("X-Forwarded-Proto") == "https" else ""
+        return "Set-Cookie", f"{self._cookie_name}={visitor}; Path=/; HttpOnly; SameSite=Strict{secure}"
 
     @cached_property
     def _has_header_token(self) -> bool:
@@ -412,6 +432,7 @@ class Handler(BaseHTTPRequestHandler):
                 raise Missing("There is no such page.")
             thing = identifier(rest)
             draw = lambda view: THINGS[head](view, self.server.source, thing)  # noqa: E731
+        self._clock.cancel()  # now it is the database that takes time
         with self.server.source.session() as session:
             view = self._view(session)
             return self._page(draw(view), view)
@@ -500,7 +521,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get_content_type() != "application/x-www-form-urlencoded":
             raise BadRequest("A form is application/x-www-form-urlencoded.")
         try:
-            return _pairs(self.rfile.read(int(words)).decode("ascii"))
+            content = self.rfile.read(int(words))
+            self._clock.cancel()
+            return _pairs(content.decode("ascii"))
         except UnicodeDecodeError:
             raise BadRequest("A form is ASCII, with %-escapes.") from None
 

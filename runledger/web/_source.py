@@ -90,7 +90,7 @@ class Source:
             return cast("R", kept[1])
         value = ask()
         with self._cache_lock:
-            if len(self._cache) > 200:
+            if len(self._cache) > 60:
                 self._cache.clear()
             self._cache[name] = (time.monotonic(), value)
         return value
@@ -149,6 +149,7 @@ class Session:
         self._connection = psycopg.connect(
             self._source._dsn,  # noqa: SLF001 - of the same module
             autocommit=True,
+            prepare_threshold=None,  # a pooler that lends connections by the transaction may stand between
             fallback_application_name="runledger-web",
         )
         self._connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED

@@ -13,7 +13,7 @@ from tests.support.servers import ROOT
 from tests.tidy.test_sql_bodies import error_codes
 
 MAKEFILE = (ROOT / "Makefile").read_text()
-TARGETS = {"help", "demo", "test", "test-all", "tidy", "schema", "check", "bench"}
+TARGETS = {"help", "demo", "test", "test-all", "test-web", "tidy", "schema", "check", "bench"}
 
 
 def tracked() -> list[str]:

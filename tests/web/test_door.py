@@ -8,13 +8,16 @@ from collections.abc import Callable
 import pytest
 
 from runledger.web import Settings
-from runledger.web._server import AT_ONCE, LONGEST_FORM, TRIES_A_MINUTE
+from runledger.web._server import AT_ONCE, LONGEST_FORM, TRIES_A_MINUTE, Handler
 from tests.functions.conftest import Ledger
 from tests.support.database import Db
 from tests.web.conftest import Browser
 
 TOKEN = "a token of some length"
 FORM = "application/x-www-form-urlencoded"
+FORM_BEGUN = (
+    f"POST /fsck HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM}\r\nContent-Length: 9\r\n\r\nscope".encode()
+)
 
 
 @pytest.fixture
@@ -230,6 +233,29 @@ def test_long_addresses_and_rubbish_are_refused(serve: Callable[..., Browser]):
     assert raw(page, b"\x16\x03\x01\x02\x00\r\n\r\n") == b"Bad Request"  # in the manner of HTTP/0.9
     assert b" 414 " in raw(page, b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n").splitlines()[0]
     assert page.read("/").status == 200
+
+
+def test_who_sends_too_slowly_is_hung_up_on(serve: Callable[..., Browser], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Handler, "patience", 0.2)
+    page = serve()
+    for beginning in (b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ", FORM_BEGUN):
+        with socket.create_connection(("127.0.0.1", page.server.port), timeout=30) as connection:
+            connection.sendall(beginning)
+            while connection.recv(65536):
+                pass
+    assert page.read("/").status == 200
+
+
+def test_behind_a_proxy_with_tls_the_cookie_is_for_tls_alone(serve: Callable[..., Browser]):
+    page = serve(hosts=("queue.example",))
+    answer = page.get("/", Host="queue.example", X_Forwarded_Proto="https")
+    assert answer.headers["set-cookie"].endswith("; Secure")
+    form = {
+        "csrf": answer.proof if "csrf" in answer.html else page.get("/fsck", Host="queue.example").proof,
+        "scope": "fast",
+    }
+    told = page.post("/fsck", form, Host="queue.example", Origin="https://queue.example")
+    assert told.status == 200
 
 
 def test_too_many_at_once_are_turned_away(serve: Callable[..., Browser]):

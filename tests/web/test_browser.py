@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import psycopg
 import pytest
 
 from runledger import Client
@@ -120,11 +121,13 @@ def test_it_is_told_when_the_database_is_gone_and_when_it_is_back(
     page = serve()
     browser.go(page.server.address)
     assert browser.evaluate("document.getElementById('live').textContent") == "live"
-    db.execute(f"alter database {db.database.name} allow_connections false")
+    with psycopg.connect(db.server.admin_dsn, autocommit=True) as outside:
+        outside.execute(f"alter database {db.database.name} allow_connections false")
     db.execute("select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name = 'runledger-web'")
     browser.until("document.getElementById('live').textContent === 'reconnecting…'")
     assert browser.evaluate("document.getElementById('queues') !== null"), "what was seen stays"
-    db.execute(f"alter database {db.database.name} allow_connections true")
+    with psycopg.connect(db.server.admin_dsn, autocommit=True) as outside:
+        outside.execute(f"alter database {db.database.name} allow_connections true")
     browser.until("document.getElementById('live').textContent === 'live'")
 
 

@@ -14,6 +14,7 @@ from psycopg.conninfo import make_conninfo
 from runledger import Client, _calls
 from runledger.web._source import Rates, Source, Unavailable
 from tests.functions.conftest import Ledger
+from tests.runner import pooler as p
 from tests.support.database import Db
 from tests.web.conftest import Browser
 from tests.web.world import HOSTILE
@@ -369,6 +370,22 @@ def test_broken_connections_are_opened_anew(page: Browser, db: Db):
     assert ended == [True]
     page.read("/")
     page.read("/jobs")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(p.BINARY is None, reason="pgbouncer is not installed (make test-all insists on it)")
+def test_it_works_through_a_pooler_in_transaction_mode(serve: Callable[..., Browser], world: SimpleNamespace, db: Db):
+    pooler = p.Pooler(db)
+    try:
+        page = serve(pooler.dsn, allow_changes=True)
+        page.sign_in()
+        for _ in range(8):
+            for path in ("/", "/jobs", f"/jobs/{world.stuck}", f"/workflows/{world.run}"):
+                page.read(path)
+        assert page.change("cancel-job", job=world.stuck, reason="r").status == 303
+        assert db.job(world.stuck)["status"] == "CANCELED"
+    finally:
+        pooler.close()
 
 
 def test_what_takes_too_long_is_given_up_and_costs_no_connection(db: Db, q: Ledger):

@@ -5,9 +5,10 @@ What came from the database is escaped before it is measured, and measured in ce
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -218,36 +219,60 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
 }
 
 
-def items(
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A place in a list. Its item is made when it is looked at: of a thousand rows few are on the screen."""
+
+    key: str
+    item: Callable[[], Item]
+
+
+def rows_of(
     panel: str, rows: Sequence[Any], *, now: datetime, rates: Mapping[str, Rates], contains: str | None
-) -> list[Item]:
+) -> list[Row]:
     """The rows of a panel, those that matter most first; workers and dead letters are filtered here."""
     part = (contains or "").lower()
     if panel == "queues":
-        found = [(_urgency(q, now), _queue(q, now, rates.get(q.job_type, Rates()))) for q in rows]
-        return [item for _, item in sorted(found, key=lambda pair: pair[0])]
+        return _queues(rows, now, rates=rates)
     if panel == "workers":
-        return [_worker(w, now) for w in rows if part in w.worker_id.lower()]
-    if panel == "dead":
-        return [_letter(d, now) for d in rows if part in d.job_type.lower()]
-    if panel == "workflows":
-        return [_run(r, now) for r in rows]
-    if panel == "running":
-        return [_running(r, now) for r in rows]
-    return [_of_type(r, now) for r in rows]
+        rows = [w for w in rows if part in w.worker_id.lower()]
+    elif panel == "dead":
+        rows = [d for d in rows if part in d.job_type.lower()]
+    shapes: dict[str, tuple[Callable[[Any, datetime], Item], str]] = {
+        "workers": (_worker, "worker_id"),
+        "workflows": (_run, "workflow_run_id"),
+        "dead": (_letter, "job_id"),
+        "running": (_running, "job_id"),
+        "jobs": (_of_type, "job_id"),
+    }
+    make, key = shapes[panel]
+    return [Row(str(getattr(row, key)), partial(make, row, now)) for row in rows]
+
+
+def _queues(rows: Sequence[t.QueueSummary], now: datetime, *, rates: Mapping[str, Rates]) -> list[Row]:
+    told = []
+    for queue in rows:
+        speed = rates.get(queue.job_type, Rates())
+        state = _queue_state(queue, now, speed)
+        told.append(
+            (_urgency(queue, state), Row(queue.job_type, partial(_queue, queue, now, state=state, speed=speed)))
+        )
+    return [row for _, row in sorted(told, key=lambda entry: entry[0])]
 
 
 def _waits(queue: t.QueueSummary, now: datetime) -> float:
     return (now - queue.oldest_ready_at).total_seconds() if queue.oldest_ready_at else 0.0
 
 
-def _queue_state(queue: t.QueueSummary, now: datetime) -> str:
+def _queue_state(queue: t.QueueSummary, now: datetime, speed: Rates) -> str:
     waits = _waits(queue, now)
+    # Who claims without registering is no worker that is known, and yet somebody is at it.
+    is_served = bool(queue.workers or queue.running or speed.finished or speed.failed)
     if queue.is_paused:
         return "paused"
     if queue.lost:
         return "lost"
-    if queue.oldest_ready_at and not queue.workers and not queue.running and waits >= ALONE:
+    if queue.oldest_ready_at and not is_served and waits >= ALONE:
         return "no worker"
     if queue.oldest_ready_at and queue.max_concurrency and queue.running >= queue.max_concurrency:
         return "at limit"
@@ -260,9 +285,8 @@ def _queue_state(queue: t.QueueSummary, now: datetime) -> str:
     )
 
 
-def _urgency(queue: t.QueueSummary, now: datetime) -> tuple[int, str]:
+def _urgency(queue: t.QueueSummary, state: str) -> tuple[int, str]:
     # By class and name, so that rows keep their places.
-    state = _queue_state(queue, now)
     waits = queue.oldest_ready_at is not None
     if state in ("lost", "no worker", "slow") or (state in ("paused", "at limit") and waits):
         return 0, queue.job_type
@@ -270,8 +294,8 @@ def _urgency(queue: t.QueueSummary, now: datetime) -> tuple[int, str]:
     return (2 if is_quiet and state == "idle" else 1), queue.job_type
 
 
-def _queue(queue: t.QueueSummary, now: datetime, speed: Rates) -> Item:
-    state, waits = _queue_state(queue, now), _waits(queue, now)
+def _queue(queue: t.QueueSummary, now: datetime, *, state: str, speed: Rates) -> Item:
+    waits = _waits(queue, now)
     more = "+" if queue.ready + queue.delayed >= queue.counted_to else ""
     limit = f"/{queue.max_concurrency}" if queue.max_concurrency else ""
     running = Text(f"{number(queue.running)}{limit}", "cyan" if queue.running else "bright_black")
@@ -468,7 +492,7 @@ def table(panel: str, rows: Sequence[Item], *, width: int, marked: int | None = 
     for i, c in shape:
         title = c.title.rjust(widths[i]) if c.right else c.title
         head.append(fitted(title, widths[i]) + "  ")
-    head.stylize("bold bright_black")
+    head.stylize("bold")
     lines = []
     for place, row in enumerate(rows):
         line = Text(" ")
@@ -570,7 +594,8 @@ def _totals(status: Status, width: int) -> Text:
     line.append("   failed ").append(
         f"{rate(status.total.failed)}/s", "bold red" if status.total.failed else "bright_black"
     )
-    return columns(line, Text(spark(status.total.course, 20) + " ", "green"), width=width)
+    room = min(20, width - line.cell_len - 2)
+    return columns(line, Text(spark(status.total.course, room) + " " if room >= 5 else "", "green"), width=width)
 
 
 def tabs(panel: str, counts: Mapping[str, str], *, width: int, note: str) -> Text:

@@ -76,8 +76,15 @@ class Answer:
     result: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """The thread ended with an error that nobody thought of: a bug."""
+
+    error: BaseException
+
+
 Ask = Callable[[_calls.Call[Any]], Any]
-Message = View | Lost | Answer
+Message = View | Lost | Answer | Crash
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +128,13 @@ class Feed:
         self._health: list[t.HealthCheck] | Refusal = []
         self._health_at = float("-inf")
         self._connection = connect(dsn)  # the first one here: who cannot connect at all is told at once
+        info = self._connection.info
+        far = bool(info.host) and not info.host.startswith("/")
+        self.place = (
+            f"{info.dbname} on {info.host}:{info.port}" if far else info.dbname,
+            info.parameter_status("server_version") or "",
+        )
+        """The database and its server, and the version of that."""
         self._thread = threading.Thread(target=self._work, name="runledger-top", daemon=True)
 
     # from the thread of the screen
@@ -128,15 +142,6 @@ class Feed:
     def start(self) -> None:
         """Begin to look."""
         self._thread.start()
-
-    @property
-    def place(self) -> tuple[str, str]:
-        """The database and server, and the version of it."""
-        info = self._connection.info
-        far = bool(info.host) and not info.host.startswith("/")
-        return f"{info.dbname} on {info.host}:{info.port}" if far else info.dbname, info.parameter_status(
-            "server_version"
-        ) or ""
 
     def look(self, look: Look) -> None:
         """Look at something else, at once."""
@@ -184,6 +189,12 @@ class Feed:
         self._wake()
 
     def _work(self) -> None:
+        try:
+            self._go_on()
+        except BaseException as error:  # noqa: BLE001 - raised again where the screen is
+            self._say(Crash(error))
+
+    def _go_on(self) -> None:
         tries, since, pause = 0, 0.0, 0.0
         while self._obey(pause):
             pause = self._interval

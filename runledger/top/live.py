@@ -17,8 +17,8 @@ from runledger import _calls
 from runledger import types as t
 from runledger._words import escaped, fitted
 from runledger.top import draw
-from runledger.top.draw import Item, Rates
-from runledger.top.feed import PATIENCE, ROWS, Answer, Ask, Feed, Look, Lost, Refusal, View
+from runledger.top.draw import Item, Rates, Row
+from runledger.top.feed import PATIENCE, ROWS, Answer, Ask, Crash, Feed, Look, Lost, Refusal, View
 from runledger.top.terminal import Ended, Terminal
 
 _MEMORY = 21
@@ -103,7 +103,7 @@ class Top:
         self._lost: Lost | None = None
         self._history = History()
         self._rates: tuple[Rates, dict[str, Rates]] = (Rates(), {})
-        self._items: list[Item] = []
+        self._rows: list[Row] = []
         self._keys: dict[str, str | None] = {}
         self._places: dict[str, int] = {}
         self._first = 0
@@ -117,10 +117,12 @@ class Top:
 
     # --- what comes in ---
 
-    def hear(self, message: View | Lost | Answer) -> None:
+    def hear(self, message: View | Lost | Answer | Crash) -> None:
         """Take in what the feed says."""
         if isinstance(message, Answer):
             message.then(message.result)
+        elif isinstance(message, Crash):
+            raise message.error
         elif isinstance(message, Lost):
             self._lost = message
         else:
@@ -141,32 +143,30 @@ class Top:
     def _arrange(self) -> None:
         view = self._view
         if view is None or isinstance(view.rows, Refusal):
-            self._items = []
+            self._rows = []
             return
-        self._items = draw.items(self.panel, view.rows, now=view.now, rates=self._rates[1], contains=self.contains)
+        self._rows = draw.rows_of(self.panel, view.rows, now=view.now, rates=self._rates[1], contains=self.contains)
         key = self._keys.get(self.panel)
-        place = next((n for n, item in enumerate(self._items) if item.key == key), None)
+        place = next((n for n, item in enumerate(self._rows) if item.key == key), None)
         self._select(place if place is not None else self._places.get(self.panel, 0))
 
     def _select(self, place: int) -> None:
-        place = max(0, min(place, len(self._items) - 1))
+        place = max(0, min(place, len(self._rows) - 1))
         self._places[self.panel] = place
-        self._keys[self.panel] = self._items[place].key if self._items else None
+        self._keys[self.panel] = self._rows[place].key if self._rows else None
 
     @property
     def selected(self) -> Item | None:
         """The row that keys are about."""
         place = self._places.get(self.panel, 0)
-        return self._items[place] if place < len(self._items) else None
+        return self._rows[place].item() if place < len(self._rows) else None
 
     # --- keys ---
 
     def press(self, key: str) -> None:
         """Do what a key says."""
         self._message = Text("")
-        if key == "interrupt":
-            self.done = True
-        elif self._question is not None:
+        if self._question is not None:
             self._answer(self._question, key)
         elif self._overlay is not None:
             self._scrolled(key)
@@ -189,7 +189,7 @@ class Top:
         names = list(draw.PANELS)
         if key in moves:
             place = self._places.get(self.panel, 0) + moves[key]
-            self._select(int(max(0, min(place, len(self._items)))))
+            self._select(int(max(0, min(place, len(self._rows)))))
         elif key.isdigit() and 1 <= int(key) <= len(names):
             self._go(names[int(key) - 1])
         elif key in ("tab", "right", "back tab", "left"):
@@ -437,11 +437,11 @@ class Top:
             return [Text(""), Text(" …", "bright_black")]
         if isinstance(view.rows, Refusal):
             return [Text(""), *(Text(" ") + line for line in draw.refused(view.rows, width - 2))]
-        if not self._items:
+        if not self._rows:
             return [Text(""), Text(f" {_nothing(self.panel, self.contains)}", "bright_black")]
         place = self._places.get(self.panel, 0)
-        self._first = min(max(self._first, place - room + 1), place, max(0, len(self._items) - room))
-        shown = self._items[self._first : self._first + room]
+        self._first = min(max(self._first, place - room + 1), place, max(0, len(self._rows) - room))
+        shown = [row.item() for row in self._rows[self._first : self._first + room]]
         head, rows = draw.table(self.panel, shown, width=width, marked=place - self._first)
         return [head, *rows]
 
@@ -470,12 +470,10 @@ class Top:
             return Text(" ") + self._message
         if self._lost is not None:
             return Text(f" connection lost, trying again ({self._lost.tries}): {escaped(self._lost.words)}", "red")
-        if self._overlay is None and self.selected is not None:
-            place, count = self._places.get(self.panel, 0) + 1, len(self._items)
+        if self._overlay is None and (selected := self.selected) is not None:
+            place, count = self._places.get(self.panel, 0) + 1, len(self._rows)
             many = f"{count}+" if count >= ROWS else str(count)
-            return draw.columns(
-                Text(f" {self.selected.told}"), Text(f"{place} of {many} ", "bright_black"), width=width
-            )
+            return draw.columns(Text(f" {selected.told}"), Text(f"{place} of {many} ", "bright_black"), width=width)
         return Text("")
 
     def _hints(self, width: int) -> Text:
@@ -546,6 +544,8 @@ def run(dsn: str, *, interval: float) -> int:
             while not top.done:
                 terminal.show(top.frame(*terminal.size))
                 for key in terminal.wait(1.0):
+                    if key == "interrupt":
+                        return 130
                     if key == "suspend":
                         terminal.suspend()
                     elif key == "redraw":

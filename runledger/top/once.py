@@ -34,10 +34,10 @@ def _lines(dsn: str, width: int) -> Iterator[Text]:
                 yield Text(f" {title}", "bold")
                 yield from (Text(" ") + line for line in draw.refused(view.rows, width - 2))
                 continue
-            rows = draw.items(panel, view.rows, now=view.now, rates={}, contains=None)
+            rows = draw.rows_of(panel, view.rows, now=view.now, rates={}, contains=None)
             yield Text.assemble((f" {title}", "bold"), (f"  {len(rows)}" if rows else "  none", "bright_black"))
             if rows:
-                head, lines = draw.table(panel, rows[:_MOST], width=width)
+                head, lines = draw.table(panel, [row.item() for row in rows[:_MOST]], width=width)
                 yield head
                 yield from lines
             if len(rows) > _MOST:

@@ -108,7 +108,7 @@ class Terminal:
 
     def _open(self) -> None:
         self._saved = termios.tcgetattr(self._in)
-        tty.setraw(self._in, termios.TCSADRAIN)
+        tty.setraw(self._in, termios.TCSANOW)
         self._write(_ENTER)
         self._resized = True
 
@@ -117,7 +117,7 @@ class Terminal:
         with contextlib.suppress(OSError):
             self._write(_LEAVE)
         with contextlib.suppress(OSError, termios.error):
-            termios.tcsetattr(self._in, termios.TCSADRAIN, self._saved)
+            termios.tcsetattr(self._in, termios.TCSANOW, self._saved)
 
     def _write(self, words: str) -> None:
         data = words.encode("utf-8", "replace")

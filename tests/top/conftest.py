@@ -32,6 +32,7 @@ KEYS = {
     "tab": "\t",
     "end": "\x1b[F",
     "interrupt": "\x03",
+    "suspend": "\x1a",
 }
 
 
@@ -92,9 +93,13 @@ class Watch:
         while self.process.poll() is None:
             assert time.monotonic() < deadline, self.text
             self._read(0.05)
+        self.read_all()
+        return self.process.returncode
+
+    def read_all(self) -> None:
+        """Read what has been written so far."""
         while self._read(0):
             pass
-        return self.process.returncode
 
     @property
     def is_restored(self) -> bool:

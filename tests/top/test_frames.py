@@ -147,6 +147,36 @@ def test_what_comes_late_is_not_shown(feed: Feed, q: Ledger):
     assert "no job is running" in "".join(line.plain for line in top.frame(80, 24))
 
 
+def test_no_key_acts_on_a_row_that_is_not_to_be_seen(feed: Feed, q: Ledger):
+    top = Top(feed, interval=1)
+    top.hear(feed.seen(Look("queues")))
+    for key in ("/", "z", "enter"):
+        top.press(key)
+    top.press("p")
+    assert "nothing is selected" in top.frame(80, 24)[-2].plain
+    top.hear(feed.seen(Look("queues", "z")))
+    assert "nothing has that in its name" in top.frame(80, 24)[5].plain
+
+
+def test_a_bug_in_the_thread_is_not_silence(feed: Feed, q: Ledger):
+    class Bug(Exception): ...
+
+    def broken(_: Any) -> None:
+        raise Bug
+
+    feed.do(broken, lambda _: None)
+    feed.start()
+    feed._thread.join(20)
+    top = Top(feed, interval=1)
+    with pytest.raises(Bug):
+        for message in feed.take():
+            top.hear(message)
+
+
+def items(*args: Any, **kwargs: Any) -> list[draw.Item]:
+    return [row.item() for row in draw.rows_of(*args, **kwargs)]
+
+
 def queue(**fields: Any) -> t.QueueSummary:
     base: dict[str, Any] = {
         "job_type": "t", "is_enabled": True, "disabled_reason": None, "is_paused": False, "paused_reason": None,
@@ -173,8 +203,14 @@ def queue(**fields: Any) -> t.QueueSummary:
     ],
 )
 def test_the_state_of_a_type_says_what_is_worst(fields: dict[str, Any], state: str):
-    [item] = draw.items("queues", [queue(**fields)], now=NOW, rates={}, contains=None)
+    [item] = items("queues", [queue(**fields)], now=NOW, rates={}, contains=None)
     assert item.cells[1].plain == state
+
+
+def test_whoever_works_without_registering_is_not_called_nobody():
+    alone = queue(ready=1, oldest_ready_at=NOW - timedelta(seconds=30), workers=0)
+    [item] = items("queues", [alone], now=NOW, rates={"t": draw.Rates(0.5, 0.0)}, contains=None)
+    assert item.cells[1].plain == "waiting"
 
 
 def test_what_is_in_trouble_stands_first_and_rows_keep_their_places():
@@ -183,12 +219,12 @@ def test_what_is_in_trouble_stands_first_and_rows_keep_their_places():
         queue(job_type="x", ready=1, oldest_ready_at=NOW - timedelta(hours=1)),
         queue(job_type="c", ready=1, oldest_ready_at=NOW - timedelta(hours=9)),
     ]  # fmt: skip
-    found = draw.items("queues", rows, now=NOW, rates={}, contains=None)
+    found = items("queues", rows, now=NOW, rates={}, contains=None)
     assert [item.key for item in found] == ["c", "x", "b", "d", "a"]
 
 
 def test_a_count_that_reached_its_bound_says_so():
-    [item] = draw.items("queues", [queue(ready=60, delayed=40)], now=NOW, rates={}, contains=None)
+    [item] = items("queues", [queue(ready=60, delayed=40)], now=NOW, rates={}, contains=None)
     assert item.cells[2].plain == "60+"
 
 

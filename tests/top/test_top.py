@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -213,7 +214,23 @@ def test_whatever_ends_it_the_terminal_is_as_before(watch: Open, scene: SimpleNa
         top.press(end)
     else:
         os.kill(top.process.pid, end)
-    assert top.ended() in (code, 0 if end == "interrupt" else code)
+    assert top.ended() == code
+    assert top.is_restored
+
+
+def test_it_can_be_put_aside(watch: Open, scene: SimpleNamespace):
+    top = watch()
+    top.until("stuck.type")
+    top.press("suspend")
+    status = Path(f"/proc/{top.process.pid}/stat")
+    wait_for(lambda: status.read_text().rpartition(")")[2].split()[0] == "T")
+    top.read_all()
+    assert top.is_restored
+    scene.q.define("made.meanwhile")
+    os.kill(top.process.pid, signal.SIGCONT)
+    top.until("made.meanwhile")
+    assert not top.is_restored
+    assert top.press("q").ended() == 0
     assert top.is_restored
 
 

@@ -41,7 +41,7 @@ class Check:
 
 
 QUERIES = {
-    "settings": "select name, setting from pg_catalog.pg_settings",
+    "settings": "select name, setting, context from pg_catalog.pg_settings",
     "session": """
         select pg_backend_pid() as pid, pg_is_in_recovery() as standby, clock_timestamp() as now,
                r.rolsuper, r.rolbypassrls, s.ssl, host(inet_server_addr()) as address,
@@ -120,6 +120,7 @@ class Doctor:
         self.connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         self.client = Client(self.connection)
         self.settings: dict[str, str] = {}
+        self.fixed_at_start: set[str] = set()
         self.session: dict[str, Any] = {}
         self.skew = 0.0
 
@@ -139,7 +140,9 @@ class Doctor:
 
     def examine(self) -> Iterator[Check]:
         """Everything, group by group; a group that cannot go on is a WARN and the next begins."""
-        self.settings = {row["name"]: row["setting"] for row in self.ask("settings")}
+        rows = self.ask("settings")
+        self.settings = {row["name"]: row["setting"] for row in rows}
+        self.fixed_at_start = {row["name"] for row in rows if row["context"] == "postmaster"}
         before = time.time()
         (self.session,) = self.ask("session")
         after = time.time()
@@ -158,7 +161,8 @@ class Doctor:
 
     def _server(self) -> Iterator[Check]:
         def setting(name: str, bad: bool, level: Level, words: str, fix: str | None = None) -> Check:
-            told = f"alter system set {name} = {fix}; select pg_reload_conf();" if fix else None
+            then = "-- then restart the server" if name in self.fixed_at_start else "select pg_reload_conf();"
+            told = f"alter system set {name} = {fix}; {then}" if fix else None
             return _judge("server", name, level if bad else "OK", self.setting(name), words, told)
 
         version = self.connection.info.server_version

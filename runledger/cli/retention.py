@@ -74,4 +74,7 @@ def _told(done: Counter[str]) -> str:
 def retention(run: Run, /, **given: timedelta | None) -> None:
     """Say how long what is finished is kept, or set it."""
     setting = any(span is not None for span in given.values())
-    run.record(run.call(_calls.set_retention(**given) if setting else _calls.retention()))
+    kept = run.call(_calls.set_retention(**given) if setting else _calls.retention())
+    run.record(kept)
+    if not run.as_json and timedelta(0) in (kept.finished, kept.dead_letters, kept.history):
+        run.note("0:00:00 is for ever")

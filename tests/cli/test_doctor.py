@@ -99,6 +99,12 @@ def test_a_fault_is_found(db, stranger, code):
     assert check.fix
 
 
+def test_a_fix_that_needs_a_restart_says_so(db):
+    found = examined(db.dsn)
+    assert found["server.wal_level"].fix == "alter system set wal_level = replica; -- then restart the server"
+    assert found["server.fsync"].fix == "alter system set fsync = on; select pg_reload_conf();"
+
+
 def test_a_superuser_is_told_to_be_a_plain_role(db):
     assert levels(db.admin_dsn)["access.superuser"] == "WARN"
 

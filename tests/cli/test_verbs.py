@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
+from runledger import _words
 from runledger.cli import _output as out
 from tests.cli.cases import CHANGES, EMPTY, READS, Case
 from tests.cli.conftest import objects, verbs
@@ -75,7 +76,7 @@ def check_table(result: Any, case: Case) -> None:
     if case.args[:2] not in {("workflow", "mermaid"), ("job", "payload"), ("metrics",)}:
         # Whole: what is to be run.
         assert max(cell_len(line) for line in lines if not line.startswith("  fix: ")) <= 120, case.id
-    assert not [c for c in result.stdout.replace("\n", "") if out._steers(c)], case.id
+    assert not [c for c in result.stdout.replace("\n", "") if _words._steers(c)], case.id
 
 
 def check_sql(db: Any, cli: Any, case: Case, args: list[str]) -> None:

@@ -13,6 +13,7 @@ from psycopg.conninfo import make_conninfo
 
 from runledger import Client, _calls
 from runledger.web._source import Rates, Source, Unavailable
+from tests.anomaly.test_payload_zoo import HARMLESS
 from tests.functions.conftest import Ledger
 from tests.runner import pooler as p
 from tests.support.database import Db
@@ -179,6 +180,25 @@ def test_payloads_are_shown_on_demand_and_that_is_recorded(page: Browser, world:
         "select action from runledger.operator_actions where object = %s order by id", [str(world.hostile)]
     )
     assert read == ["job_payload", "job_log_payloads"]
+
+
+@pytest.mark.parametrize("beast", HARMLESS)
+def test_whatever_is_stored_can_be_shown(page: Browser, q: Ledger, db: Db, beast: str):
+    job_id = db.value(f"select job_id from runledger.enqueue_job('t', {HARMLESS[beast]})")
+    shown = page.submit(f"/jobs/{job_id}", f"/jobs/{job_id}", show="bodies")
+    assert shown.status == 200
+    assert "Payload" in shown.text
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202e]", shown.html)
+    assert shown.html.count("<script") == 1
+
+
+@pytest.mark.corrupts
+def test_what_cannot_be_decoded_is_shown_as_its_words(page: Browser, q: Ledger, db: Db):
+    job_id = q.enqueue()
+    db.execute("update runledger.job_queue set payload = '{\"n\": 1e5000}' where id = %s", [job_id])
+    shown = page.submit(f"/jobs/{job_id}", f"/jobs/{job_id}", show="bodies")
+    assert shown.status == 200
+    assert "Not shown as JSON" in shown.text
 
 
 def test_nothing_of_a_query_or_form_is_logged(page: Browser, world: SimpleNamespace, caplog: pytest.LogCaptureFixture):

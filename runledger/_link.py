@@ -11,6 +11,7 @@ import contextlib
 import enum
 import os
 import random
+import re
 import socket
 from typing import Any
 
@@ -67,6 +68,9 @@ def brief(error: BaseException) -> str:
     primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
     words = primary or next(iter(str(error).splitlines()), "")
     state = getattr(error, "sqlstate", None)
+    if isinstance(error, psycopg.ProgrammingError) and state is None:
+        # libpq quotes of a connection string what it cannot read, and that may be the password.
+        words = re.sub('".*"|".*', '"..."', words)
     return f"{words} [{state}]" if state else words or type(error).__name__
 
 

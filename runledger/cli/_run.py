@@ -111,6 +111,8 @@ class Run:
 
     def each(self, items: Sequence[Any], make: Callable[[Any], _calls.Call[Any]], *, doing: str) -> NoReturn:
         """One call per item, each a transaction of its own; refused ones are told and the others go on."""
+        if self.sql_only:
+            self.calls(*map(make, items))
         done: list[Any] = []
         refused = 0
         try:

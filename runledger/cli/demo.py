@@ -21,6 +21,7 @@ def demo(dsn: str, /, *, here: str | None, keep: bool, limit: int | None, no_liv
     import psycopg
 
     from runledger import demo as d
+    from runledger._link import brief
     from runledger.embedded import EmbeddedError
     from runledger.errors import RunledgerError
     from runledger.migrate import MigrateError
@@ -28,6 +29,6 @@ def demo(dsn: str, /, *, here: str | None, keep: bool, limit: int | None, no_liv
     try:
         code = d.main(here or dsn, keep=keep, limit=limit, live=not no_live)
     except (d.DemoError, EmbeddedError, MigrateError, RunledgerError, psycopg.Error) as error:
-        click.echo(f"runledger: {error}", err=True)
+        click.echo(f"runledger: {brief(error) if isinstance(error, psycopg.Error) else error}", err=True)
         sys.exit(1)
     sys.exit(code)

@@ -18,6 +18,7 @@ def migrate(dsn: str, *, check: bool, dry_run: bool, print_: bool, rollback_func
     import psycopg
 
     from runledger import migrate as m
+    from runledger._link import brief
 
     if sum((check, dry_run, print_)) > 1:
         raise click.UsageError("--check, --dry-run and --print exclude each other")
@@ -30,7 +31,7 @@ def migrate(dsn: str, *, check: bool, dry_run: bool, print_: bool, rollback_func
         click.echo(f"runledger: {error}\nhint: {error.hint}", err=True)
         sys.exit(error.exit_code)
     except psycopg.Error as error:
-        click.echo(f"runledger: {error}", err=True)
+        click.echo(f"runledger: {error if error.sqlstate else brief(error)}", err=True)
         sys.exit(1)
     if check:
         click.echo(report.status.lower() + (f": {report.detail}" if report.detail else ""))

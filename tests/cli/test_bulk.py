@@ -57,6 +57,14 @@ def test_one_that_is_refused_does_not_stop_the_others(db, cli, waiting):
     assert result.stderr.startswith(f"{unknown}: no such job (job.not_found)")
 
 
+def test_sql_only_prints_a_call_for_each(db, cli, waiting):
+    result = cli("job", "cancel", *waiting, "--reason", "r", "--sql-only")
+    assert result.exit_code == 0
+    assert set(states(db)) == {"PENDING"}
+    db.execute(result.stdout)
+    assert set(states(db)) == {"CANCELED"}
+
+
 def test_an_interrupt_says_how_far_it_got(db, cli, waiting, monkeypatch):
     """Between the second and the third."""
     calls = iter([False, False, True])
@@ -237,6 +245,25 @@ def test_an_interrupted_prune_says_how_far_it_got(db, cli, old, monkeypatch):
     assert (result.exit_code, result.stdout) == (130, "")
     assert result.stderr.startswith("interrupted: deleted ")
     assert 1 < jobs(db) < 8
+
+
+def test_a_prune_that_is_held_up_says_so(db, cli, old):
+    """Events go only when the metrics have counted them, and those of open transactions cannot be counted."""
+    blocker = db.connect(autocommit=False)
+    blocker.execute("select pg_current_xact_id()")
+    db.execute("select runledger.enqueue_job('t')")
+    result = cli("prune", "--older-than", "30m", "--reason", "space", "--yes")
+    assert (result.exit_code, result.stdout) == (1, "deleted nothing\n")
+    assert "a transaction that is still open holds up" in result.stderr
+    assert jobs(db) == 9
+    blocker.rollback()
+    # A transaction of another database holds it up, too.
+    for _ in range(1000):
+        result = cli("prune", "--older-than", "30m", "--reason", "space", "--yes")
+        if result.exit_code == 0:
+            break
+    assert jobs(db) == 2
+    assert "rollup" not in result.stdout
 
 
 def test_a_prune_wants_a_reason_and_an_answer(db, cli, old):

@@ -41,6 +41,20 @@ def test_a_refusal_is_told_with_its_code_and_what_to_do(cli, args, code):
 
 
 @pytest.mark.parametrize(
+    "dsn",
+    ["postgres:/u:s3cret@h/db", "u:s3cret@h/db", "postgresql://u:s3cret%@h/db", "host=h password='s3cret", "s3cret\n"],
+)
+@pytest.mark.parametrize(
+    "args", [("health",), ("doctor",), ("migrate",), ("demo",), ("worker", "tests.cli.billing:app")], ids=" ".join
+)
+def test_a_connection_string_that_cannot_be_read_is_not_quoted(cli, dsn, args):
+    result = cli("--dsn", dsn, *args)
+    assert result.exit_code in (1, 2)
+    assert "runledger: " in result.stderr
+    assert "s3cret" not in result.output
+
+
+@pytest.mark.parametrize(
     "args",
     [
         ("jobs", "--status", "LOST"), ("jobs", "--limit", "0"), ("jobs", "--created-after", "yesterday"),

@@ -12,6 +12,10 @@ from tests.support.ledger import Ledger
 
 Sessions = Callable[..., tuple[Session, ...]]
 SUCCEED = "select * from runledger.succeed_job(%(job_id)s, %(lease_token)s)"
+FINISH = (
+    "select * from runledger.finish_jobs(jsonb_build_array(jsonb_build_object('job_id', %(job_id)s::uuid,"
+    " 'lease_token', %(lease_token)s::bigint, 'outcome', 'SUCCEEDED')))"
+)
 FAIL = "select * from runledger.fail_job(%(job_id)s, %(lease_token)s, 'e', 'm')"
 RELEASE = "select * from runledger.release_job(%(job_id)s, %(lease_token)s, 'r')"
 PROGRESS = (
@@ -35,6 +39,25 @@ def test_finish_first_then_reap(q: Ledger, clock: Clock, sessions: Sessions):
     a.commit()
     assert b.execute(REAP) == []
     assert q.db.events(lease["job_id"]) == ["ENQUEUED", "LEASED", "SUCCEEDED"]
+
+
+def test_a_success_that_waited_ends_after_what_it_waited_for(q: Ledger, clock: Clock, sessions: Sessions):
+    """However the worker says it: history is told in the order in which it was written."""
+    lease = q.leased(lease_seconds=600)
+    a, b = sessions("a", "b")
+    a.begin().execute(BEAT, lease)
+    pending = b.start(FINISH, lease)
+    assert b.blocked(by=a)
+    clock.advance(30)
+    a.execute(PROGRESS, lease)
+    a.commit()
+    assert [r["disposition"] for r in pending.result()] == ["SUCCEEDED"]
+    told = q.db.all("select event_type, occurred_at from runledger.job_events order by id")
+    assert [e["event_type"] for e in told[2:]] == ["PROGRESS", "SUCCEEDED"]
+    assert told[2]["occurred_at"] <= told[3]["occurred_at"]
+    job = q.job(lease["job_id"])
+    [attempt] = q.db.attempts(lease["job_id"])
+    assert job["finished_at"] == attempt["finished_at"] == told[3]["occurred_at"] <= job["updated_at"]
 
 
 def test_reap_first_then_finish(q: Ledger, clock: Clock, sessions: Sessions):

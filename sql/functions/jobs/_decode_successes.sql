@@ -19,7 +19,7 @@ begin
                  case when jsonb_typeof(j.item) = 'object'
                    and j.item ->> 'outcome' = 'SUCCEEDED'
                    and j.item - '{job_id,lease_token,outcome,output}'::text[] = '{}'
-                   and length(j.item ->> 'job_id') = 36
+                   and j.item ->> 'job_id' like '________-____-____-____-____________'
                    and jsonb_typeof(j.item -> 'lease_token') = 'number'
                    and (j.item -> 'output' is null or runledger._json_problem(
                      j.item -> 'output', runledger._limit('payload_bytes')) is null)

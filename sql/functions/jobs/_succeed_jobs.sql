@@ -2,12 +2,11 @@
 -- Either every lease is live and its job outside workflows, or nothing is written: the rows that
 -- were locked are given back with the subtransaction, because the judge locks in an order of its
 -- own (runs before jobs). The clock is read row by row, after the row lock: an update that waited
--- looks at the row and at the clock again.
+-- looks at the row and at the clock again, and ends the job after whatever it has waited for.
 --
 -- The index of held leases must not serve here, it would be read whole for each item: coalesce
 -- keeps the planner from it.
-create or replace function runledger._succeed_jobs(
-  successes runledger._successes, now timestamptz)
+create or replace function runledger._succeed_jobs(successes runledger._successes)
 returns runledger.finished_job[]
 language plpgsql volatile
 as $$
@@ -23,23 +22,24 @@ begin
     update runledger.job_queue as q
        set status = 'SUCCEEDED', worker_id = null, lease_token = null, lease_expires_at = null,
            lease_role = null, last_lease_token = null, last_disposition = null,
-           finished_at = _succeed_jobs.now, stage = 'completed', output = a.output,
+           finished_at = runledger._now(), stage = 'completed', output = a.output,
            status_reason = null, last_error_code = null, last_error_message = null,
-           updated_at = _succeed_jobs.now
+           updated_at = runledger._now()
       from asked as a
      where q.id = a.job_id and q.status = 'LEASED'
        and coalesce(q.lease_token, 0) = a.lease_token
        and q.lease_expires_at > runledger._now() and q.workflow_run_id is null
        and (q.lease_role = v_caller or runledger._acts_as(v_caller, q.lease_role))
-    returning a.ordinal, q.id, q.run_number, q.attempt, q.progress_done, q.progress_total
+    returning a.ordinal, q.id, q.run_number, q.attempt, q.progress_done, q.progress_total,
+              q.finished_at
   ), closed as (
     update runledger.job_attempts as a
-       set finished_at = _succeed_jobs.now, disposition = 'SUCCEEDED'
+       set finished_at = e.finished_at, disposition = 'SUCCEEDED'
       from ended as e
      where a.job_id = e.id and a.run_number = e.run_number and a.attempt = e.attempt
   ), logged as (
     insert into runledger.job_events (job_id, run_number, attempt, event_type, stage, occurred_at)
-    select e.id, e.run_number, e.attempt, 'SUCCEEDED', 'completed', _succeed_jobs.now
+    select e.id, e.run_number, e.attempt, 'SUCCEEDED', 'completed', e.finished_at
       from ended as e
      order by e.ordinal
   )
@@ -57,6 +57,6 @@ exception
 end
 $$;
 
-comment on function runledger._succeed_jobs(runledger._successes, timestamptz) is
+comment on function runledger._succeed_jobs(runledger._successes) is
   'End these leases with success if all of them are live and outside workflows; their results, or '
   'NULL and nothing is written.';

@@ -30,7 +30,7 @@ begin
   perform runledger._check_batch(finish_jobs.outcomes);
   v_successes := runledger._decode_successes(finish_jobs.outcomes);
   if v_successes.job_ids is not null then
-    v_results := runledger._succeed_jobs(v_successes, v_now);
+    v_results := runledger._succeed_jobs(v_successes);
     if v_results is not null then
       return query select r.* from unnest(v_results) as r;
       return;

@@ -12,14 +12,16 @@ begin
     return runledger._why_gate(_why_step.run_id, v_step, _why_step.now);
   elsif v_step.status = 'BLOCKED' then
     return row(0, 'why.step_blocked', format('It waits for %s: %s%s. What moves first on that way'
-      ' is %s (%s)%s.', case when v_step.pending = 1 then 'one step'
+      ' is %s.', case when v_step.pending = 1 then 'one step'
         else v_step.pending || ' steps' end, v_step.because,
       case when v_step.pending > 5 then format(' and %s more', v_step.pending - 5) else '' end,
-      v_root, v_step.root_status,
-      case when v_step.root_job_id is null then '; the statement completes that gate'
-           else '; the statement asks why that job is not done' end),
-      case when v_step.root_job_id is null
-        then runledger._complete_gate(_why_step.run_id, v_step.root_key)
+      case when v_step.root_key is null then 'a step of another tenant'
+           else format('%s (%s)%s', v_root, v_step.root_status,
+             case when v_step.root_job_id is null then '; the statement completes that gate'
+                  else '; the statement asks why that job is not done' end) end),
+      case when v_step.root_key is null then null
+        when v_step.root_job_id is null
+          then runledger._complete_gate(_why_step.run_id, v_step.root_key)
         else format('select * from runledger.why(%L);', v_step.root_job_id) end)::runledger.reason;
   elsif v_step.status = 'CANCELED' and v_step.because is not null then
     return row(0, case when v_step.finished_at = v_step.created_at

@@ -1,8 +1,9 @@
 -- At most max_rows steps of a run, those first that can move, then those that wait for others, then
 -- failures. Steps that wait come in topological order, so what they wait for is among the rows
 -- before them: the path to its root is walked once per step, whatever the number of edges. A step
--- that was canceled because of others has its path too.
-create or replace function runledger._why_steps(run_id uuid, max_rows integer)
+-- that was canceled because of others has its path too. Steps of another tenant than the one that
+-- asks are left out, and not named where others wait for them.
+create or replace function runledger._why_steps(run_id uuid, max_rows integer, tenant uuid)
 returns setof runledger._step_case
 language plpgsql stable
 as $$
@@ -14,14 +15,16 @@ begin
            s.created_at, s.finished_at, s.status_reason, s.last_error_code, s.last_error_message,
            s.dependency_count_pending as pending,
            s.status = 'BLOCKED' or s.status = 'CANCELED' and s.dependency_count_unsatisfied > 0
-             and s.status_reason = 'workflow.dependency_unsatisfied' as is_held
+             and s.status_reason = 'workflow.dependency_unsatisfied' as is_held,
+           _why_steps.tenant is null
+             or s.organization_id is not distinct from _why_steps.tenant as is_ours
       from runledger.workflow_steps as s
      cross join lateral (select case s.status when 'BLOCKED' then 2 when 'FAILED' then 3
              when 'CANCELED' then 4 when 'SUCCEEDED' then 5 else 1 end) as o(place)
      where s.workflow_run_id = _why_steps.run_id
      order by o.place, s.ordinal limit _why_steps.max_rows
   ), edge as materialized (
-    select c.id, p.id as needs_id, p.step_key, p.status,
+    select c.id, p.id as needs_id, p.step_key, p.status, p.is_ours,
            row_number() over (partition by c.id order by p.ordinal) as nth
       from chosen as c
       join runledger.workflow_step_dependencies as e on e.dependent_step_id = c.id
@@ -30,8 +33,9 @@ begin
              then p.status not in ('SUCCEEDED', 'FAILED', 'CANCELED')
              else e.release_mode = 'ON_SUCCESS' and p.status in ('FAILED', 'CANCELED') end
   ), because as (
-    select e.id, string_agg(format('%s (%s)', runledger._one_line(e.step_key), e.status), ', '
-             order by e.nth) as words
+    select e.id, string_agg(case when e.is_ours
+               then format('%s (%s)', runledger._one_line(e.step_key), e.status)
+             else 'a step of another tenant' end, ', ' order by e.nth) as words
       from edge as e where e.nth <= 5 group by e.id
   ), root as (
     select c.id, c.id as root_id from chosen as c
@@ -45,11 +49,12 @@ begin
     from chosen as c
     left join because as b on b.id = c.id
     left join root as r on r.id = c.id
-    left join chosen as o on o.id = r.root_id
+    left join chosen as o on o.id = r.root_id and o.is_ours
+   where c.is_ours
    order by c.nth;
 end
 $$;
 
-comment on function runledger._why_steps(uuid, integer) is
+comment on function runledger._why_steps(uuid, integer, uuid) is
   'What why_workflow looks at of the steps of a run: each with what holds it up, and the root of '
   'that.';

@@ -47,7 +47,12 @@ begin
   v_affected := runledger._time_out_gates(1000, v_now);
   v_total := v_total + v_affected;
   return next row('gate_timeouts', v_affected, v_affected >= 1000)::runledger.upkeep_report;
-  delete from runledger.workers as w where w.last_seen_at < v_now - interval '1 day';
+  with gone as materialized (
+    select w.worker_id from runledger.workers as w
+     where w.last_seen_at < v_now - interval '1 day'
+     order by w.worker_id for update skip locked
+  )
+  delete from runledger.workers as w using gone as g where w.worker_id = g.worker_id;
   get diagnostics v_affected = row_count;
   v_total := v_total + v_affected;
   return next row('forget_workers', v_affected, false)::runledger.upkeep_report;

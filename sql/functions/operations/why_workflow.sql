@@ -1,6 +1,7 @@
 -- Why a run is not done: the run itself, then its steps, those first that can move, then those that
 -- wait for them, then failures, then what is done. The first 20 open jobs are asked as why does,
--- for the others stands the statement that asks. At most 1000 steps, and a row for the rest.
+-- for the others stands the statement that asks. At most 1000 steps, and a row for the rest. Under
+-- a tenant the run must be its own, and steps that were given to another tenant are left out.
 --
 -- Locks:  none.
 -- Writes: nothing.
@@ -17,7 +18,7 @@ declare
   v_max constant integer := runledger._limit('max_rows');
   v_total integer := (
     select r.steps_total from runledger.workflow_runs as r
-     where r.id = why_workflow.workflow_run_id
+     where r.id = why_workflow.workflow_run_id and r.pruned_at is null
        and (why_workflow.organization_id is null
             or r.organization_id = why_workflow.organization_id));
 begin
@@ -28,7 +29,8 @@ begin
   return query
   with step as materialized (
     select s as facts, s.nth, s.step_key, s.job_id, s.status in ('ENQUEUED', 'RUNNING') as has_job
-      from runledger._why_steps(why_workflow.workflow_run_id, v_max) as s
+      from runledger._why_steps(
+             why_workflow.workflow_run_id, v_max, why_workflow.organization_id) as s
   ), told as (
     select 0 as nth, w.place, null::text as step_key, w.code, w.explanation, w.fix
       from runledger._why_run(why_workflow.workflow_run_id, v_now)

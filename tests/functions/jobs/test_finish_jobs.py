@@ -368,3 +368,14 @@ def test_a_malformed_item_is_refused_and_the_others_end(q: Ledger, change: dict,
     assert first["disposition"] == "SUCCEEDED"
     assert (second["disposition"], second["code"]) == ("INVALID", code)
     assert q.job(bad["job_id"])["status"] == "LEASED"
+
+
+@pytest.mark.parametrize("shape", ["{{{0}{1}-{2}-{3}{4}}}", "{0:.4}-{0[4]}{0[5]}{0[6]}{0[7]}-{1}-{2}-{3}{4}"])
+def test_an_id_is_written_in_one_way_whether_alone_or_among_others(q: Ledger, shape: str):
+    """PostgreSQL reads a uuid in braces, or with its hyphens elsewhere; a batch does not, plain or mixed."""
+    lease = q.leased()
+    odd = shape.format(*str(lease["job_id"]).split("-"))
+    for others in ([], [{"job_id": NOBODY, "lease_token": 1, "outcome": "RELEASE"}]):
+        told = q.finish({**lease, **OK, "job_id": odd}, *others)[0]
+        assert (told["disposition"], told["code"]) == ("INVALID", "job.invalid_id")
+    assert q.job(lease["job_id"])["status"] == "LEASED"

@@ -48,6 +48,19 @@ def test_maintenance_forgets_workers_silent_for_a_day(db: Db, q: Ledger, clock: 
     assert db.column("select worker_id from runledger.workers") == ["here"]
 
 
+def test_a_worker_that_comes_back_in_an_open_transaction_holds_nothing_up(db: Db, q: Ledger, clock: Clock):
+    for name in ("back", "gone"):
+        q.row("register_worker", worker_id=name, job_types=["t"])
+    clock.advance(timedelta(days=2))
+    other = q.on(db.connect(autocommit=False))
+    other.row("register_worker", worker_id="back", job_types=["t"])
+    q.conn.execute("set lock_timeout = '10s'")
+    assert maintain(q)["forget_workers"] == (1, False)
+    other.conn.commit()
+    assert maintain(q)["forget_workers"] == (0, False)
+    assert db.column("select worker_id from runledger.workers") == ["back"]
+
+
 def test_one_session_at_a_time(q: Ledger):
     other = q.on(autocommit=False)
     assert maintain(other)

@@ -7,6 +7,7 @@ import re
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.support.clock import Clock
@@ -51,6 +52,39 @@ def mend(flow: Flow, key: str | None) -> None:
     row = of(flow, key)
     flow.q.db.execute(row["fix"])
     assert (key, row["code"].removeprefix("why.")) not in told(flow)
+
+
+def test_a_step_of_another_tenant_is_neither_told_of_nor_named(q: Ledger, start: Flows):
+    """As in list_workflow_steps and list_workflow_edges; nor are its errors, its job, or a statement about it."""
+    flow = start(
+        step("ours"), step("secret", organization_id=str(OTHER_TENANT)), gate("hush", organization_id=str(OTHER_TENANT)),
+        step("end", ["ours", "secret", "hush"]), step("after_hush", "hush"), step("after_secret", "secret"),
+        step("mute", "after_secret", organization_id=str(OTHER_TENANT)), organization_id=TENANT,
+    )  # fmt: skip
+    for _ in range(2):
+        told = {r["step_key"]: r for r in why(flow, organization_id=TENANT)}
+        assert {"ours", "end", "after_hush", "after_secret"} - {None} == set(told)
+        assert not re.search("secret(?! )|hush|mute", str([(r["explanation"], r["fix"]) for r in told.values()]))
+        assert "What moves first on that way is a step of another tenant" in told["after_hush"]["explanation"]
+        assert told["after_hush"]["fix"] is None
+        # The run fails at the step of the other tenant.
+        [secret] = [s["job_id"] for s in q.rows("list_workflow_steps", workflow_run_id=flow.id) if s["step_key"] == "secret"]
+        if q.db.job(secret)["status"] == "PENDING":
+            leases = {c["job_id"]: {k: c[k] for k in ("job_id", "lease_token")} for c in q.claim(9)}
+            q.finish_one(leases[secret], "FAILED", error_code="e", error_message="secret card", kind="TERMINAL")
+    assert told["after_secret"]["code"] == "why.step_unsatisfied"
+    assert len(why(flow)) == 7
+
+
+def test_a_run_that_prune_is_taking_away_is_not_told_of(q: Ledger, start: Flows):
+    flow = start(gate("g"))
+    q.row("cancel_workflow", workflow_run_id=flow.id)
+    q.db.execute("begin")
+    q.db.execute("update runledger.workflow_runs set pruned_at = now() where id = %s", [flow.id])
+    with pytest.raises(psycopg.Error) as refused:
+        q.db.execute("select * from runledger.why_workflow(%s)", [flow.id])
+    assert refused.value.sqlstate == "RL001"
+    q.db.execute("rollback")
 
 
 def test_what_can_move_comes_first_then_what_waits_then_what_is_over(start: Flows):

@@ -3192,11 +3192,11 @@ CREATE FUNCTION runledger._step_problems(step runledger._step_item, given jsonb)
 
 COMMENT ON FUNCTION runledger._step_problems(step runledger._step_item, given jsonb) IS 'The codes of what is wrong with one step by itself, without their prefix.';
 
-CREATE FUNCTION runledger._succeed_jobs(successes runledger._successes, now timestamp with time zone) RETURNS runledger.finished_job[]
+CREATE FUNCTION runledger._succeed_jobs(successes runledger._successes) RETURNS runledger.finished_job[]
     LANGUAGE plpgsql
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._succeed_jobs(successes runledger._successes, now timestamp with time zone) IS 'End these leases with success if all of them are live and outside workflows; their results, or NULL and nothing is written.';
+COMMENT ON FUNCTION runledger._succeed_jobs(successes runledger._successes) IS 'End these leases with success if all of them are live and outside workflows; their results, or NULL and nothing is written.';
 
 CREATE FUNCTION runledger._summarize_events(above bigint, upto bigint) RETURNS void
     LANGUAGE plpgsql
@@ -3348,11 +3348,11 @@ CREATE FUNCTION runledger._why_step(run_id uuid, step runledger._step_case, now 
 
 COMMENT ON FUNCTION runledger._why_step(run_id uuid, step runledger._step_case, now timestamp with time zone) IS 'Why a step without an open job stands where it does.';
 
-CREATE FUNCTION runledger._why_steps(run_id uuid, max_rows integer) RETURNS SETOF runledger._step_case
+CREATE FUNCTION runledger._why_steps(run_id uuid, max_rows integer, tenant uuid) RETURNS SETOF runledger._step_case
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._why_steps(run_id uuid, max_rows integer) IS 'What why_workflow looks at of the steps of a run: each with what holds it up, and the root of that.';
+COMMENT ON FUNCTION runledger._why_steps(run_id uuid, max_rows integer, tenant uuid) IS 'What why_workflow looks at of the steps of a run: each with what holds it up, and the root of that.';
 
 CREATE FUNCTION runledger._why_turn(job runledger._job_case, handlers runledger._handler[], is_explained boolean, ready_at timestamp with time zone, now timestamp with time zone) RETURNS SETOF runledger.reason
     LANGUAGE plpgsql STABLE
@@ -6421,7 +6421,7 @@ REVOKE ALL ON FUNCTION runledger._step_levels(run_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._step_problems(step runledger._step_item, given jsonb) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger._succeed_jobs(successes runledger._successes, now timestamp with time zone) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger._succeed_jobs(successes runledger._successes) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._summarize_events(above bigint, upto bigint) FROM PUBLIC;
 
@@ -6473,7 +6473,7 @@ REVOKE ALL ON FUNCTION runledger._why_run(run_id uuid, now timestamp with time z
 
 REVOKE ALL ON FUNCTION runledger._why_step(run_id uuid, step runledger._step_case, now timestamp with time zone) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger._why_steps(run_id uuid, max_rows integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger._why_steps(run_id uuid, max_rows integer, tenant uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._why_turn(job runledger._job_case, handlers runledger._handler[], is_explained boolean, ready_at timestamp with time zone, now timestamp with time zone) FROM PUBLIC;
 

@@ -307,7 +307,11 @@ def _queue(queue: t.QueueSummary, now: datetime, *, state: str, speed: Rates) ->
     why = queue.paused_reason if queue.is_paused else queue.disabled_reason if not queue.is_enabled else None
     told = [f"{number(queue.lost)} with a lost lease"] if queue.lost else []
     told += [f"{state}: {escaped(why)}"] if why else ["disabled: takes no new jobs"] if not queue.is_enabled else []
-    told += ["no worker is registered for it, w tells more"] if not queue.workers else [f"{queue.workers} workers"]
+    told += (
+        ["no worker is registered for it, w tells more"]
+        if not queue.workers
+        else [f"{queue.workers} worker{'s' * (queue.workers > 1)}"]
+    )
     cells = (
         Text(escaped(queue.job_type), "bold" if state not in ("idle", "disabled") else ""),
         Text(state, _STATES.get(state, "")),
@@ -727,24 +731,27 @@ def _event(event: t.JobEventRecord) -> Text:
 
 
 HELP = """
-1 to 5, tab      another panel
-j k, arrows      up and down; page up, page down, g, G
-enter            a type: its jobs. A job or a run: why it is not running
-w                why the selected job or run stands where it is; of a type, of the job that comes next
-t                the history of a job, the tree of a run
-p                pause or resume the type
-c                cancel the job or the run
-r                run a dead letter again
-h                health: every check, and what to do
-/                filter by part of the name of the type (in Workers: of the worker)
-space            freeze, and go on
-escape           back
-q                quit
+1 to 5, tab   another panel
+j k, arrows   up and down; page up, page down, g, G
+enter         a type: its jobs. A job or a run: why it is not running
+w             why the job or run stands where it is; of a type, its next job
+t             the history of a job, the tree of a run
+p             pause or resume the type
+c             cancel the job or the run
+r             run a dead letter again
+h             health: every check, and what to do
+/             filter by part of the name of the type, or of the worker
+space         freeze, and go on
+escape        back
+q             quit
 
-What changes something asks before it does. Everything is done by functions of the schema runledger: a role that may
-only look is told so.
+What changes something asks first. A role that may only look is told so.
 
-states           lost: its lease ran out and nobody has taken it back. over time: runs for longer than its timeout.
-                 no worker: nobody is registered for jobs that wait. at limit: max_concurrency is reached.
-done/s, fail/s   jobs that ended, attempts that failed, over the last refreshes. 100+ is counted to there.
+lost          its lease ran out and nobody has taken it back
+over time     it runs for longer than its timeout
+no worker     jobs wait, and nobody is registered for the type
+at limit      jobs wait, and max_concurrency of the type is reached
+slow          jobs have been ready for over a minute
+done/s        jobs that ended per second, over the last refreshes
+fail/s        attempts that failed; 100+ means that no more was counted
 """.strip("\n")

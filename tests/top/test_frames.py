@@ -243,6 +243,10 @@ def test_rates_are_differences_of_counters_by_the_clock_of_the_server():
     assert history.rates()[0].finished is None
 
 
+def test_the_help_fits_the_smallest_usual_terminal():
+    assert max(map(cell_len, draw.HELP.splitlines())) <= 76
+
+
 def test_words_for_numbers():
     spans = {0.4: "0s", -3: "-3s", 59.9: "59s", 250: "4m10s", 11100: "3h05m", 1047600: "12d03h", 10**7: "115d"}
     assert {seconds: span(seconds) for seconds in spans} == spans

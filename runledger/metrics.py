@@ -81,7 +81,10 @@ class Exporter:
         if self._connection is None:
             seconds = max(2, round(self._timeout / 2))
             self._connection = psycopg.connect(
-                self._dsn, connect_timeout=seconds, fallback_application_name="runledger-metrics"
+                self._dsn,
+                connect_timeout=seconds,
+                prepare_threshold=None,  # a pooler may stand between
+                fallback_application_name="runledger-metrics",
             )
             self._connection.read_only = True
         connection = self._connection

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from runledger import Client, Failure, Workflow
 from runledger import doctor as d
 from runledger.cli import main
+from runledger.metrics import Exporter
 from runledger.migrate import migrate
 from tests.runner import pooler as p
 from tests.runner.conftest import until
@@ -97,6 +98,15 @@ def test_the_command_line_leaves_no_prepared_statement_behind(pooler, db):
     assert db.value("select count(*) from runledger.job_queue where status = 'CANCELED'") == 12
     with psycopg.connect(pooler.dsn, autocommit=True, prepare_threshold=None) as conn:
         assert conn.execute("select name from pg_prepared_statements").fetchall() == []
+
+
+def test_scrapes_go_through_it(pooler):
+    """Two scrapers at once; psycopg would prepare at the sixth time, under the same names."""
+    scrapers = [Exporter(pooler.dsn) for _ in range(2)]
+    for _ in range(8):
+        assert all("runledger_schema_info" in scraper.metrics() for scraper in scrapers)
+    for scraper in scrapers:
+        scraper.close()
 
 
 def test_migrate_goes_through_it(empty_db):

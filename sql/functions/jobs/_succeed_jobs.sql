@@ -4,6 +4,9 @@
 -- own (runs before jobs). The clock is read row by row, after the row lock: an update that waited
 -- looks at the row and at the clock again, and ends the job after whatever it has waited for.
 --
+-- A write that is taken back costs as much as one that stays, so what can be seen to be in the way
+-- is looked for first, without a lock; only a race is left to the subtransaction.
+--
 -- The index of held leases must not serve here, it would be read whole for each item: coalesce
 -- keeps the planner from it.
 create or replace function runledger._succeed_jobs(successes runledger._successes)
@@ -15,6 +18,13 @@ declare
   v_caller constant text := runledger._caller();
   v_results runledger.finished_job[];
 begin
+  if exists (
+    select from unnest(v_asked.job_ids, v_asked.lease_tokens) as a(job_id, lease_token)
+      left join runledger.job_queue as q on q.id = a.job_id
+     where (q.status = 'LEASED' and q.lease_token = a.lease_token
+            and q.workflow_run_id is null) is not true) then
+    return null;
+  end if;
   with asked as materialized (
     select a.* from unnest(v_asked.ordinals, v_asked.job_ids, v_asked.lease_tokens,
                            v_asked.outputs) as a(ordinal, job_id, lease_token, output)

@@ -25,11 +25,10 @@ as $$
 declare
   -- First of all, before this transaction gets an id: see _event_mark.
   v_mark constant bigint := runledger._event_mark();
-  v_longest constant interval := make_interval(days => runledger._limit('horizon_days')::integer);
 begin
-  if prune.older_than is null or prune.older_than <= '0'
-    or greatest(prune.older_than, prune.dead_letters_older_than) > v_longest
-    or prune.dead_letters_older_than <= '0' then
+  if (runledger._is_age(prune.older_than) and prune.older_than > '0') is not true
+    or not (runledger._is_age(prune.dead_letters_older_than)
+            and prune.dead_letters_older_than > '0') then
     perform runledger._raise('operations.invalid_retention',
       jsonb_build_object('max_days', runledger._limit('horizon_days')));
   end if;

@@ -14,9 +14,9 @@ declare
   v_days constant bigint := runledger._limit('horizon_days');
   v_old runledger.retention_record;
 begin
-  if not least(set_retention.finished, set_retention.dead_letters, set_retention.history) >= '0'
-    or greatest(set_retention.finished, set_retention.dead_letters, set_retention.history)
-       > make_interval(days => v_days::integer) then
+  if not runledger._is_age(set_retention.finished)
+    or not runledger._is_age(set_retention.dead_letters)
+    or not runledger._is_age(set_retention.history) then
     perform runledger._raise('operations.invalid_retention',
       jsonb_build_object('max_days', v_days));
   end if;

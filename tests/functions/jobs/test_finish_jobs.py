@@ -379,3 +379,20 @@ def test_an_id_is_written_in_one_way_whether_alone_or_among_others(q: Ledger, sh
         told = q.finish({**lease, **OK, "job_id": odd}, *others)[0]
         assert (told["disposition"], told["code"]) == ("INVALID", "job.invalid_id")
     assert q.job(lease["job_id"])["status"] == "LEASED"
+
+
+@pytest.mark.parametrize("spoiler", ["workflow", "lost"])
+def test_a_batch_that_is_not_plain_is_not_written_twice(db: Db, q: Ledger, spoiler: str):
+    """A write that is taken back costs as much as one that stays; what is in the way is seen before."""
+    leases = [q.leased() for _ in range(9)]
+    if spoiler == "workflow":
+        q.row("enqueue_workflow", workflow_type="w", steps=[{"key": "a", "job_type": "t"}])
+        [last] = [{k: c[k] for k in ("job_id", "lease_token")} for c in q.claim()]
+    else:
+        last = {**q.leased(), "lease_token": 1}
+    written = "select n_tup_upd from pg_stat_xact_user_tables where relid = 'runledger.job_queue'::regclass"
+    with q.conn.transaction():
+        [(before,)] = q.conn.execute(written).fetchall()
+        q.finish(*({**lease, **OK} for lease in [*leases, last]))
+        [(after,)] = q.conn.execute(written).fetchall()
+    assert after - before == 9 + (spoiler == "workflow")

@@ -681,7 +681,7 @@ class TestCalls:
         assert [(a["action"], a["reason"]) for a in actions] == [("prune", "disk is full")]
         assert actions[0]["detail"]["older_than"] == "14 days"
 
-    @pytest.mark.parametrize("age", ["0", "-1 day", "3651 days", "infinity"])
+    @pytest.mark.parametrize("age", ["0", "-1 day", "3651 days", "infinity", "1 month -29 days"])
     def test_ages_above_zero_up_to_ten_years(self, q: Ledger, age: str):
         if age == "infinity" and q.conn.info.server_version < 170000:
             age = "100 years"

@@ -2336,6 +2336,12 @@ CREATE FUNCTION runledger._integer_field(item jsonb, field text, fallback intege
 
 COMMENT ON FUNCTION runledger._integer_field(item jsonb, field text, fallback integer) IS 'A field that must not be negative: its value, -1 if it is no integer, or the fallback if it is not there.';
 
+CREATE FUNCTION runledger._is_age(age interval) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._is_age(age interval) IS 'How long something may be kept: not negative in any part, and not longer than the horizon.';
+
 CREATE FUNCTION runledger._is_guarded(table_name text, names text[]) RETURNS boolean
     LANGUAGE sql STABLE
     AS 'see sql/functions';
@@ -6204,6 +6210,8 @@ REVOKE ALL ON FUNCTION runledger._insert_jobs(items runledger._enqueue_item[], n
 REVOKE ALL ON FUNCTION runledger._insert_schedule(schedule runledger.job_schedules, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._integer_field(item jsonb, field text, fallback integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._is_age(age interval) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._is_guarded(table_name text, names text[]) FROM PUBLIC;
 

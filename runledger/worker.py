@@ -93,6 +93,8 @@ class Worker:
         self._tries = 0  # refused claims in a row
         self._alarm: asyncio.TimerHandle | None = None  # the earliest deadline of a handler
         self._alarm_at = math.inf
+        self._left: list[int] | None = None  # tokens of leases that an earlier process of our name left behind
+        self._looking_back = asyncio.Lock()
         self._searching = 0  # lost claims that are looked for
         self._recent: set[int] = set()  # tokens that came meanwhile
         self._found: set[int] = set()  # tokens that were found so: their claim's reply may still come
@@ -113,6 +115,9 @@ class Worker:
     async def lane(self, number: int) -> None:
         """Exchange until told to stop and everything that was begun is recorded."""
         link = self._lanes[number]
+        async with self._looking_back:
+            if self._left is None:
+                self._left = await self._look_back(link)
         while True:
             batch, want = self._take()
             if batch or want or self._must_tell():
@@ -280,11 +285,29 @@ class Worker:
         else:
             self._hungry = False
 
+    async def _look_back(self, link: Link) -> list[int]:
+        """Before the first claim: leases under our name are of a process that died, and may have begun their handlers."""
+        left: list[int] = []
+        tries = 0
+        while not self._abandoned:
+            try:
+                (rows,) = await link.run(_calls.leased_jobs(self._config.worker_id, left))
+            except ERRORS as error:
+                if fate(error) is Fate.STOP:
+                    raise WorkerStoppedError(f"this worker cannot work here: {brief(error)}") from error
+                tries += 1
+                await pause(tries)
+                continue
+            if not rows:
+                break
+            left += [claim.lease_token for claim in _CLAIM.read(rows)]
+        return left
+
     async def _recover(self, link: Link) -> None:
         """Run the jobs of a claim whose reply was lost, after making sure of their leases."""
         self._searching += 1
         for tries in range(1 << 62):
-            call = _calls.leased_jobs(self._config.worker_id, list(self.live))
+            call = _calls.leased_jobs(self._config.worker_id, [*self.live, *(self._left or ())])
             try:
                 (rows,) = await link.run(call)
                 if rows:

@@ -3744,7 +3744,7 @@ CREATE FUNCTION runledger.leased_jobs(worker_id text, known_tokens bigint[] DEFA
     SET jit TO 'off'
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger.leased_jobs(worker_id text, known_tokens bigint[]) IS 'The live leases of this worker but for the tokens it knows, in the shape of claim_jobs.';
+COMMENT ON FUNCTION runledger.leased_jobs(worker_id text, known_tokens bigint[]) IS 'The live leases of this worker but for the tokens it knows, in the shape of claim_jobs. Who uses a worker_id again should ask before its first claim, and count those tokens as known from then on: their handlers may have begun.';
 
 CREATE FUNCTION runledger.list_dead_letters(job_type text DEFAULT NULL::text, error_code text DEFAULT NULL::text, failed_after timestamp with time zone DEFAULT NULL::timestamp with time zone, failed_before timestamp with time zone DEFAULT NULL::timestamp with time zone, before_failed_at timestamp with time zone DEFAULT NULL::timestamp with time zone, before_id uuid DEFAULT NULL::uuid, max_rows integer DEFAULT 100, organization_id uuid DEFAULT NULL::uuid, is_dead boolean DEFAULT NULL::boolean) RETURNS SETOF runledger.dead_letter
     LANGUAGE plpgsql STABLE SECURITY DEFINER

@@ -26,12 +26,13 @@ POINTS = (CLAIMED, MIDWAY, UNSENT, SENT)
 
 
 class Journal:
-    """One file per process; `name` is what the process is called in the records."""
+    """One file per process. In the records a process is its name and its pid: the next one of that name is another."""
 
     def __init__(self, directory: Path, name: str) -> None:
         self.name = name
+        self._who = f"{name}.{os.getpid()}"
         self._directory = directory
-        self._file = os.open(directory / f"{name}.{os.getpid()}.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._file = os.open(directory / f"{self._who}.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
     @classmethod
     def of_environment(cls) -> Journal:
@@ -40,7 +41,7 @@ class Journal:
         return cls(Path(os.environ["CHAOS_FILES"]), os.environ["CHAOS_NAME"])
 
     def write(self, kind: str, *facts: Any) -> None:
-        os.write(self._file, json.dumps([kind, self.name, *facts], separators=(",", ":"), default=str).encode() + b"\n")
+        os.write(self._file, json.dumps([kind, self._who, *facts], separators=(",", ":"), default=str).encode() + b"\n")
 
     def is_to_die(self, point: str) -> bool:
         """Whether somebody asked this process to die there; asked once, it is told once."""

@@ -103,6 +103,31 @@ def test_leases_of_a_lost_claim_are_found_and_run(proxy, runner):
     assert len(ran) == len(set(ran)) == len(ids)
 
 
+def test_what_a_process_of_the_same_name_left_is_not_taken_for_a_lost_claim(proxy, runner):
+    """That process may have begun its handlers: under the same token they would run twice."""
+    ran = []
+
+    async def work(job):
+        ran.append(job.job_id)
+
+    runner.app.register("a", work)
+    runner.define()
+    left = [runner.enqueue("a") for _ in range(3)]
+    assert len(runner.client.claim_jobs("w1", ["a"], max_jobs=3, lease_seconds=60)) == 3
+    runner.start(dsn=proxy.dsn, prepare=0, worker_id="w1", lease_ttl_seconds=60, poll_interval_ms=20)
+    ids = []
+    for _ in range(3):
+        runner.client.pause_job_type("a")
+        ids += [runner.enqueue("a") for _ in range(5)]
+        proxy.lose("claim_jobs")
+        runner.client.resume_job_type("a")
+        assert proxy.lost.wait(30)
+    for job_id in ids:
+        assert runner.wait(job_id)["status"] == "SUCCEEDED"
+    assert set(ran) == set(ids)
+    assert {runner.db.job(job_id)["status"] for job_id in left} == {"LEASED"}
+
+
 def test_a_claim_that_certainly_leased_something_is_recovered(proxy, runner):
     gate = Gate()
 

@@ -1,5 +1,6 @@
 -- The live leases of a worker that it does not know of, as far as its role claimed them: after a
--- claim whose reply was lost they can run at once instead of waiting until they expire.
+-- claim whose reply was lost they can run at once instead of waiting until they expire. Who uses a
+-- name again asks before the first claim: what is there then was begun by somebody who is gone.
 --
 -- Locks:  none.
 -- Writes: nothing.
@@ -37,4 +38,6 @@ end
 $$;
 
 comment on function runledger.leased_jobs(text, bigint[]) is
-  'The live leases of this worker but for the tokens it knows, in the shape of claim_jobs.';
+  'The live leases of this worker but for the tokens it knows, in the shape of claim_jobs. Who uses '
+  'a worker_id again should ask before its first claim, and count those tokens as known from then '
+  'on: their handlers may have begun.';

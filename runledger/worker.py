@@ -286,7 +286,7 @@ class Worker:
             self._hungry = False
 
     async def _look_back(self, link: Link) -> list[int]:
-        """Before the first claim: leases under our name are of a process that died, and may have begun their handlers."""
+        """Before the first claim: leases under our name are those of a process that died. It may have begun them."""
         left: list[int] = []
         tries = 0
         while not self._abandoned:

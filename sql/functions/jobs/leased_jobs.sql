@@ -38,6 +38,6 @@ end
 $$;
 
 comment on function runledger.leased_jobs(text, bigint[]) is
-  'The live leases of this worker but for the tokens it knows, in the shape of claim_jobs. Who uses '
-  'a worker_id again should ask before its first claim, and count those tokens as known from then '
-  'on: their handlers may have begun.';
+  'The live leases of this worker but for the tokens it knows, in the shape of claim_jobs. Who '
+  'uses a worker_id again should ask before its first claim, and count those tokens as known '
+  'from then on: their handlers may have begun.';

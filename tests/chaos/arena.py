@@ -31,7 +31,9 @@ from tests.support.servers import ROOT
 
 PATIENCE = 60.0
 POOLER = "/usr/sbin/pgbouncer"
-DISK = "300m"
+DISK_BYTES, JOB_BYTES = 300 << 20, 4096
+"""The disk that can be filled: for the server, and for each job with its history."""
+RETURN_SECONDS = 60
 OLD_JOBS = 2000
 
 
@@ -58,7 +60,7 @@ class Member:
 
 
 class Arena:
-    def __init__(self, files: Path, *, bindir: Path, lease: int, seed: int, disk: bool) -> None:
+    def __init__(self, files: Path, *, bindir: Path, lease: int, seed: int, disk: int) -> None:
         self.files, self.lease, self.seed = files, lease, seed
         self.journal = Journal(files, "nemesis")
         self.members: dict[str, Member] = {}
@@ -66,7 +68,8 @@ class Arena:
         self.closing = threading.Event()
         self.world = threading.RLock()  # who restarts the server or the pooler
         self.absent: dict[str, str] = {}
-        self._disk = self._mount() if disk else None
+        self._server_due: float | None = None
+        self._disk = self._mount(disk) if disk else None
         settings = dict(embedded.FAST) | {"deadlock_timeout": "200ms", "log_min_messages": "warning"}
         major = embedded.server_major(bindir) or 0
         if major >= 17:
@@ -179,13 +182,21 @@ class Arena:
             process = self.server._process
             if process is not None and process.poll() is None:
                 return False
-            self.server.restart()
+            try:
+                self.server.restart()
+            except embedded.EmbeddedError:
+                # While the disk is full it cannot: it is tried again, but not for ever.
+                self._server_due = self._server_due or time.monotonic() + RETURN_SECONDS
+                if time.monotonic() > self._server_due:
+                    raise
+                return False
+            self._server_due = None
             return True
 
-    def _mount(self) -> Path | None:
+    def _mount(self, size: int) -> Path | None:
         path = Path(tempfile.mkdtemp(prefix="rlchaos-", dir="/dev/shm"))
         done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(path)], capture_output=True, check=False
+            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], capture_output=True, check=False
         )
         if done.returncode:
             path.rmdir()

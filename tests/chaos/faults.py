@@ -348,6 +348,9 @@ class DiskFull(Fault):
         ballast = disk / "ballast"
         try:
             with ballast.open("wb", buffering=0) as file, suppress(OSError):
+                space = os.statvfs(disk)
+                os.posix_fallocate(file.fileno(), 0, space.f_bavail * space.f_frsize)
+                file.seek(0, os.SEEK_END)
                 while not self.arena.closing.is_set():
                     if file.write(bytes(1 << 20)) < 1 << 20:
                         break

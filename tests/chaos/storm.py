@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 
 from tests.chaos import checker
-from tests.chaos.arena import Arena
+from tests.chaos.arena import DISK_BYTES, JOB_BYTES, Arena
 from tests.chaos.bare import REAP_SECONDS
 from tests.chaos.checker import Ledger, Verdict
 from tests.chaos.faults import Fault, kinds
@@ -105,7 +105,13 @@ class Outcome:
 def run(plan: Plan) -> Outcome:
     files = Path(tempfile.mkdtemp(prefix="rlchaos-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     try:
-        arena = Arena(files, bindir=plan.bindir, lease=plan.lease, seed=plan.seed, disk=plan.disk)
+        arena = Arena(
+            files,
+            bindir=plan.bindir,
+            lease=plan.lease,
+            seed=plan.seed,
+            disk=(DISK_BYTES + JOB_BYTES * plan.jobs) * plan.disk,
+        )
         try:
             return Storm(arena, plan).run()
         finally:
@@ -144,6 +150,8 @@ class Storm:
         arena.closing.set()
         for thread in threads[1:]:
             thread.join(60)
+        if self._errors:
+            raise self._errors[0]
         for fault in self._faults:
             fault.undo()
         outcome.seconds = time.monotonic() - began

@@ -48,6 +48,7 @@ class Supervisor:
         self._asked = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
+        self._worker: Worker | None = None
         self._thread: threading.Thread | None = None
         self._up = threading.Event()
         self._error: BaseException | None = None
@@ -56,7 +57,14 @@ class Supervisor:
         """Ask for the end, from any thread, as often as you like. `run` returns when it is reached."""
         self._asked.set()
         if self._loop and self._stop:
-            tell(self._loop, self._stop.set)
+            tell(self._loop, self._end)
+
+    def _end(self) -> None:
+        # The worker first: what is asked to stop does not claim once more while the loops hear of it.
+        if self._worker:
+            self._worker.stop()
+        if self._stop:
+            self._stop.set()
 
     async def run(self, *, signals: bool = False) -> None:
         """Work until `request_shutdown`, or until a loop fails: its error is raised.
@@ -72,7 +80,7 @@ class Supervisor:
             try:
                 await self._introduce(upkeep)
                 logger.info("%s works on %s", self.config.worker_id, ", ".join(sorted(self._registry.job_types)))
-                worker = Worker(self._registry, self._dsn, config=self.config, hooks=hooks)
+                worker = self._worker = Worker(self._registry, self._dsn, config=self.config, hooks=hooks)
                 await self._work(worker, upkeep, hooks=hooks)
             finally:
                 await upkeep.close()

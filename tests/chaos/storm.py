@@ -254,6 +254,7 @@ class Storm:
         for member in producers:
             del arena.members[member.name]
         (arena.files / "hold").unlink(missing_ok=True)
+        (arena.files / "calm").touch()
         arena.sql("select runledger.pause_schedule('tick', 'chaos')", user="chaos_owner")
         arena.sql(
             "select runledger.cancel_job(id, 'chaos') from runledger.job_queue where job_type in ('poison', 'gone') and status in ('PENDING', 'LEASED')"

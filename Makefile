@@ -25,7 +25,7 @@ $(VENV)/.installed: pyproject.toml
 demo: venv ## run the demo on an embedded PostgreSQL; ARGS=--keep leaves it up
 	$(BIN)/runledger demo $(ARGS)
 
-test: venv ## run the tests on PostgreSQL 18 and 16; ARGS=... goes to pytest
+test: venv ## run the tests on PostgreSQL 18, those of the engine on 16 too; ARGS=... goes to pytest
 	$(BIN)/pytest $(SIDE_BY_SIDE) $(ARGS)
 
 test-fast: venv ## run the tests that take no time, on PostgreSQL 18

@@ -3,44 +3,55 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import click
 
+_PARTS = ("single", "bulk", "drain", "pickup", "idle", "ladder", "cron")
+
 
 @click.command()
-@click.option("--jobs", default=20_000, show_default=True, help="Jobs of a drain and of a bulk enqueue.")
-@click.option("--ladder", default="10000,100000", show_default=True, help="Table sizes for the cost of a claim.")
-@click.option("--rounds", default=3, show_default=True, help="Rounds; the median counts.")
-@click.option("--idle-seconds", default=10.0, show_default=True, help="How long an idle worker is watched.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON at the end instead of a table as it comes.")
+@click.option("--jobs", type=click.IntRange(100), help="Jobs of a drain and of a bulk enqueue.  [default: 20000]")
+@click.option("--rounds", type=click.IntRange(1), help="Rounds; the median counts.  [default: 3]")
+@click.option("--ladder", help="Table sizes for the cost of a claim.  [default: 1000,10000,100000]")
+@click.option("--idle-seconds", type=float, help="How long an idle worker is watched.  [default: 10]")
+@click.option("--only", multiple=True, type=click.Choice(_PARTS), help="Only this; may be given more than once.")
+@click.option("--quick", is_flag=True, help="A small look at whether everything works; its figures say little.")
+@click.option(
+    "--json", "json_to", type=click.Path(dir_okay=False, allow_dash=True), is_flag=False, flag_value="-",
+    help="Write JSON to a file, or to the standard output (without a name, or -) instead of tables.",
+)  # fmt: skip
 @click.pass_obj
-def bench(dsn: str, /, *, jobs: int, ladder: str, rounds: int, idle_seconds: float, as_json: bool) -> None:
+def bench(
+    dsn: str, /, *, quick: bool, only: tuple[str, ...], ladder: str | None, json_to: str | None, **given: Any
+) -> None:
     """Measure what Runledger costs beside a raw limit on the same server, as ratios.
 
     Works in a database of its own on the server of --dsn, or on an embedded one. Each figure stands beside the least
     that any queue must do there, in rounds that take turns; compare the ratios, not the figures of two machines.
     """
     from rich.console import Console
-    from rich.table import Table
 
     from runledger import bench as b
+    from runledger.bench import show
 
     if dsn:
         os.environ["RUNLEDGER_DSN"] = dsn
-    console = Console(stderr=as_json)
+    if ladder:
+        given["ladder"] = [int(size) for size in ladder.split(",")]
+    chosen = {name: value for name, value in given.items() if value is not None}
+    scale = replace(b.QUICK if quick else b.Scale(), **chosen)
+    console = Console(stderr=json_to == "-")
     lines: list[b.Figure | str] = []
-    table = Table("measured", "Runledger", "raw limit", "ratio", "goal", "", box=None, header_style="bold")
-    with console.status("measuring"):
-        sizes = [int(x) for x in ladder.split(",")]
-        for line in b.run(jobs=jobs, ladder=sizes, rounds=rounds, idle_seconds=idle_seconds):
+    with console.status("measuring") as status:
+        for line in b.run(scale, only):
             lines.append(line)
-            if isinstance(line, str):
-                console.print(line, style="dim")
-                continue
-            ratio = f"{line.ratio:.2f}" if line.ratio is not None else ""
-            said = {True: "[green]reached[/]", False: "[yellow]not reached[/]", None: ""}[line.reached]
-            table.add_row(line.what, line.ours, line.raw, ratio, line.goal, said)
-    if as_json:
+            status.update(f"measuring; last: {line.what if isinstance(line, b.Figure) else 'the setting'}")
+    if json_to == "-":
         click.echo(b.as_json(lines))
-    else:
-        console.print(table)
+        return
+    show.tables(console, lines)
+    if json_to:
+        Path(json_to).write_text(b.as_json(lines) + "\n", encoding="utf-8")

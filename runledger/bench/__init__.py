@@ -1,0 +1,40 @@
+"""What Runledger costs, as ratios to a raw limit on the same server in the same run.
+
+Each figure stands beside the least that any queue on this server must do: a bare table with one partial index, a
+bare insert that notifies a session which claims. Rounds of both take turns and the median of each counts, so a busy
+machine hurts both alike. Absolute figures say more about the machine than about Runledger: compare ratios, and only
+within one run.
+
+Everything happens in a database of its own, made on the server and dropped at the end. Without a server given it
+starts an embedded one as a server is run in earnest: on disk, with fsync.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from runledger.bench import cron, drain, enqueue, idle, ladder, pickup
+from runledger.bench.jobs import app
+from runledger.bench.report import Figure, as_json
+from runledger.bench.stage import QUICK, Scale, Stage, stage
+
+MEASURES: dict[str, Callable[[Stage], Iterator[Figure]]] = {
+    "single": enqueue.single,
+    "bulk": enqueue.bulk,
+    "drain": drain.measure,
+    "pickup": pickup.measure,
+    "idle": idle.measure,
+    "ladder": ladder.measure,
+    "cron": cron.measure,
+}
+
+
+def run(scale: Scale, only: Sequence[str] = ()) -> Iterator[str | Figure]:
+    """Measure, and yield a line of text for the setting and a `Figure` for each result as it comes."""
+    with stage(scale) as place:
+        yield place.setting
+        for name in only or MEASURES:
+            yield from MEASURES[name](place)
+
+
+__all__ = ["MEASURES", "QUICK", "Figure", "Scale", "app", "as_json", "run"]

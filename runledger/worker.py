@@ -37,6 +37,7 @@ from runledger.types import ClaimedJob, FailureKind, FinishedJob, Json, Undecoda
 logger = logging.getLogger("runledger")
 
 BATCH_ITEMS = 1000
+LOST_TOKENS = 10_000
 BATCH_BYTES = 8 << 20
 IDLE_SECONDS = 60
 """How long a worker asks to be woken; it asks anew at half time."""
@@ -98,6 +99,7 @@ class Worker:
         self._searching = 0  # lost claims that are looked for
         self._recent: set[int] = set()  # tokens that came meanwhile
         self._found: set[int] = set()  # tokens that were found so: their claim's reply may still come
+        self._lost: deque[int] = deque(maxlen=LOST_TOKENS)  # a clock that is set back revives them, not for us
         self._hungry = True  # the last claim found something
         self._claim_at = 0.0
         self._due_at = math.inf  # when the next job that waits becomes due
@@ -307,7 +309,7 @@ class Worker:
         """Run the jobs of a claim whose reply was lost, after making sure of their leases."""
         self._searching += 1
         for tries in range(1 << 62):
-            call = _calls.leased_jobs(self._config.worker_id, [*self.live, *(self._left or ())])
+            call = _calls.leased_jobs(self._config.worker_id, [*self.live, *(self._left or ()), *self._lost])
             try:
                 (rows,) = await link.run(call)
                 if rows:
@@ -494,6 +496,7 @@ class Worker:
             return
         if verdict == "LOST":  # somebody else's: nothing more to say about it
             del self.live[token]
+            self._lost.append(token)
             lease.settled = True
             if self._hooks.watched:
                 self._hooks.tell("on_job_lease_lost", lease.job, None, token=token)
@@ -589,6 +592,7 @@ class Worker:
                 info = DeadLetter(reason, kind, code, message, self._config.worker_id)
                 self._hooks.spawn(self.dead_letter(lease.type, lease.job.job_id, info=info))
             if disposition == "LEASE_LOST":
+                self._lost.append(lease.job.lease_token)
                 logger.warning("%r: lease lost: %s", lease.job, row[6])
             if self._hooks.watched:
                 self._hooks.tell(

@@ -217,7 +217,7 @@ class Arena:
         }[route]()
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("JOBS_", "PG", "RUNLEDGER_"))}
         environment = {
-            "RUNLEDGER_DSN": dsn, "PYTHONPATH": str(ROOT), "CHAOS_FILES": str(self.files), "CHAOS_NAME": name, "CHAOS_LEASE": str(self.lease),
+            "RUNLEDGER_DSN": dsn, "PYTHONPATH": str(ROOT), "CHAOS_FILES": str(self.files), "CHAOS_NAME": name, "CHAOS_LEASE": str(self.lease), "CHAOS_BATCH": "50",
             "JOBS_WORKER_ID": name, "JOBS_PREPARE": "0" if route == "pooler" else "1", **environment,
         }  # fmt: skip
         command = (

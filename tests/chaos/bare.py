@@ -78,7 +78,7 @@ class Bare:
             self._work(claims)
 
     def _work(self, claims: list[tuple[Any, ...]]) -> None:
-        outcomes = []
+        plain, others = [], []  # apart: a batch of plain successes ends in one statement of its own
         for job, token, job_type, payload, run, attempt, inputs in claims:
             self._book.write("start", now(), str(job), token, run)
             self._book.reach(MIDWAY)
@@ -101,8 +101,8 @@ class Bare:
                     "error_code": "chaos.doomed",
                     "error_message": "not in the first run",
                 }
-            outcomes.append(item)
-        if outcomes:
+            (plain if job_type == "plain" else others).append(item)
+        for outcomes in filter(None, (plain, others)):
             self._finish(outcomes, None)
 
     def _finish(self, outcomes: list[dict[str, Any]], paid_run: int | None) -> None:
@@ -150,7 +150,7 @@ class Bare:
 
 if __name__ == "__main__":
     bare = Bare(
-        os.environ["RUNLEDGER_DSN"], Journal.of_environment(), lease=int(os.environ["CHAOS_LEASE"]), batch=50,
+        os.environ["RUNLEDGER_DSN"], Journal.of_environment(), lease=int(os.environ["CHAOS_LEASE"]), batch=int(os.environ["CHAOS_BATCH"]),
         oversleep=float(os.environ.get("CHAOS_OVERSLEEP", "0")), reaps=os.environ["CHAOS_REAPS"] == "1",
     )  # fmt: skip
     signal.signal(signal.SIGTERM, lambda *_: bare.stop.set())

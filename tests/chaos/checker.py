@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ class Finish:
 
     worker: str
     sent: int
+    received: int
     job: str
     token: int
     asked: str
@@ -55,6 +57,7 @@ class History:
     requeued: dict[str, int] = field(default_factory=dict)
     unknown: Counter[str] = field(default_factory=Counter)
     deaths: Counter[str] = field(default_factory=Counter)
+    ahead: list[tuple[int, int]] = field(default_factory=list)  # while the ledger's clock was, from and to
 
     @classmethod
     def of(cls, records: Iterable[list[Any]]) -> History:
@@ -79,8 +82,8 @@ class History:
                 self.leases[job].setdefault(token, at)
                 self.handed[token].add((who, job))
             case "finish":
-                sent, _, items = facts
-                self.finishes += [Finish(who, sent, *item) for item in items]
+                sent, received, items = facts
+                self.finishes += [Finish(who, sent, received, *item) for item in items]
             case "beat":
                 sent, _, items = facts
                 self.beats += [(who, sent, job, token) for job, token, told in items if told == "EXTENDED"]
@@ -98,6 +101,8 @@ class History:
                     self.requeued[job] = max(run, self.requeued.get(job, 0))
             case "unknown":
                 self.unknown[facts[2]] += 1
+            case "ahead":
+                self.ahead.append((facts[0], facts[1]))
             case "died":
                 self.deaths[facts[1]] += 1
             case _:
@@ -195,6 +200,8 @@ def _durable(history: History, ledger: Ledger, find: Any) -> None:
         recorded = ledger.attempts.get(end.token, ("", 0, None))
         if end.disposition in RECORDED and (recorded[0], recorded[2]) != (end.job, end.disposition):
             find(LOST, f"{end.disposition} of {end.job} token {end.token} was acknowledged, found {recorded}")
+        elif end.disposition == "SUCCEEDED" and not ledger.successes.get((end.job, recorded[1])):
+            find(LOST, f"success of {end.job} token {end.token} was acknowledged and is no event")
     for job in history.canceled - ledger.canceled:
         find(LOST, f"acknowledged cancellation of {job} is not there")
     for job, run in history.requeued.items():
@@ -275,10 +282,22 @@ def _exactly_once(history: History, ledger: Ledger, find: Any) -> None:
 def _same_answer(history: History, ledger: Ledger, find: Any) -> None:
     for end in history.finishes:
         recorded = ledger.attempts.get(end.token, ("", 0, None))[2]
-        if (end.disposition, end.asked, recorded) == ("LEASE_LOST", "SUCCEEDED", "SUCCEEDED"):
+        # Refused while the clock was ahead, sent again after it was set back: the lease lives.
+        was_ahead = any(end.sent <= until and since <= end.received for since, until in history.ahead)
+        if (end.disposition, end.asked, recorded) == ("LEASE_LOST", "SUCCEEDED", "SUCCEEDED") and not was_ahead:
             find(ANSWER, f"{end.worker}: {end.job} token {end.token} succeeded and was told LEASE_LOST")
         if end.disposition == "INVALID":
             find(ANSWER, f"{end.worker}: {end.asked} of {end.job} token {end.token} was refused as invalid")
+
+
+def recoveries(history: History) -> list[float]:
+    """For each lease that nobody ended: seconds from its claim until the job was claimed again."""
+    ended = {end.token for end in history.finishes if end.disposition in RECORDED | {"RELEASED"}}
+    waits = []
+    for tokens in history.leases.values():
+        known = sorted(tokens.items())
+        waits += [(there - here) / 1e9 for (one, here), (_, there) in pairwise(known) if one not in ended]
+    return waits
 
 
 def read(directory: Path) -> History:

@@ -371,10 +371,11 @@ class StepClock(Fault):
 
     def strike(self) -> bool:
         with self.arena.world:
-            by = self.dice.choice((1, 3, self.arena.lease * 2))
-            self.arena.set_clock(by)
+            began = now()
+            self.arena.set_clock(self.dice.choice((1, 3, self.arena.lease * 2)))
             self.hold(self.dice.uniform(0.2, 1.0))
             self.arena.set_clock(0)
+            self.arena.journal.write("ahead", began, now())
         return True
 
 

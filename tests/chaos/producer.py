@@ -23,8 +23,8 @@ START = "select workflow_run_id, disposition from runledger.enqueue_workflow('di
 
 
 class Producer:
-    def __init__(self, dsn: str, book: Journal, *, jobs: int, hold: Path, seed: int) -> None:
-        self._dsn, self._book, self._jobs, self._hold = dsn, book, jobs, hold
+    def __init__(self, dsn: str, book: Journal, *, jobs: int, burst: int, hold: Path, seed: int) -> None:
+        self._dsn, self._book, self._jobs, self._burst, self._hold = dsn, book, jobs, burst, hold
         self._conn: psycopg.Connection[Any] | None = None
         self._dice = random.Random(seed)
         self.stop = threading.Event()
@@ -36,12 +36,12 @@ class Producer:
                 time.sleep(0.02)
                 continue
             batch += 1
-            types = self._dice.choices(list(MIX), list(MIX.values()), k=BATCH)
+            types = self._dice.choices(list(MIX), list(MIX.values()), k=BATCH) + ["plain"] * self._burst
             entries = [self._entry(job_type, f"{self._book.name}-{batch}-{nth}") for nth, job_type in enumerate(types)]
             self._until_answered(ENQUEUE, [json.dumps(entries)], [e["idempotency_key"] for e in entries])
             for nth in range(2):
                 self._until_answered(START, [json.dumps(STEPS), f"{self._book.name}-{batch}-{nth}"], None)
-            made += BATCH + 2 * len(STEPS)
+            made += len(types) + 2 * len(STEPS)
 
     def _entry(self, job_type: str, key: str) -> dict[str, Any]:
         payload = {"seconds": round(self._dice.random() / 20, 3)} if job_type == "slow" else {}
@@ -75,7 +75,7 @@ class Producer:
 
 if __name__ == "__main__":
     producer = Producer(
-        os.environ["RUNLEDGER_DSN"], Journal.of_environment(), jobs=int(os.environ["CHAOS_JOBS"]),
+        os.environ["RUNLEDGER_DSN"], Journal.of_environment(), jobs=int(os.environ["CHAOS_JOBS"]), burst=int(os.environ["CHAOS_BURST"]),
         hold=Path(os.environ["CHAOS_FILES"]) / "hold", seed=int(os.environ["CHAOS_SEED"]),
     )  # fmt: skip
     signal.signal(signal.SIGTERM, lambda *_: producer.stop.set())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import random
 import shutil
 import tempfile
@@ -16,6 +17,7 @@ from typing import Any
 
 import psycopg
 
+from runledger.migrate import package_version
 from tests.chaos import checker
 from tests.chaos.arena import DISK_BYTES, JOB_BYTES, Arena
 from tests.chaos.bare import REAP_SECONDS
@@ -40,8 +42,11 @@ class Plan:
     bares: int = 2
     producers: int = 1
     through_cli: int = 0
-    gap: float = 0.3
+    gap: float = 0.3  # seconds between two faults of a nemesis, about, or
+    every: int = 0  # claims between them, about: a slow machine then sees as many faults as a fast one
     backlog: int = 4000
+    batch: int = 50  # jobs a claim
+    burst: int = 0  # plain jobs on top of each request of mixed ones
     oversleep: float = 0.0005
     reaps: bool = True
     is_hasty: bool = False  # when all that is left waits for its time, the clock is set forward
@@ -67,6 +72,8 @@ class Outcome:
     statuses: Counter[str] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)
     refused: int = 0
+    recovered: int = 0
+    longest_stuck: float = 0.0
     replayed: int = 0
     restarts: int = 0
     gave_up: Counter[str] = field(default_factory=Counter)
@@ -85,18 +92,19 @@ class Outcome:
         wrong = [f"  {code:26} {self.verdict.counts[code]}" for code in checker.CODES]
         struck = [f"  {name:26} {n}" for name, n in sorted(self.faults.items())]
         return "\n".join([
-            f"seed {self.plan.seed}, {self.server}, lease {self.plan.lease} s",
+            f"seed {self.plan.seed}, runledger {package_version()}, {self.server}, Python {platform.python_version()}, psycopg {psycopg.__version__}, lease {self.plan.lease} s",
             f"{self.executions} executions of {self.jobs} jobs in {self.seconds:.0f} s, calm again after {self.calm_seconds:.1f} s",
             f"{self.repeated} executions repeated (at least once), {self.retried} retried after a failure on purpose",
             f"ends: {dict(self.statuses)}",
             f"{sum(self.unknown.values())} calls without an answer: {dict(self.unknown)}",
             f"{self.refused} completions refused as LEASE_LOST, {self.replayed} recognised as repeated",
+            f"{self.recovered} leases that nobody ended were claimed again, the last to come after {self.longest_stuck:.1f} s",
             f"{sum(self.faults.values())} faults of {sum(n > 0 for n in self.faults.values())} kinds, {self.restarts} processes started again:",
             *struck,
             *(f"  {name:26} not here: {why}" for name, why in self.absent.items()),
             f"faults that another one kept from striking: {dict(self.hindered)}",
             f"no space left: {self.shortages} times, server gone by that: {self.server_gone}; deadlocks: {self.deadlocks}; workers that gave up: {dict(self.gave_up)}",
-            "violations:", *wrong, f"  {'fsck':26} {len(self.findings)} (explained by the clock: {dict(self.explained)})",
+            f"verdict: {'clean' if self.is_clean else 'VIOLATIONS'}", *wrong, f"  {'fsck':26} {len(self.findings)} (explained by the clock: {dict(self.explained)})",
             *(f"  {words}" for words in [*self.verdict.words, *self.findings]),
             *(f"  uncaught, {n} times: {words}" for words, n in self.complaints.most_common(10)),
         ])  # fmt: skip
@@ -135,7 +143,7 @@ class Storm:
         plan, arena, outcome = self._plan, self._arena, self._outcome
         if plan.prepare:
             plan.prepare(arena)
-        outcome.server = f"PostgreSQL {arena.server.major}"
+        outcome.server = arena.sql("select 'PostgreSQL ' || current_setting('server_version') as v")[0]["v"]
         began = time.monotonic()
         self._start_processes()
         threads = [self._thread(self._watch), *(
@@ -167,6 +175,7 @@ class Storm:
         return outcome
 
     _watching = True
+    _claims = 0
 
     def _thread(self, target: Callable[..., None], *args: Any) -> threading.Thread:
         def guarded() -> None:
@@ -189,6 +198,7 @@ class Storm:
                 route=routes[(n + 1) % 3],
                 CHAOS_OVERSLEEP=str(plan.oversleep),
                 CHAOS_REAPS=str(int(plan.reaps)),
+                CHAOS_BATCH=str(plan.batch),
             )
         for n in range(plan.runners):
             is_cli = n < plan.through_cli
@@ -203,7 +213,7 @@ class Storm:
         for n in range(plan.producers):
             arena.add(
                 f"producer{n}", "producer", route=routes[(n + 1) % 2], user="chaos_producer",
-                CHAOS_JOBS=str(plan.jobs // plan.producers), CHAOS_SEED=str(plan.seed + n),
+                CHAOS_JOBS=str(plan.jobs // plan.producers), CHAOS_SEED=str(plan.seed + n), CHAOS_BURST=str(plan.burst),
             )  # fmt: skip
 
     def _watch(self) -> None:
@@ -218,11 +228,12 @@ class Storm:
             if not self._over.is_set() or self._watching:
                 self._arena.keep_members()
             with suppress(psycopg.Error), psycopg.connect(self._arena.dsn(), connect_timeout=2) as conn:
-                row = conn.execute(
-                    "select count(*) from (select from runledger.job_queue where status = 'PENDING' limit %s) as x",
+                waiting, self._claims = conn.execute(
+                    "select (select count(*) from (select from runledger.job_queue where status = 'PENDING' limit %s) as x),"
+                    " (select last_value from runledger.lease_token_seq)",
                     [self._plan.backlog],
-                ).fetchone()
-                if row and row[0] >= self._plan.backlog:
+                ).fetchone() or (0, 0)
+                if waiting >= self._plan.backlog:
                     hold.touch()
                 else:
                     hold.unlink(missing_ok=True)
@@ -242,7 +253,15 @@ class Storm:
                 except psycopg.Error as error:
                     # The other nemesis was quicker.
                     self._outcome.hindered[f"{fault.name} {error.sqlstate or type(error).__name__}"] += 1
-                self._over.wait(dice.uniform(0.3, 1.7) * self._plan.gap)
+                self._rest(dice.uniform(0.3, 1.7))
+
+    def _rest(self, factor: float) -> None:
+        if not self._plan.every:
+            self._over.wait(factor * self._plan.gap)
+            return
+        until, patience = self._claims + factor * self._plan.every, time.monotonic() + 3
+        while self._claims < until and time.monotonic() < patience and not self._over.wait(0.05):
+            pass
 
     # --- afterwards ---
 
@@ -316,6 +335,8 @@ class Storm:
         )
         outcome.repeated = outcome.executions - len(history.executions) - outcome.retried
         outcome.statuses = Counter(status for _, status, _ in ledger.jobs.values())
+        waits = checker.recoveries(history)
+        outcome.recovered, outcome.longest_stuck = len(waits), max(waits, default=0.0)
         outcome.unknown = history.unknown
         outcome.refused = sum(1 for end in history.finishes if end.disposition == "LEASE_LOST")
         outcome.replayed = sum(1 for end in history.finishes if end.replayed)

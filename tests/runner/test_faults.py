@@ -658,3 +658,19 @@ def test_what_is_claimed_while_a_lost_claim_is_looked_for_is_not_taken_for_it(ru
         assert worker.live == {}
 
     assert len(drive(runner, script)) == 1
+
+
+def test_a_lease_that_was_told_lost_is_not_run_again_when_the_clock_goes_back(runner, clock):
+    """The ledger's clock was ahead when the job ended. Back again, its lease lives, and another process may not have it yet."""
+
+    async def script(worker, link):
+        job_id = runner.enqueue("a")
+        worker._received(runner.client.claim_jobs("w", ["a"]), sent=worker.loop.time())
+        clock.advance(3600)
+        await settle(worker)
+        clock.advance(-3600)
+        assert [claim.job_id for claim in runner.client.leased_jobs("w")] == [job_id]
+        await worker._recover(link)
+        assert worker.live == {}
+
+    assert len(drive(runner, script)) == 1

@@ -182,7 +182,9 @@ def test_the_last_attempt_dead_letters(runner, handler):
     assert [a["outcome"] for a in runner.db.attempts(row["id"])] == ["RETRYABLE", "RETRYABLE"]
 
 
-@pytest.mark.parametrize("code", ["job.lease_owner_mismatch", "job.timeout_exceeded", "job.canceled", "job.lease_expired"])
+@pytest.mark.parametrize(
+    "code", ["job.lease_owner_mismatch", "job.timeout_exceeded", "job.canceled", "job.lease_expired"]
+)
 def test_a_handler_may_use_any_code(runner, handler, code):
     def work(job):
         raise Failure.terminal(code, "mine")

@@ -29,7 +29,9 @@ class Recorder:
         self.seen.append(("continued", job.job_id, finished.status, finished.next_run_at is not None))
 
     def on_job_failed(self, job, finished):
-        self.seen.append(("failed", job.job_id, finished.disposition, finished.status, finished.next_run_at is not None))
+        self.seen.append(
+            ("failed", job.job_id, finished.disposition, finished.status, finished.next_run_at is not None)
+        )
 
     def on_job_lease_lost(self, job, finished):
         self.seen.append(("lost", job.job_id, finished and finished.code))

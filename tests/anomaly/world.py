@@ -16,13 +16,15 @@ from tests.support.database import Db
 MARKER = "s3cret-marker-7f1d"
 
 
-def contents(db: Db) -> dict[str, str]:
-    """Every row of every table, as one digest per table; sequences may move."""
+def contents(db: Db, conn: psycopg.Connection[Any] | None = None) -> dict[str, str]:
+    """Every row of every table, as one digest per table; sequences may move. `conn`: as that session sees it."""
     tables = db.column(
         "select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace"
         " where n.nspname = 'runledger' and c.relkind in ('r', 'p') and not c.relispartition order by 1"
     )
-    return {t: db.value(f"select md5(coalesce(string_agg(t::text, '/' order by t::text), '')) from {t} as t") for t in tables}
+    digest = "select %s, md5(coalesce(string_agg(t::text, '/' order by t::text), '')) from {} as t"
+    query = " union all ".join(digest.format(t) for t in tables)
+    return dict((conn or db.conn).execute(query.encode(), tables).fetchall())
 
 
 def told(error: psycopg.Error) -> str:

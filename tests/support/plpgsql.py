@@ -81,17 +81,20 @@ def _parse(path: Path) -> Function:
     )
 
 
-def _body(path: Path, text: str) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+def tree(text: str) -> Any:
+    """The PL/pgSQL function of that file, as PostgreSQL's parser sees it."""
     # The parser knows no types of other schemas in signatures and declarations, nor arrays of row types;
     # neither matters for names.
-    tree: Any = None
     plain = re.sub(r"\brunledger\.(?=\w)", "public.", text)
     create = plain[plain.index("create or replace function") :]
     create = create[: re.search(r"^\$\$;?\s*$", create, re.MULTILINE).end()]  # type: ignore[union-attr]
-    tree = parse_plpgsql(re.sub(r"\bpublic\.(_?\w+)\[\]", "text[]", create))
+    return parse_plpgsql(re.sub(r"\bpublic\.(_?\w+)\[\]", "text[]", create))
+
+
+def _body(path: Path, text: str) -> tuple[tuple[str, ...], tuple[Any, ...]]:
     names: list[str] = []
     queries: list[Any] = []
-    for key, value in _walk(tree):
+    for key, value in walk(tree(text)):
         if key in ("PLpgSQL_var", "PLpgSQL_rec") and "lineno" in value:
             names.append(value["refname"])
         elif key == "PLpgSQL_expr":
@@ -115,14 +118,14 @@ def _query(path: Path, query: str, mode: int) -> Iterator[Any]:
         raise AssertionError(f"{relative(path)}: {query!r}: {error}") from error
 
 
-def _walk(node: Any) -> Iterator[tuple[str, Any]]:
+def walk(node: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(node, dict):
         for key, value in node.items():
             yield key, value
-            yield from _walk(value)
+            yield from walk(value)
     elif isinstance(node, list):
         for value in node:
-            yield from _walk(value)
+            yield from walk(value)
 
 
 def nodes(tree: Any, *kinds: type) -> list[Any]:

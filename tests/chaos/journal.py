@@ -55,12 +55,20 @@ class Journal:
     def reach(self, point: str) -> None:
         if self.is_to_die(point):
             die()
+        order = self._directory / f"{self.name}.freeze.{POINTS.index(point)}"
+        if order.exists():
+            order.unlink()
+            os.kill(os.getpid(), signal.SIGSTOP)  # until somebody sends SIGCONT
 
 
 def order_death(directory: Path, name: str, point: str) -> Path:
     path = directory / f"{name}.die.{POINTS.index(point)}"
     path.touch()
     return path
+
+
+def order_freeze(directory: Path, name: str, point: str) -> None:
+    (directory / f"{name}.freeze.{POINTS.index(point)}").touch()
 
 
 def die() -> NoReturn:

@@ -52,7 +52,6 @@ class Plan:
     is_hasty: bool = False  # when all that is left waits for its time, the clock is set forward
     only: frozenset[str] = frozenset()
     disk: bool = True
-    prepare: Callable[[Arena], object] | None = None
 
 
 @dataclass(slots=True)
@@ -110,6 +109,37 @@ class Outcome:
         ])  # fmt: skip
 
 
+def wait_for_calm(
+    sql: Callable[[str], list[dict[str, Any]]], longest: float, hurry: Callable[[], object] = lambda: None
+) -> list[str]:
+    """Wait until nothing is open; return what still is when nothing has moved for `longest`, as long as a recovery takes.
+
+    `hurry` is called whenever all that is open waits for its time.
+    """
+    last, moved = None, time.monotonic()
+    while True:
+        [row] = sql(
+            "select (select count(*) from runledger.job_queue where status in ('PENDING', 'LEASED')) as jobs,"
+            " (select count(*) from runledger.workflow_runs where finished_at is null) as runs,"
+            " (select count(*) from runledger.job_queue where status = 'LEASED' or (status = 'PENDING' and next_run_at <= runledger._now())) as now"
+        )
+        if not row["jobs"] and not row["runs"]:
+            return []
+        if not row["now"]:
+            hurry()
+        if row["jobs"] != last:
+            last, moved = row["jobs"], time.monotonic()
+        if time.monotonic() - moved > longest:
+            break
+        time.sleep(0.1)
+    jobs = sql(
+        "select id::text as id, job_type, status::text as status, run_number, attempt, next_run_at, worker_id, lease_expires_at,"
+        " runledger._now() as now from runledger.job_queue where status in ('PENDING', 'LEASED')"
+    )
+    runs = sql("select id::text as id, status::text as status from runledger.workflow_runs where finished_at is null")
+    return [str({k: str(v) for k, v in row.items()}) for row in [*jobs, *runs]]
+
+
 def run(plan: Plan) -> Outcome:
     files = Path(tempfile.mkdtemp(prefix="rlchaos-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     try:
@@ -141,8 +171,6 @@ class Storm:
 
     def run(self) -> Outcome:
         plan, arena, outcome = self._plan, self._arena, self._outcome
-        if plan.prepare:
-            plan.prepare(arena)
         outcome.server = arena.sql("select 'PostgreSQL ' || current_setting('server_version') as v")[0]["v"]
         began = time.monotonic()
         self._start_processes()
@@ -278,37 +306,19 @@ class Storm:
         arena.sql(
             "select runledger.cancel_job(id, 'chaos') from runledger.job_queue where job_type in ('poison', 'gone') and status in ('PENDING', 'LEASED')"
         )
-        hurried = 0
         delay = 0.3 if plan.is_hasty else MAINTENANCE_DELAY
         longest = max(plan.lease, 10 if plan.through_cli else 0) + REAP_SECONDS + delay + EPSILON
-        last, moved = None, time.monotonic()
-        while True:
-            [row] = arena.sql(
-                "select (select count(*) from runledger.job_queue where status in ('PENDING', 'LEASED')) as jobs,"
-                " (select count(*) from runledger.workflow_runs where finished_at is null) as runs,"
-                " (select count(*) from runledger.job_queue where status = 'LEASED' or (status = 'PENDING' and next_run_at <= runledger._now())) as now"
-            )
-            if not row["jobs"] and not row["runs"]:
-                self._outcome.calm_seconds = time.monotonic() - began
-                return []
-            if plan.is_hasty and not row["now"] and hurried < 5:
+        hurried = 0
+
+        def hurry() -> None:
+            nonlocal hurried
+            if plan.is_hasty and hurried < 5:
                 hurried += 1
                 arena.set_clock((MAINTENANCE_DELAY + 1) * hurried)
-            if row["jobs"] != last:
-                last, moved = row["jobs"], time.monotonic()
-            if time.monotonic() - moved > longest:
-                return self._open_work()
-            time.sleep(0.1)
 
-    def _open_work(self) -> list[str]:
-        jobs = self._arena.sql(
-            "select id::text as id, job_type, status::text as status, run_number, attempt, next_run_at, worker_id, lease_expires_at,"
-            " runledger._now() as now from runledger.job_queue where status in ('PENDING', 'LEASED')"
-        )
-        runs = self._arena.sql(
-            "select id::text as id, status::text as status from runledger.workflow_runs where finished_at is null"
-        )
-        return [str({k: str(v) for k, v in row.items()}) for row in [*jobs, *runs]]
+        stuck = wait_for_calm(arena.sql, longest, hurry)
+        self._outcome.calm_seconds = time.monotonic() - began
+        return stuck
 
     def _judge(self, stuck: list[str]) -> None:
         outcome, arena = self._outcome, self._arena

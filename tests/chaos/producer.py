@@ -30,6 +30,13 @@ class Producer:
         self.stop = threading.Event()
 
     def run(self) -> None:
+        try:
+            self._produce()
+        finally:
+            if self._conn is not None:
+                self._conn.close()
+
+    def _produce(self) -> None:
         made = batch = 0
         while made < self._jobs and not self.stop.is_set():
             if self._hold.exists():

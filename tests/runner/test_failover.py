@@ -2,58 +2,25 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
 
-from runledger import App, Client, embedded
+from runledger import App, Client
 from runledger.config import Config
 from runledger.migrate import migrate
 from runledger.supervisor import Supervisor
 from tests.runner.conftest import until
+from tests.support import servers
+from tests.support.standby import Pair
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 
-SETTINGS = {
-    "fsync": "off",
-    "wal_level": "replica",
-    "max_wal_senders": "4",
-    "wal_log_hints": "on",
-    "max_connections": "60",
-}
-
-
-class Pair:
-    """`dsn` names both servers; the second streams from the first."""
-
-    def __init__(self, directory: Path) -> None:
-        self.first = embedded.Server(embedded.find_binaries(18), settings=SETTINGS)
-        self._data = directory / "standby"
-        tool = self.first.bindir / "pg_basebackup"
-        subprocess.run(
-            [tool, "-h", self.first.directory, "-U", "postgres", "-D", self._data, "-R", "-c", "fast"], check=True
-        )
-        self.second = embedded.Server(self.first.bindir, data=self._data, settings=SETTINGS)
-        self.dsn = f"host={self.first.directory},{self.second.directory} user=postgres dbname=postgres"
-
-    def caught_up(self) -> bool:
-        with psycopg.connect(self.first.dsn(), autocommit=True) as conn:
-            ((behind,),) = conn.execute(
-                "select count(*) from pg_stat_replication where replay_lsn >= pg_current_wal_lsn()"
-            ).fetchall()
-        return behind == 1
-
-    def close(self) -> None:
-        self.first.stop("immediate")
-        self.second.stop("immediate")
-
 
 @pytest.fixture
-def pair(tmp_path) -> Iterator[Pair]:
-    pair = Pair(tmp_path)
+def pair(pytestconfig) -> Iterator[Pair]:
+    pair = Pair(servers.own(pytestconfig.getoption("--pg")))
     yield pair
     pair.close()
 
@@ -80,8 +47,7 @@ def test_a_worker_follows_to_the_new_primary_and_no_token_comes_twice(pair):
                 assert standby.execute("select count(*) from runledger.health()").fetchone() != (0,)
                 assert standby.execute("select count(*) from runledger.fsck('fast')").fetchone() == (0,)
             pair.first.halt("immediate")
-            with psycopg.connect(pair.second.dsn(), autocommit=True) as standby:
-                standby.execute("select pg_promote()")
+            pair.promote()
             with Client.connect(pair.dsn, target_session_attrs="read-write") as after:
                 highest = after.list_job_attempts(before[-1])[0]
                 assert highest.disposition == "SUCCEEDED"

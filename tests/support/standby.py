@@ -1,0 +1,98 @@
+"""A primary and its streaming standby, made without pg_basebackup: not every set of binaries has it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import psycopg
+
+from runledger import embedded
+
+SETTINGS = {
+    "fsync": "off",
+    "wal_level": "replica",
+    "max_wal_senders": "4",
+    "wal_log_hints": "on",
+    "wal_keep_size": "64MB",
+    "max_connections": "60",
+}
+NOT_COPIED = {
+    "postmaster.pid",
+    "postmaster.opts",
+    "pg_wal",
+    "pg_replslot",
+    "pg_dynshmem",
+    "pg_notify",
+    "pg_stat_tmp",
+    "pg_subtrans",
+}
+
+
+class Pair:
+    """`dsn` names both servers; the second streams from the first."""
+
+    def __init__(self, bindir: Path) -> None:
+        self.first = embedded.Server(bindir, settings=SETTINGS)
+        try:
+            self.second = embedded.Server(bindir, data=self._copy(), settings=SETTINGS)
+        except BaseException:
+            self.first.stop("immediate")
+            raise
+        self.dsn = f"host={self.first.directory},{self.second.directory} user=postgres dbname=postgres"
+
+    def _copy(self) -> Path:
+        data = self.first.directory / "standby"
+        with psycopg.connect(self.first.dsn(), autocommit=True) as conn:
+            conn.execute("select pg_backup_start('standby', true)")
+            shutil.copytree(self.first.data, data, ignore=lambda _, names: NOT_COPIED.intersection(names))
+            label = conn.execute("select labelfile from pg_backup_stop()").fetchone()
+        assert label
+        for name in NOT_COPIED - {"postmaster.pid", "postmaster.opts"}:
+            (data / name).mkdir()
+        (data / "backup_label").write_text(label[0])
+        (data / "standby.signal").touch()
+        with (data / "postgresql.auto.conf").open("a") as conf:
+            conf.write(f"primary_conninfo = 'host={self.first.directory} user=postgres application_name=standby'\n")
+        data.chmod(0o700)
+        return data
+
+    def caught_up(self) -> bool:
+        return self._of_first("select count(*) from pg_stat_replication where replay_lsn >= pg_current_wal_lsn()") == 1
+
+    def behind(self) -> int:
+        """Bytes of WAL that the standby has not got."""
+        return int(self._of_first("select coalesce(max(pg_current_wal_lsn() - flush_lsn), 0) from pg_stat_replication"))
+
+    def wait_for_standby(self) -> None:
+        """From now on nothing is acknowledged that the standby has not got."""
+        self._of_first("alter system set synchronous_standby_names = '*'")
+        self._of_first("select pg_reload_conf()")
+
+    def waiting(self) -> int:
+        """Sessions whose commit waits for the standby."""
+        return int(self._of_first("select count(*) from pg_stat_activity where wait_event = 'SyncRep'"))
+
+    def freeze_receiver(self) -> int:
+        """Nothing reaches the standby any more; returns who has to be sent SIGCONT."""
+        with psycopg.connect(self.second.dsn(), autocommit=True) as conn:
+            row = conn.execute("select pid from pg_stat_wal_receiver").fetchone()
+        assert row
+        os.kill(row[0], signal.SIGSTOP)
+        return int(row[0])
+
+    def promote(self) -> None:
+        with psycopg.connect(self.second.dsn(), autocommit=True) as conn:
+            assert conn.execute("select pg_promote(true, 60)").fetchone() == (True,)
+
+    def _of_first(self, query: str) -> int:
+        with psycopg.connect(self.first.dsn(), autocommit=True) as conn:
+            cursor = conn.execute(query.encode())
+            row = cursor.fetchone() if cursor.description else None
+        return row[0] if row else 0
+
+    def close(self) -> None:
+        self.second.stop("immediate")
+        self.first.stop("immediate")

@@ -1,8 +1,9 @@
 -- End the leases of plain successes in one statement: verdict and writing are the same thing here.
--- Either every lease is live and its job outside workflows, or nothing is written: the rows that
--- were locked are given back with the subtransaction, because the judge locks in an order of its
--- own (runs before jobs). The clock is read row by row, after the row lock: an update that waited
--- looks at the row and at the clock again, and ends the job after whatever it has waited for.
+-- Either every lease is live, or nothing is written: the rows that were locked are given back with
+-- the subtransaction, because the judge locks in an order of its own. The clock is read row by row,
+-- after the row lock: an update that waited looks at the row and at the clock again, and ends the
+-- job after whatever it has waited for. The run of a job never changes, so the runs are known
+-- before the jobs are locked, as the order of locks wants it.
 --
 -- A write that is taken back costs as much as one that stays, so what can be seen to be in the way
 -- is looked for first, without a lock; only a race is left to the subtransaction.
@@ -17,13 +18,20 @@ declare
   v_asked constant runledger._successes := _succeed_jobs.successes;
   v_caller constant text := runledger._caller();
   v_results runledger.finished_job[];
+  v_is_live boolean;
+  v_runs uuid[];
 begin
-  if exists (
-    select from unnest(v_asked.job_ids, v_asked.lease_tokens) as a(job_id, lease_token)
-      left join runledger.job_queue as q on q.id = a.job_id
-     where (q.status = 'LEASED' and q.lease_token = a.lease_token
-            and q.workflow_run_id is null) is not true) then
+  select bool_and((q.status = 'LEASED' and q.lease_token = a.lease_token) is true),
+         array_agg(distinct q.workflow_run_id) filter (where q.workflow_run_id is not null)
+    into v_is_live, v_runs
+    from unnest(v_asked.job_ids, v_asked.lease_tokens) as a(job_id, lease_token)
+    left join runledger.job_queue as q on q.id = a.job_id;
+  if not v_is_live then
     return null;
+  elsif v_runs is not null then
+    perform runledger._require_read_committed('workflow.unsupported_isolation');
+    perform from runledger.workflow_runs as r
+      where r.id = any (v_runs) order by r.id for no key update;
   end if;
   with asked as materialized (
     select a.* from unnest(v_asked.ordinals, v_asked.job_ids, v_asked.lease_tokens,
@@ -38,7 +46,7 @@ begin
       from asked as a
      where q.id = a.job_id and q.status = 'LEASED'
        and coalesce(q.lease_token, 0) = a.lease_token
-       and q.lease_expires_at > runledger._now() and q.workflow_run_id is null
+       and q.lease_expires_at > runledger._now()
        and (q.lease_role = v_caller or runledger._acts_as(v_caller, q.lease_role))
     returning a.ordinal, q.id, q.run_number, q.attempt, q.progress_done, q.progress_total,
               q.finished_at
@@ -60,6 +68,8 @@ begin
     from ended as e;
   if coalesce(cardinality(v_results), 0) < cardinality(v_asked.job_ids) then
     perform runledger._raise('job.lease_owner_mismatch');
+  elsif v_runs is not null then
+    perform runledger._succeed_steps(v_asked.job_ids, v_asked.outputs, runledger._now());
   end if;
   return v_results;
 exception
@@ -68,5 +78,5 @@ end
 $$;
 
 comment on function runledger._succeed_jobs(runledger._successes) is
-  'End these leases with success if all of them are live and outside workflows; their results, or '
-  'NULL and nothing is written.';
+  'End these leases with success if all of them are live, and the steps of workflow jobs with '
+  'them; their results, or NULL and nothing is written.';

@@ -68,14 +68,15 @@ begin
        set status = 'RUNNING', started_at = coalesce(s.started_at, v_now), updated_at = v_now
       from leased as l
      where l.workflow_run_id is not null and s.job_id = l.id and s.status = 'ENQUEUED'
-    returning s.job_id, s.id, s.step_key
+    returning s.job_id, s.step_key,
+              runledger._step_inputs(s.id, s.dependency_count_total) as inputs
   )
   select l.id, l.lease_token, l.job_type, l.organization_id, l.payload, l.checkpoint, l.run_number,
          l.attempt, l.max_attempts, l.priority, l.timeout_seconds, l.lease_expires_at,
-         l.workflow_run_id, s.step_key, i.inputs, coalesce(i.is_omitted, false), l.created_at
+         l.workflow_run_id, s.step_key, s.inputs, s.job_id is not null and s.inputs is null,
+         l.created_at
     from leased as l
     left join stepped as s on s.job_id = l.id
-    left join lateral runledger._step_inputs(s.id) as i on s.id is not null
    order by l.nth;
 end
 $$;

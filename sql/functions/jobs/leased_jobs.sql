@@ -24,10 +24,13 @@ begin
   return query
   select q.id, q.lease_token, q.job_type, q.organization_id, q.payload, q.checkpoint, q.run_number,
          q.attempt, q.max_attempts, q.priority, q.timeout_seconds, q.lease_expires_at,
-         q.workflow_run_id, s.step_key, i.inputs, coalesce(i.is_omitted, false), q.created_at
+         q.workflow_run_id, s.step_key, i.inputs, s.id is not null and i.inputs is null,
+         q.created_at
     from runledger.job_queue as q
     left join runledger.workflow_steps as s on q.workflow_run_id is not null and s.job_id = q.id
-    left join lateral runledger._step_inputs(s.id) as i on s.id is not null
+    left join lateral (
+      select runledger._step_inputs(s.id, s.dependency_count_total) as inputs offset 0
+         ) as i on s.id is not null
    where q.lease_token is not null and q.status = 'LEASED'
      and q.worker_id = leased_jobs.worker_id and q.lease_expires_at > v_now
      and not q.lease_token = any (leased_jobs.known_tokens)

@@ -245,8 +245,10 @@ comment on column runledger.workflow_steps.updated_at is 'When the row last chan
 create unique index workflow_steps_one_step_per_job on runledger.workflow_steps (job_id)
   where job_id is not null;
 comment on index runledger.workflow_steps_one_step_per_job is 'A job belongs to at most one step.';
+-- The status must stand in no index and no predicate: that leaves all changes of a step but its
+-- release HOT. So only an open gate has gate_expires_at.
 create index workflow_steps_gate_timeout_idx on runledger.workflow_steps (gate_expires_at)
-  where status = 'WAITING_FOR_EXTERNAL' and gate_expires_at is not null;
+  where gate_expires_at is not null;
 comment on index runledger.workflow_steps_gate_timeout_idx is
   'Open gates by the time they run out.';
 

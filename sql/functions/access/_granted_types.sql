@@ -8,7 +8,9 @@ as $$
 declare
   v_caller constant text := runledger._caller();
 begin
-  if v_caller = current_user or not exists (
+  if v_caller = current_user then
+    return null;
+  elsif not exists (
       select from runledger.access_grants as g
        where g.job_types is not null and g.kind = any (_granted_types.kinds))
     or pg_has_role(v_caller, current_user, 'USAGE') then

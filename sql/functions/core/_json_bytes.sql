@@ -4,15 +4,12 @@
 -- fsck asks the same about stored values.
 create or replace function runledger._json_bytes(value jsonb)
 returns bigint
-language plpgsql immutable parallel safe
+language sql stable parallel safe
 as $$
-begin
-  if pg_column_compression(_json_bytes.value) is null then
-    return pg_column_size(_json_bytes.value);
-  end if;
-  return pg_column_size(jsonb_build_array(_json_bytes.value))
-    - case when jsonb_typeof(_json_bytes.value) in ('object', 'array') then 8 else 0 end;
-end
+  select case when pg_column_compression(_json_bytes.value) is null
+    then pg_column_size(_json_bytes.value)::bigint
+    else pg_column_size(jsonb_build_array(_json_bytes.value))
+      - case when jsonb_typeof(_json_bytes.value) in ('object', 'array') then 8 else 0 end end
 $$;
 
 comment on function runledger._json_bytes(jsonb) is

@@ -22,17 +22,25 @@ as $$
 declare
   v_now timestamptz := runledger._now();
   v_payload jsonb := coalesce(enqueue_job.payload, '{}');
-  v_definition runledger.job_definitions;
+  v_granted constant text[] := runledger._granted_types('{producer,operator}');
   v_request jsonb;
   v_existing runledger.enqueued_job;
   v_id uuid;
+  v_wakes boolean;
   v_problem text;
 begin
-  perform runledger._require_granted(
-    array[enqueue_job.job_type], runledger._granted_types('{producer,operator}'));
-  v_problem := runledger._enqueue_problem(v_payload, enqueue_job.max_attempts,
-    enqueue_job.timeout_seconds, enqueue_job.run_at, enqueue_job.idempotency_key,
-    enqueue_job.stage, v_now);
+  if v_granted is not null then
+    perform runledger._require_granted(array[enqueue_job.job_type], v_granted);
+  end if;
+  -- An expression is made anew in each transaction: what most calls need is one of its own.
+  if num_nonnulls(enqueue_job.max_attempts, enqueue_job.timeout_seconds, enqueue_job.run_at,
+      enqueue_job.idempotency_key) = 0 and enqueue_job.stage = 'queued' then
+    v_problem := runledger._json_problem(v_payload, runledger._limit('payload_bytes'));
+  else
+    v_problem := runledger._enqueue_problem(v_payload, enqueue_job.max_attempts,
+      enqueue_job.timeout_seconds, enqueue_job.run_at, enqueue_job.idempotency_key,
+      enqueue_job.stage, v_now);
+  end if;
   if v_problem is not null then
     perform runledger._raise(v_problem);
   end if;
@@ -45,30 +53,32 @@ begin
       return v_existing;
     end if;
   end if;
-  v_definition := runledger._enabled_definition(enqueue_job.job_type);
-  insert into runledger.job_queue
-    (id, job_type, organization_id, payload, priority, max_attempts, timeout_seconds, next_run_at,
-     stage, idempotency_key, enqueue_request, created_at, updated_at)
-  values (runledger._uuidv7(), enqueue_job.job_type, enqueue_job.organization_id, v_payload,
-    coalesce(enqueue_job.priority, v_definition.default_priority),
-    coalesce(enqueue_job.max_attempts, v_definition.max_attempts),
-    coalesce(enqueue_job.timeout_seconds, v_definition.default_timeout_seconds),
-    coalesce(enqueue_job.run_at, v_now), enqueue_job.stage, enqueue_job.idempotency_key, v_request,
-    v_now, v_now)
-  on conflict do nothing
-  returning id into v_id;
-  if v_id is null then
-    v_existing := runledger._existing_job(enqueue_job.job_type, enqueue_job.organization_id,
-      enqueue_job.idempotency_key, v_request);
-    if v_existing.job_id is null then
-      perform runledger._raise('job.idempotency_conflict_missing_existing');
-    end if;
-    return v_existing;
-  end if;
+  with inserted as (
+    insert into runledger.job_queue
+      (id, job_type, organization_id, payload, priority, max_attempts, timeout_seconds,
+       next_run_at, stage, idempotency_key, enqueue_request, created_at, updated_at)
+    select runledger._uuidv7(), d.job_type, enqueue_job.organization_id, v_payload,
+           coalesce(enqueue_job.priority, d.default_priority),
+           coalesce(enqueue_job.max_attempts, d.max_attempts),
+           coalesce(enqueue_job.timeout_seconds, d.default_timeout_seconds),
+           coalesce(enqueue_job.run_at, v_now), enqueue_job.stage, enqueue_job.idempotency_key,
+           v_request, v_now, v_now
+      from runledger.job_definitions as d
+     where d.job_type = enqueue_job.job_type and d.is_enabled
+    on conflict do nothing
+    returning id
+  )
   insert into runledger.job_events (job_id, run_number, event_type, stage, payload, occurred_at)
-  values (v_id, 1, 'ENQUEUED', enqueue_job.stage,
-    jsonb_build_object('job_type', enqueue_job.job_type), v_now);
-  if enqueue_job.run_at is null or enqueue_job.run_at <= v_now then
+  select n.id, 1, 'ENQUEUED', enqueue_job.stage,
+         jsonb_build_object('job_type', enqueue_job.job_type), v_now
+    from inserted as n
+  returning job_id, coalesce(enqueue_job.run_at <= v_now, true) and exists (
+    select from runledger.workers as w where w.idle_until > v_now)
+    into v_id, v_wakes;
+  if v_id is null then
+    return runledger._rival_job(enqueue_job.job_type, enqueue_job.organization_id,
+      enqueue_job.idempotency_key, v_request);
+  elsif v_wakes then
     perform runledger._wake(array[enqueue_job.job_type], v_now);
   end if;
   return row(v_id, 'INSERTED', 'PENDING', 1)::runledger.enqueued_job;

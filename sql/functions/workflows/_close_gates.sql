@@ -12,7 +12,7 @@ begin
        set status = coalesce(_close_gates.outcome, s.on_timeout)::runledger.step_status,
            output = _close_gates.output, status_reason = _close_gates.reason,
            last_error_code = _close_gates.error_code,
-           last_error_message = _close_gates.error_message,
+           last_error_message = _close_gates.error_message, gate_expires_at = null,
            finished_at = _close_gates.now, updated_at = _close_gates.now
      where s.id = any (_close_gates.step_ids) and s.status = 'WAITING_FOR_EXTERNAL'
     returning s.id, s.workflow_run_id, s.status

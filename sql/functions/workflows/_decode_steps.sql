@@ -23,9 +23,10 @@ begin
     perform runledger._raise('workflow.invalid_dag_dependency_count_overflow',
       jsonb_build_object('max_edges', runledger._limit('run_edges')));
   end if;
-  -- A plan made for five steps, or where statistics know of small runs only, joins them in nested
-  -- loops: ruinous for ten thousand. Large lists are planned by their size and joined by hash; the
-  -- public functions put the settings back (SET clause).
+  -- A generic plan, or one where statistics know of small runs only, joins steps in nested loops:
+  -- right for a few of them, which cost more to plan than to run, and ruinous for ten thousand.
+  -- Large lists are planned by their size and joined by hash; the public functions put the settings
+  -- back (SET clause).
   if cardinality(v_items) > 100 then
     perform set_config('plan_cache_mode', 'force_custom_plan', true);
     perform set_config('enable_nestloop', 'off', true);

@@ -8,7 +8,9 @@ as $$
 declare
   v_run runledger.workflow_runs;
 begin
-  if _existing_workflow.organization_id is null then
+  if _existing_workflow.idempotency_key is null then
+    null;
+  elsif _existing_workflow.organization_id is null then
     select r.* into v_run from runledger.workflow_runs as r
      where r.workflow_type = _existing_workflow.workflow_type and r.organization_id is null
        and r.idempotency_key = _existing_workflow.idempotency_key;
@@ -25,7 +27,9 @@ begin
     end if;
     return row(v_run.id, 'EXISTING', v_run.status)::runledger.enqueued_workflow;
   end if;
-  if _existing_workflow.organization_id is null then
+  if _existing_workflow.active_key is null then
+    return null;
+  elsif _existing_workflow.organization_id is null then
     select r.* into v_run from runledger.workflow_runs as r
      where r.active_key_held and r.organization_id is null
        and r.active_key = _existing_workflow.active_key;

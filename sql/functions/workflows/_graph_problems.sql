@@ -5,8 +5,9 @@ create or replace function runledger._graph_problems(
 returns setof runledger.workflow_problem
 language plpgsql stable
 as $$
+declare
+  v_problems runledger.workflow_problem[];
 begin
-  return query
   with step as materialized (
     select s.nth, s.step_key, s.problems, s.after_success || s.after_terminal as waits_for
       from unnest(_graph_problems.steps) as s
@@ -39,10 +40,17 @@ begin
         or e.prerequisite = e.step_key or e.copy > 1
         or not exists (select from known as k where k.step_key = e.prerequisite)
   )
-  select p.nth, left(p.step_key, 200), 'workflow.invalid_dag_' || p.code, c.message
-    from problem as p
-    left join runledger.error_codes() as c on c.code = 'workflow.invalid_dag_' || p.code
-   order by p.nth, p.code;
+  select array_agg(row(p.nth, left(p.step_key, 200), 'workflow.invalid_dag_' || p.code,
+           null)::runledger.workflow_problem order by p.nth, p.code)
+    into v_problems
+    from problem as p;
+  if v_problems is not null then
+    return query
+    select p.ordinal, p.step_key, p.code, c.message
+      from unnest(v_problems) as p
+      left join runledger.error_codes() as c on c.code = p.code
+     order by p.ordinal, p.code;
+  end if;
 end
 $$;
 

@@ -48,7 +48,7 @@ begin
            else coalesce(s.released_at, v_job.created_at, _repair_step.now) end,
          gate_expires_at = case when v_status = 'WAITING_FOR_EXTERNAL' then coalesce(
            s.gate_expires_at, _repair_step.now + make_interval(secs => s.gate_timeout_seconds))
-           else s.gate_expires_at end,
+           end,
          finished_at = case when v_status in ('SUCCEEDED', 'FAILED', 'CANCELED')
            then coalesce(s.finished_at, v_job.finished_at, _repair_step.now) end,
          updated_at = _repair_step.now

@@ -2,14 +2,22 @@
 -- which error_codes() lists them; the detail has the first 100 problems.
 create or replace function runledger._require_graph(
   steps runledger._step_item[], existing text[])
-returns void
+returns runledger._step_order
 language plpgsql stable
 as $$
 declare
+  v_sorted runledger._step_order;
   v_code text;
   v_count bigint;
   v_problems jsonb;
 begin
+  perform from runledger._graph_problems(_require_graph.steps, _require_graph.existing);
+  if not found then
+    v_sorted := runledger._sort_steps(_require_graph.steps);
+    if v_sorted.cycle is null then
+      return v_sorted;
+    end if;
+  end if;
   with problem as materialized (
     select p.* from runledger._workflow_problems(_require_graph.steps, _require_graph.existing) as p
   )
@@ -22,12 +30,9 @@ begin
            'code', p.code, 'message', p.message)) filter (where p.nth <= 100)
     into v_code, v_count, v_problems
     from (select q.*, row_number() over () as nth from problem as q) as p;
-  if v_count > 0 then
-    perform runledger._raise(v_code,
-      jsonb_build_object('count', v_count, 'problems', v_problems));
-  end if;
+  perform runledger._raise(v_code, jsonb_build_object('count', v_count, 'problems', v_problems));
 end
 $$;
 
 comment on function runledger._require_graph(runledger._step_item[], text[]) is
-  'Raise workflow.invalid_dag_* with every problem unless the steps are sound.';
+  'The order of sound steps; raises workflow.invalid_dag_* with every problem of others.';

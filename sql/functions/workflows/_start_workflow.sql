@@ -9,13 +9,14 @@ as $$
 declare
   v_now timestamptz := runledger._now();
   v_items runledger._step_item[];
+  v_sorted runledger._step_order;
   v_request jsonb;
   v_run runledger.enqueued_workflow;
 begin
   perform runledger._check_workflow(_start_workflow.workflow_type, _start_workflow.metadata,
     _start_workflow.idempotency_key, _start_workflow.active_key);
   v_items := runledger._decode_steps(_start_workflow.steps);
-  perform runledger._require_graph(v_items, '{}');
+  v_sorted := runledger._require_graph(v_items, '{}');
   perform runledger._require_granted(array(
     select i.job_type from unnest(v_items) as i where not i.is_external), _start_workflow.granted);
   if _start_workflow.result_step is not null and not exists (
@@ -47,7 +48,7 @@ begin
     if v_run.workflow_run_id is not null then
       perform runledger._require_step_types(v_items);
       perform runledger._grow_run(v_run.workflow_run_id, _start_workflow.organization_id, v_items,
-        v_now);
+        v_sorted, v_now);
       select r.id, 'INSERTED', r.status into v_run
         from runledger.workflow_runs as r where r.id = v_run.workflow_run_id;
       return v_run;

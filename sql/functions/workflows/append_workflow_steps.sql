@@ -21,13 +21,14 @@ create or replace function runledger.append_workflow_steps(
 returns setof runledger.appended_step
 language plpgsql volatile
 security definer set search_path = pg_catalog, pg_temp
-set enable_seqscan = off set jit = off set plan_cache_mode = auto
+set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan
 set enable_nestloop = on
 as $$
 declare
   v_now timestamptz;
   v_items runledger._step_item[];
   v_run runledger.workflow_runs;
+  v_sorted runledger._step_order;
   v_disposition text := 'ALREADY_APPLIED';
   v_keys text[];
   v_request jsonb;
@@ -53,7 +54,7 @@ begin
     v_disposition := 'APPENDED';
     v_keys := array(select i.step_key from unnest(v_items) as i order by i.nth);
     perform runledger._require_append_window(v_run, append_workflow_steps.append_window);
-    perform runledger._require_appended_graph(v_run, v_items);
+    v_sorted := runledger._require_appended_graph(v_run, v_items);
     insert into runledger.workflow_run_mutations
       (workflow_run_id, mutation_key, append_window, metadata, request, step_keys, created_at)
     values (v_run.id, append_workflow_steps.mutation_key, append_workflow_steps.append_window,
@@ -62,7 +63,7 @@ begin
        set steps_total = r.steps_total + cardinality(v_items), status = 'RUNNING',
            steps_active = r.steps_active + cardinality(v_items), updated_at = v_now
      where r.id = v_run.id;
-    perform runledger._grow_run(v_run.id, v_run.organization_id, v_items, v_now);
+    perform runledger._grow_run(v_run.id, v_run.organization_id, v_items, v_sorted, v_now);
   end if;
   return query
   select s.workflow_run_id, s.step_key, s.status::text, v_disposition

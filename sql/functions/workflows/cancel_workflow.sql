@@ -45,8 +45,8 @@ begin
   update runledger.workflow_steps as s
      set status = 'CANCELED', finished_at = v_now, updated_at = v_now,
          status_reason = coalesce(cancel_workflow.reason, 'CANCELED'),
-         dependency_count_pending = 0,
-         dependency_count_unsatisfied = r.unsatisfied
+         dependency_count_pending = 0, dependency_count_unsatisfied = r.unsatisfied,
+         gate_expires_at = null
     from recounted as r
    where s.id = r.id;
   update runledger.workflow_runs as r

@@ -20,7 +20,7 @@ create or replace function runledger.enqueue_workflow(
 returns runledger.enqueued_workflow
 language plpgsql volatile
 security definer set search_path = pg_catalog, pg_temp
-set enable_seqscan = off set jit = off set plan_cache_mode = auto
+set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan
 set enable_nestloop = on
 as $$
 begin

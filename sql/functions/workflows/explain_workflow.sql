@@ -14,8 +14,7 @@ declare
   v_items runledger._step_item[] := runledger._decode_steps(explain_workflow.steps);
   v_sorted runledger._step_order;
 begin
-  perform runledger._require_graph(v_items, '{}');
-  v_sorted := runledger._sort_steps(v_items);
+  v_sorted := runledger._require_graph(v_items, '{}');
   return query
   select v_sorted.levels[i.nth], i.step_key, i.job_type, i.after_success || i.after_terminal,
          case when i.is_external then 'EXTERNAL'

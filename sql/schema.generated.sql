@@ -2216,11 +2216,11 @@ CREATE FUNCTION runledger._graph_problems(steps runledger._step_item[], existing
 
 COMMENT ON FUNCTION runledger._graph_problems(steps runledger._step_item[], existing text[]) IS 'What is wrong with a list of steps, but for cycles.';
 
-CREATE FUNCTION runledger._grow_run(run_id uuid, organization_id uuid, steps runledger._step_item[], now timestamp with time zone) RETURNS void
+CREATE FUNCTION runledger._grow_run(run_id uuid, organization_id uuid, steps runledger._step_item[], sorted runledger._step_order, now timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._grow_run(run_id uuid, organization_id uuid, steps runledger._step_item[], now timestamp with time zone) IS 'Insert steps and edges into a run and start what can start.';
+COMMENT ON FUNCTION runledger._grow_run(run_id uuid, organization_id uuid, steps runledger._step_item[], sorted runledger._step_order, now timestamp with time zone) IS 'Insert steps and edges into a run and start what can start.';
 
 CREATE FUNCTION runledger._handlers(job_type text, now timestamp with time zone) RETURNS SETOF runledger._handler
     LANGUAGE plpgsql STABLE
@@ -2531,7 +2531,7 @@ CREATE FUNCTION runledger._jobs_ahead(job_types text[], job runledger._job_case,
 COMMENT ON FUNCTION runledger._jobs_ahead(job_types text[], job runledger._job_case, now timestamp with time zone) IS 'How many ready jobs of these types come before a job: of higher priority, and due longer.';
 
 CREATE FUNCTION runledger._json_bytes(value jsonb) RETURNS bigint
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL SAFE
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._json_bytes(value jsonb) IS 'The size of a JSON value in bytes, however it is stored.';
@@ -3000,11 +3000,11 @@ CREATE FUNCTION runledger._require_append_window(run runledger.workflow_runs, ap
 
 COMMENT ON FUNCTION runledger._require_append_window(run runledger.workflow_runs, append_window text) IS 'Raise unless that step is an open gate of a run that is not finished.';
 
-CREATE FUNCTION runledger._require_appended_graph(run runledger.workflow_runs, steps runledger._step_item[]) RETURNS void
+CREATE FUNCTION runledger._require_appended_graph(run runledger.workflow_runs, steps runledger._step_item[]) RETURNS runledger._step_order
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._require_appended_graph(run runledger.workflow_runs, steps runledger._step_item[]) IS 'Raise unless these steps can be added to the run.';
+COMMENT ON FUNCTION runledger._require_appended_graph(run runledger.workflow_runs, steps runledger._step_item[]) IS 'The order of these steps; raises unless they can be added to the run.';
 
 CREATE FUNCTION runledger._require_granted(job_types text[], granted text[]) RETURNS void
     LANGUAGE plpgsql IMMUTABLE
@@ -3012,11 +3012,11 @@ CREATE FUNCTION runledger._require_granted(job_types text[], granted text[]) RET
 
 COMMENT ON FUNCTION runledger._require_granted(job_types text[], granted text[]) IS 'Raise access.job_type_not_granted unless all these types are among the granted; NULL: any.';
 
-CREATE FUNCTION runledger._require_graph(steps runledger._step_item[], existing text[]) RETURNS void
+CREATE FUNCTION runledger._require_graph(steps runledger._step_item[], existing text[]) RETURNS runledger._step_order
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._require_graph(steps runledger._step_item[], existing text[]) IS 'Raise workflow.invalid_dag_* with every problem unless the steps are sound.';
+COMMENT ON FUNCTION runledger._require_graph(steps runledger._step_item[], existing text[]) IS 'The order of sound steps; raises workflow.invalid_dag_* with every problem of others.';
 
 CREATE FUNCTION runledger._require_lease(job_id uuid, lease_token bigint) RETURNS runledger._held_job
     LANGUAGE plpgsql
@@ -3053,6 +3053,12 @@ CREATE FUNCTION runledger._retry_delay_ms(definition runledger.job_definitions, 
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._retry_delay_ms(definition runledger.job_definitions, job_id uuid, attempt integer, error_code text) IS 'Milliseconds until the retry: the override of the error code, else the formula of the type.';
+
+CREATE FUNCTION runledger._rival_job(job_type text, organization_id uuid, idempotency_key text, request jsonb) RETURNS runledger.enqueued_job
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._rival_job(job_type text, organization_id uuid, idempotency_key text, request jsonb) IS 'The job that has just taken the key of an enqueue; raises why there is none.';
 
 CREATE FUNCTION runledger._roll_up(mark bigint, max_events integer, now timestamp with time zone) RETURNS TABLE(affected bigint, more boolean)
     LANGUAGE plpgsql
@@ -3180,11 +3186,11 @@ CREATE FUNCTION runledger._status_of_run(active bigint, waiting bigint, failed b
 
 COMMENT ON FUNCTION runledger._status_of_run(active bigint, waiting bigint, failed bigint) IS 'The status of a run that was not canceled, by its counters.';
 
-CREATE FUNCTION runledger._step_inputs(step_id uuid) RETURNS TABLE(inputs jsonb, is_omitted boolean)
-    LANGUAGE plpgsql STABLE STRICT
+CREATE FUNCTION runledger._step_inputs(step_id uuid, prerequisites integer) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._step_inputs(step_id uuid) IS 'Prerequisite step_key -> output, or NULL and is_omitted when they are too large.';
+COMMENT ON FUNCTION runledger._step_inputs(step_id uuid, prerequisites integer) IS 'Prerequisite step_key -> output of a step with that many of them, or NULL when they are too large.';
 
 CREATE FUNCTION runledger._step_levels(run_id uuid) RETURNS TABLE(id uuid, ordinal integer, level integer, step_key text, status runledger.step_status, job_id uuid, status_reason text, created_at timestamp with time zone, released_at timestamp with time zone, started_at timestamp with time zone, finished_at timestamp with time zone)
     LANGUAGE plpgsql STABLE
@@ -3202,7 +3208,13 @@ CREATE FUNCTION runledger._succeed_jobs(successes runledger._successes) RETURNS 
     LANGUAGE plpgsql
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._succeed_jobs(successes runledger._successes) IS 'End these leases with success if all of them are live and outside workflows; their results, or NULL and nothing is written.';
+COMMENT ON FUNCTION runledger._succeed_jobs(successes runledger._successes) IS 'End these leases with success if all of them are live, and the steps of workflow jobs with them; their results, or NULL and nothing is written.';
+
+CREATE FUNCTION runledger._succeed_steps(job_ids uuid[], outputs jsonb[], now timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._succeed_steps(job_ids uuid[], outputs jsonb[], now timestamp with time zone) IS 'Carry the success of jobs over to their steps.';
 
 CREATE FUNCTION runledger._summarize_events(above bigint, upto bigint) RETURNS void
     LANGUAGE plpgsql
@@ -3395,7 +3407,7 @@ CREATE FUNCTION runledger.append_workflow_steps(workflow_run_id uuid, mutation_k
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
     SET jit TO 'off'
-    SET plan_cache_mode TO 'auto'
+    SET plan_cache_mode TO 'force_generic_plan'
     SET enable_nestloop TO 'on'
     AS 'see sql/functions';
 
@@ -3529,7 +3541,7 @@ CREATE FUNCTION runledger.enqueue_workflow(workflow_type text, steps jsonb, meta
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
     SET jit TO 'off'
-    SET plan_cache_mode TO 'auto'
+    SET plan_cache_mode TO 'force_generic_plan'
     SET enable_nestloop TO 'on'
     AS 'see sql/functions';
 
@@ -5715,7 +5727,7 @@ CREATE INDEX workflow_step_dependencies_dependent_idx ON runledger.workflow_step
 
 COMMENT ON INDEX runledger.workflow_step_dependencies_dependent_idx IS 'The prerequisites of a step: inputs, why, fsck.';
 
-CREATE INDEX workflow_steps_gate_timeout_idx ON runledger.workflow_steps USING btree (gate_expires_at) WHERE ((status = 'WAITING_FOR_EXTERNAL'::runledger.step_status) AND (gate_expires_at IS NOT NULL));
+CREATE INDEX workflow_steps_gate_timeout_idx ON runledger.workflow_steps USING btree (gate_expires_at) WHERE (gate_expires_at IS NOT NULL);
 
 COMMENT ON INDEX runledger.workflow_steps_gate_timeout_idx IS 'Open gates by the time they run out.';
 
@@ -6171,7 +6183,7 @@ REVOKE ALL ON FUNCTION runledger._granted_types(kinds text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._graph_problems(steps runledger._step_item[], existing text[]) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger._grow_run(run_id uuid, organization_id uuid, steps runledger._step_item[], now timestamp with time zone) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger._grow_run(run_id uuid, organization_id uuid, steps runledger._step_item[], sorted runledger._step_order, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._handlers(job_type text, now timestamp with time zone) FROM PUBLIC;
 
@@ -6381,6 +6393,8 @@ REVOKE ALL ON FUNCTION runledger._require_step_types(steps runledger._step_item[
 
 REVOKE ALL ON FUNCTION runledger._retry_delay_ms(definition runledger.job_definitions, job_id uuid, attempt integer, error_code text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._rival_job(job_type text, organization_id uuid, idempotency_key text, request jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._roll_up(mark bigint, max_events integer, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._rolled_up_to() FROM PUBLIC;
@@ -6423,13 +6437,15 @@ REVOKE ALL ON FUNCTION runledger._start_workflow(workflow_type text, steps jsonb
 
 REVOKE ALL ON FUNCTION runledger._status_of_run(active bigint, waiting bigint, failed bigint) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger._step_inputs(step_id uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger._step_inputs(step_id uuid, prerequisites integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._step_levels(run_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._step_problems(step runledger._step_item, given jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._succeed_jobs(successes runledger._successes) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._succeed_steps(job_ids uuid[], outputs jsonb[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._summarize_events(above bigint, upto bigint) FROM PUBLIC;
 

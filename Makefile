@@ -11,7 +11,7 @@ SIDE_BY_SIDE = -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses=4 --dis
 ENGINE  = tests/functions tests/property tests/concurrency tests/anomaly
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fast test-all test-web soak chaos coverage tidy schema docs check bench clean
+.PHONY: help venv demo test test-fast test-all test-web soak chaos coverage tidy schema freeze docs check bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,7 @@ test-all: venv $(PG17)/postgres ## run every test on PostgreSQL 18, 17, 16 and 1
 	@test -x $(PG15)/postgres || { echo 'PostgreSQL 15 is missing: no $(PG15)/postgres' >&2; exit 1; }
 	@test -x $(PG17)/postgres || { echo 'PostgreSQL 17 is missing: no $(PG17)/postgres' >&2; exit 1; }
 	@PATH="$$PATH:/usr/sbin" command -v pgbouncer > /dev/null || { echo 'PgBouncer is missing: apt-get install pgbouncer' >&2; exit 1; }
+	@ls /usr/lib/*/faketime/libfaketime.so.1 > /dev/null 2>&1 || { echo 'libfaketime is missing: apt-get install libfaketime' >&2; exit 1; }
 	$(BIN)/pytest $(SIDE_BY_SIDE) --pg=18,17,16,15 --pg-all $(ARGS)
 
 test-web: venv ## run the tests of the page in headless Chromium; RUNLEDGER_PICTURES=dir keeps its pictures
@@ -65,6 +66,9 @@ tidy: venv ## lint, types and the rules of the house
 schema: venv ## write sql/schema.generated.sql anew
 	$(BIN)/python -m tests.support.schema > sql/schema.generated.sql.new
 	mv sql/schema.generated.sql.new sql/schema.generated.sql
+
+freeze: venv ## write anew what the version being made leaves to later ones, tests/migrate/frozen
+	$(BIN)/python -m tests.support.freeze
 
 docs: venv ## write sql/REFERENCE.md anew
 	env -u RUNLEDGER_DSN -u DATABASE_URL -u PGHOST -u PGSERVICE -u PGDATABASE $(BIN)/runledger docs --out sql

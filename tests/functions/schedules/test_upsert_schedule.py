@@ -297,7 +297,7 @@ def test_preview_is_what_fires(db: Db, plan: Plan, q: Ledger, clock: Clock):
     assert promised == sorted(set(promised))
     fired = []
     for at in promised:
-        to(clock, at, late=-1)
+        to(clock, at, late=-30)
         assert q.rows("fire_due_schedules") == []
         to(clock, at, late=1)
         fired += [r["scheduled_for"] for r in q.rows("fire_due_schedules")]

@@ -17,7 +17,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache, lru_cache
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
@@ -219,15 +219,38 @@ def like(make: Callable[..., Call[Any]], verb: Any, *, owner: str) -> Any:
     return verb
 
 
+# --- leases as a worker takes them: rows whose id is text, in place of objects ---
+
+
+def for_worker(call: Many[t.ClaimedJob]) -> Many[t.ClaimedJob]:
+    """The same call with ids as text, which is how they go back."""
+    return replace(call, query=call.query.replace(b"select job_id,", b"select job_id::text,", 1))
+
+
+def leased_rows(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    """Columns of `ClaimedJob` in its order, JSON decoded; the id stays as it is."""
+    jsons = _shape(t.ClaimedJob)[1]
+    return [_decoded(row, jsons) for row in rows]
+
+
+def but_successes(call: Many[t.FinishedJob]) -> Many[t.FinishedJob]:
+    """The same call without the rows that say what was expected."""
+    return replace(call, query=call.query + b" where disposition <> 'SUCCEEDED'")
+
+
 # --- values: from the database, and to it ---------------------------------------------------------
 
 
-def _decoded(row: tuple[Any, ...], jsons: tuple[int, ...]) -> Sequence[Any]:
+_scan = json.JSONDecoder().raw_decode
+"""`json.loads` without its looks for an encoding and for blanks: the text of a jsonb has none around it."""
+
+
+def _decoded(row: tuple[Any, ...], jsons: tuple[int, ...]) -> list[Any]:
     values = list(row)
     for i in jsons:
         if (text := values[i]) is not None:
             try:
-                values[i] = json.loads(text)
+                values[i] = _scan(text)[0]
             except (ValueError, RecursionError) as error:
                 values[i] = Undecodable(str(error), text)
     return values

@@ -30,6 +30,8 @@ class Held(Protocol):
     """A lease as the heartbeat sees it. `until`: when it ends at the latest, on our monotonic clock."""
 
     job: Job | SyncJob
+    job_id: str
+    token: int
     until: float
     expires_at: datetime
     ended: bool
@@ -116,8 +118,8 @@ class Heartbeat:
     async def _extend(self, link: Link, leases: Sequence[Held]) -> None:
         seconds = self._config.lease_ttl_seconds
         call = _calls.heartbeat_jobs(
-            [lease.job.job_id for lease in leases],
-            [lease.job.lease_token for lease in leases],
+            [lease.job_id for lease in leases],
+            [lease.token for lease in leases],
             lease_seconds=seconds,
         )
         sent = time.monotonic()

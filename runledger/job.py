@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
+from uuid import UUID
 
 from runledger import _calls
 from runledger.errors import LeaseLost
@@ -111,19 +112,15 @@ class _Leased(_Columns):
     lost or the worker shuts down: a handler in a thread should look at it now and then.
     """
 
-    __slots__ = ("_claim", "_loop", "_run", "deadline")
+    # The row as it came, not an object of it: a worker makes thousands of these a second, handlers look at few columns.
+    __slots__ = ("_loop", "_row", "_run", "deadline")
     canceled: Flag | threading.Event
 
-    def __init__(self, claim: ClaimedJob, *, deadline: float, run: RunCall, loop: asyncio.AbstractEventLoop) -> None:
-        self._claim = claim
+    def __init__(self, row: Sequence[Any], *, deadline: float, run: RunCall, loop: asyncio.AbstractEventLoop) -> None:
+        self._row = row
         self._run = run
         self._loop = loop
         self.deadline = deadline
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_claim":  # not there yet: a copy in the making
-            raise AttributeError(name)
-        return getattr(self._claim, name)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.job_id}, {self.job_type!r}, attempt={self.attempt})"
@@ -131,6 +128,20 @@ class _Leased(_Columns):
     def remaining(self) -> float:
         """Seconds until the deadline; negative after it."""
         return self.deadline - time.monotonic()
+
+
+def _column(name: str, position: int) -> property:
+    def column(self: _Leased) -> Any:
+        return self._row[position]
+
+    def identifier(self: _Leased) -> UUID:
+        return UUID(self._row[position])
+
+    return property(identifier if name == "job_id" else column)
+
+
+for _position, _field in enumerate(fields(ClaimedJob)):
+    setattr(_Leased, _field.name, _column(_field.name, _position))
 
 
 class Flag:
@@ -155,8 +166,8 @@ class Job(_Leased):
 
     __slots__ = ("canceled",)
 
-    def __init__(self, claim: ClaimedJob, *, deadline: float, run: RunCall, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(claim, deadline=deadline, run=run, loop=loop)
+    def __init__(self, row: Sequence[Any], *, deadline: float, run: RunCall, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(row, deadline=deadline, run=run, loop=loop)
         self.canceled = Flag()
 
     async def progress(
@@ -182,8 +193,8 @@ class SyncJob(_Leased):
     __slots__ = ("canceled",)
     canceled: threading.Event
 
-    def __init__(self, claim: ClaimedJob, *, deadline: float, run: RunCall, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(claim, deadline=deadline, run=run, loop=loop)
+    def __init__(self, row: Sequence[Any], *, deadline: float, run: RunCall, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(row, deadline=deadline, run=run, loop=loop)
         self.canceled = threading.Event()
 
     def _wait(self, call: _calls.Call[Any]) -> Any:

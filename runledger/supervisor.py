@@ -24,7 +24,7 @@ from runledger.errors import DefinitionUnavailable
 from runledger.heartbeat import Heartbeat
 from runledger.job import DeadLetter
 from runledger.registry import Registry
-from runledger.worker import Worker, WorkerStoppedError
+from runledger.worker import LANES, Worker, WorkerStoppedError
 
 logger = logging.getLogger("runledger")
 
@@ -89,7 +89,7 @@ class Supervisor:
         assert self._stop is not None  # noqa: S101 - run() made it
         heartbeat = Heartbeat(worker, self._dsn, config=self.config, died=self.request_shutdown)
         heartbeat.start()
-        lanes = {_task("worker", worker.lane(n)) for n in range(2)}
+        lanes = {_task("worker", worker.lane(n)) for n in range(LANES)}
         others = {
             _task("reaper", self._reap(worker, upkeep, hooks)),
             _task("scheduler", self._schedule(worker, upkeep, hooks)),

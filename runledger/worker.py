@@ -18,7 +18,8 @@ import random
 import traceback
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
+from contextvars import copy_context
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -41,9 +42,16 @@ LOST_TOKENS = 10_000
 BATCH_BYTES = 8 << 20
 IDLE_SECONDS = 60
 """How long a worker asks to be woken; it asks anew at half time."""
+LANES = 2
+TURN_SECONDS = 0.005
+"""How long handlers that wait for nothing may follow each other before others get a turn."""
 _FINISH = _calls.finish_jobs([])
-_CLAIM = _calls.claim_jobs("worker", [])
+_FINISH_SHORT = _calls.but_successes(_FINISH)
 _MESSAGE = 6000
+_AT = {f.name: at for at, f in enumerate(fields(ClaimedJob))}
+_ID, _TOKEN, _TYPE = _AT["job_id"], _AT["lease_token"], _AT["job_type"]
+_TIMEOUT, _EXPIRES = _AT["timeout_seconds"], _AT["lease_expires_at"]
+_PAYLOAD, _CHECKPOINT, _INPUTS = _AT["payload"], _AT["checkpoint"], _AT["inputs"]
 
 
 class WorkerStoppedError(Exception):
@@ -53,26 +61,25 @@ class WorkerStoppedError(Exception):
 class Lease:
     """A lease of ours, from the claim until its end is known to be recorded."""
 
-    __slots__ = (
-        "amended", "ended", "expires_at", "failure", "job", "outcome", "settled", "task", "type", "until", "verdict",
-    )  # fmt: skip
+    task: asyncio.Task[None] | None = None  # where its handler runs, from its first step on
+    outcome = ""
+    failure: tuple[FailureKind, str, str] | None = None
+    verdict: str | None = None  # why the handler is made to end; the reason of its release
+    ended = False  # the handler has returned
+    settled = False  # what came of it is on its way; nothing the handler does matters any more
+    amended = False
 
-    def __init__(self, job: Job | SyncJob, type_: JobType | None, *, until: float) -> None:
+    def __init__(self, job: Job | SyncJob, type_: JobType | None, *, row: Sequence[Any], until: float) -> None:
         self.job = job
         self.type = type_
         self.until = until
-        self.expires_at = job.lease_expires_at
-        self.task: asyncio.Task[None] | None = None
-        self.outcome = ""
-        self.failure: tuple[FailureKind, str, str] | None = None
-        self.verdict: str | None = None  # why the handler is made to end; the reason of its release
-        self.ended = type_ is None  # the handler has returned
-        self.settled = False  # what came of it is on its way; nothing the handler does matters any more
-        self.amended = False
+        self.job_id: str = row[0]
+        self.token: int = row[1]
+        self.expires_at: datetime = row[_EXPIRES]
 
 
 class Worker:
-    """Claims and runs jobs until it is told to stop. `lane` is one exchange; run two of them side by side."""
+    """Claims and runs jobs until it is told to stop. `lane` is one exchange; run all of them side by side."""
 
     def __init__(self, registry: Registry, dsn: str, *, config: Config, hooks: Hooks | None = None) -> None:
         self.loop = asyncio.get_running_loop()
@@ -81,11 +88,16 @@ class Worker:
         self._types = registry.job_types
         self._config = config
         self._hooks = hooks or Hooks()
-        self._lanes = [Link(dsn, config) for _ in range(2)]
+        self._lanes = [Link(dsn, config) for _ in range(LANES)]
         self._calls = Links(dsn, config)
         self._letters = asyncio.Semaphore(8)
         self._threads = Threads(config.max_global_concurrency, "runledger-job")
         self._ready: deque[Lease] = deque()
+        self._new: deque[tuple[JobType, Lease]] = deque()  # handlers on the loop that have not begun
+        self._turn = 0
+        self._turning = False
+        self._waits = False  # the handler that began last waits for something
+        self._width = 1  # how many tasks begin handlers at once: one does, unless they wait for something
         self._logs: list[_calls.Call[Any]] = []
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -211,7 +223,11 @@ class Worker:
         empty = False
         lost_claim = False  # a claim was sent whose reply is missing
         for tries in range(1 << 62):
-            calls = [*extra, *([_finish(batch)] if batch else []), *([self._claim(want)] if want else [])]
+            calls = list(extra)
+            if batch:
+                calls.append(_finish(batch, watched=self._hooks.watched))
+            if want:
+                calls.append(self._claim(want))
             if not calls:
                 break
             sent = self.loop.time()
@@ -241,7 +257,7 @@ class Worker:
                 if batch:
                     self._record(batch, rows[len(extra)])
                 if want:
-                    self._received(_CLAIM.read(rows[-1]), sent=sent)
+                    self._received(rows[-1], sent=sent)
                     empty = not rows[-1]
                 break
         return lost_claim, empty
@@ -273,16 +289,19 @@ class Worker:
             logger.error("a claim is refused, it is tried again: %s", brief(error))
 
     def _claim(self, want: int) -> _calls.Many[ClaimedJob]:
-        return _calls.claim_jobs(
-            self._config.worker_id, self._types, max_jobs=want, lease_seconds=self._config.lease_ttl_seconds
+        return _calls.for_worker(
+            _calls.claim_jobs(
+                self._config.worker_id, self._types, max_jobs=want, lease_seconds=self._config.lease_ttl_seconds
+            )
         )
 
-    def _received(self, claims: Sequence[ClaimedJob], *, sent: float) -> None:
+    def _received(self, rows: Rows, *, sent: float) -> None:
         self._tries = 0
-        if claims:
+        if rows:
             self._hungry = True
             self._claim_at, self._due_at = 0.0, math.inf
-            self._clock = claims[0].lease_expires_at - timedelta(seconds=sent + self._config.lease_ttl_seconds)
+            claims = _calls.leased_rows(rows)
+            self._clock = claims[0][_EXPIRES] - timedelta(seconds=sent + self._config.lease_ttl_seconds)
             self._dispatch(claims, until=sent + self._config.lease_ttl_seconds)
         else:
             self._hungry = False
@@ -302,7 +321,7 @@ class Worker:
                 continue
             if not rows:
                 break
-            left += [claim.lease_token for claim in _CLAIM.read(rows)]
+            left += [row[_TOKEN] for row in rows]
         return left
 
     async def _recover(self, link: Link) -> None:
@@ -311,9 +330,9 @@ class Worker:
         for tries in range(1 << 62):
             call = _calls.leased_jobs(self._config.worker_id, [*self.live, *(self._left or ()), *self._lost])
             try:
-                (rows,) = await link.run(call)
+                (rows,) = await link.run(_calls.for_worker(call))
                 if rows:
-                    await self._adopt(link, call.read(rows))
+                    await self._adopt(link, rows)
                 break
             except ERRORS as error:
                 if self._abandoned or fate(error) in (Fate.REFUSED, Fate.STOP):
@@ -323,19 +342,17 @@ class Worker:
         if not self._searching:
             self._recent.clear()
 
-    async def _adopt(self, link: Link, found: Sequence[ClaimedJob]) -> None:
+    async def _adopt(self, link: Link, found: Rows) -> None:
         seconds = self._config.lease_ttl_seconds
         sent = self.loop.time()
-        beat = _calls.heartbeat_jobs(
-            [claim.job_id for claim in found], [claim.lease_token for claim in found], lease_seconds=seconds
-        )
+        beat = _calls.heartbeat_jobs([row[_ID] for row in found], [row[_TOKEN] for row in found], lease_seconds=seconds)
         (rows,) = await link.run(beat)
         kept = [c for c, r in zip(found, beat.read(rows), strict=True) if r.disposition == "EXTENDED"]
         # What came while we asked was not lost, and may have been run and finished by now.
-        kept = [claim for claim in kept if claim.lease_token not in self._recent]
+        kept = [row for row in kept if row[_TOKEN] not in self._recent]
         logger.warning("%s leases of a lost reply found again", len(kept))
-        self._dispatch(kept, until=sent + seconds)
-        self._found.update(claim.lease_token for claim in kept)
+        self._dispatch(_calls.leased_rows(kept), until=sent + seconds)
+        self._found.update(row[_TOKEN] for row in kept)
 
     async def _rest(self, link: Link) -> None:
         """Nothing to claim: ask to be woken, look once more, then wait for a word, a due job or the next poll."""
@@ -382,35 +399,77 @@ class Worker:
 
     # --- handlers ---
 
-    def _dispatch(self, claims: Sequence[ClaimedJob], *, until: float) -> None:
+    def _dispatch(self, claims: Sequence[Sequence[Any]], *, until: float) -> None:
         now = self.loop.time()
-        for claim in claims:
-            token = claim.lease_token
+        for row in claims:
+            token, seconds = row[_TOKEN], row[_TIMEOUT]
             if token in self.live or token in self._found:
                 continue
             if self._searching:
                 self._recent.add(token)
-            type_ = self._registry.get(claim.job_type)
+            type_ = self._registry.get(row[_TYPE])
             kind = Job if type_ is None or type_.is_async else SyncJob
-            job = kind(claim, deadline=now + max(1, claim.timeout_seconds), run=self._call, loop=self.loop)
-            lease = self.live[token] = Lease(job, type_, until=until)
-            if type_ is None or Undecodable in (type(claim.payload), type(claim.checkpoint), type(claim.inputs)):
+            job = kind(row, deadline=now + max(1, seconds), run=self._call, loop=self.loop)
+            lease = self.live[token] = Lease(job, type_, row=row, until=until)
+            if type_ is None or Undecodable in (type(row[_PAYLOAD]), type(row[_CHECKPOINT]), type(row[_INPUTS])):
                 lease.ended = lease.settled = True
                 if type_ is None:
                     self._fail(lease, "TERMINAL", "job.handler_not_registered", "no handler for this job type here")
                 else:
-                    words = f"Python cannot read its {', '.join(claim.undecodable)}"
+                    names = (name for name, at in _AT.items() if type(row[at]) is Undecodable)
+                    words = f"Python cannot read its {', '.join(names)}"
                     self._fail(lease, "TERMINAL", "job.payload_undecodable", words)
                 continue
             self._busy += 1
             if job.deadline < self._alarm_at:
                 self._set_alarm(job.deadline)
-            if isinstance(job, Job):
-                lease.task = self.loop.create_task(self._run(type_, lease))
+            if type_.is_async:
+                self._new.append((type_, lease))
             else:
                 self._threads.submit(partial(self._run_in_thread, type_, lease))
             if self._hooks.watched:
                 self._hooks.tell("on_job_running", job, token=token, final=False)
+        self._begin()
+
+    def _begin(self) -> None:
+        for _ in range(min(self._width, len(self._new))):
+            self.loop.create_task(self._serve())
+
+    async def _serve(self) -> None:
+        """Run handlers, the next one in the same task if the last one waited for nothing and left nothing behind.
+
+        A task for each would cost a short job as much as everything else that is done for it here.
+        """
+        task, context, turn = asyncio.current_task(), copy_context(), self._turn
+        assert task is not None  # noqa: S101 - we are one
+        if not self._turning:  # first thing after this step: whoever waited finds that the turn is over
+            self._turning = True
+            self.loop.call_soon(self._end_turn)
+        if not self._new:
+            self._width = (self._width + 1) // 2
+        until = self.loop.time() + TURN_SECONDS
+        while self._new and not self._abandoned:
+            type_, lease = self._new.popleft()
+            if lease.settled:  # given back before it began
+                self._ended(lease, None, None)
+                continue
+            lease.task = task
+            if lease.job.canceled.is_set():
+                self.loop.call_soon(self._cancel, lease)
+            self._waits = True
+            await self._run(type_, lease)
+            if self._turn != turn:
+                return
+            self._waits = False
+            if task.cancelling() or copy_context() != context or self.loop.time() > until:
+                return
+
+    def _end_turn(self) -> None:
+        self._turn += 1
+        self._turning = False
+        if self._new:
+            self._width = self._width * 2 if self._waits else 1
+            self._begin()
 
     async def _run(self, type_: JobType, lease: Lease) -> None:
         result, error = None, None
@@ -480,9 +539,12 @@ class Worker:
 
     def _interrupt(self, lease: Lease) -> None:
         lease.job.canceled.set()
-        if lease.task:
-            # Not at once: a task that is canceled before its first step never runs, not even to its end.
-            self.loop.call_soon(lease.task.cancel)
+        self._cancel(lease)
+
+    def _cancel(self, lease: Lease) -> None:
+        # Not before its first step, nor after its last: the task may have another handler by then.
+        if lease.task and not lease.ended:
+            lease.task.cancel()
 
     def held(self) -> Sequence[Lease]:
         """All leases that live. Called from the heartbeat's thread."""
@@ -491,7 +553,7 @@ class Worker:
     def ending(self, lease: Held, verdict: str) -> None:
         """End a handler whose lease was canceled, is lost or must have run out."""
         assert isinstance(lease, Lease)  # noqa: S101 - ours, from held()
-        token = lease.job.lease_token
+        token = lease.token
         if lease.settled or self.live.get(token) is not lease:
             return
         if verdict == "LOST":  # somebody else's: nothing more to say about it
@@ -563,8 +625,7 @@ class Worker:
         self._send(lease, f'"outcome":"FAILED",{words[1:-1]}{more}')
 
     def _send(self, lease: Lease, body: str) -> None:
-        job = lease.job
-        lease.outcome = f'{{"job_id":"{job.job_id}","lease_token":{job.lease_token},{body}}}'
+        lease.outcome = f'{{"job_id":"{lease.job_id}","lease_token":{lease.token},{body}}}'
         self._ready.append(lease)
 
     def _amend(self, lease: Lease, code: str) -> None:
@@ -575,32 +636,37 @@ class Worker:
             self._fail(lease, "TERMINAL", code, "what the handler returned was refused by the database")
             self.stir()
             return
-        self.live.pop(lease.job.lease_token, None)
-        self._hooks.tell("on_job_completion_persist_failed", lease.job, code, token=lease.job.lease_token)
+        self.live.pop(lease.token, None)
+        self._hooks.tell("on_job_completion_persist_failed", lease.job, code, token=lease.token)
 
     def _record(self, batch: list[Lease], rows: Rows) -> None:
-        for lease, row in zip(batch, rows, strict=True):
+        told = {row[0]: row for row in rows}
+        for ordinal, lease in enumerate(batch, 1):
+            row = told.get(ordinal)
+            if row is None:  # a success, and nobody watches
+                self.live.pop(lease.token, None)
+                continue
             disposition = row[2]
             if disposition == "INVALID":
                 self._amend(lease, row[6])
                 continue
-            self.live.pop(lease.job.lease_token, None)
+            self.live.pop(lease.token, None)
             if disposition == "DEAD_LETTERED" and lease.type and lease.type.on_dead_letter and lease.failure:
                 kind, code, message = lease.failure
                 final = kind in ("TERMINAL", "PANICKED")
                 reason: Any = "FailureKindNonRetryable" if final else "AttemptsExhausted"
                 info = DeadLetter(reason, kind, code, message, self._config.worker_id)
-                self._hooks.spawn(self.dead_letter(lease.type, lease.job.job_id, info=info))
+                self._hooks.spawn(self.dead_letter(lease.type, lease.job_id, info=info))
             if disposition == "LEASE_LOST":
                 self._lost.append(lease.job.lease_token)
                 logger.warning("%r: lease lost: %s", lease.job, row[6])
             if self._hooks.watched:
                 self._hooks.tell(
                     _EVENTS.get(disposition, "on_job_failed"), lease.job, FinishedJob(*row),
-                    token=lease.job.lease_token,
+                    token=lease.token,
                 )  # fmt: skip
 
-    async def dead_letter(self, type_: JobType, job_id: UUID, *, info: DeadLetter) -> None:
+    async def dead_letter(self, type_: JobType, job_id: UUID | str, *, info: DeadLetter) -> None:
         """Call the hook of a type with the job as it was committed."""
         async with self._letters:
             try:
@@ -659,9 +725,10 @@ _EVENTS = {
 }
 
 
-def _finish(batch: Sequence[Lease]) -> _calls.Many[FinishedJob]:
+def _finish(batch: Sequence[Lease], *, watched: bool) -> _calls.Many[FinishedJob]:
     # The items are JSON text already.
-    return replace(_FINISH, params={"outcomes": f"[{','.join(lease.outcome for lease in batch)}]"})
+    outcomes = f"[{','.join([lease.outcome for lease in batch])}]"
+    return replace(_FINISH if watched else _FINISH_SHORT, params={"outcomes": outcomes})
 
 
 def _field(name: str, value: Json) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import statistics
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -89,7 +90,7 @@ def raw_drain(stage: Stage) -> tuple[float, Spent]:
 
 
 def drain(stage: Stage, way: Drain) -> tuple[float, Spent]:
-    """Seconds a job and what it cost, from the first claims on: the start of the processes is not the drain."""
+    """Seconds a job and what it cost, from just before the first claim on: starting processes is not draining."""
     jobs = stage.scale.jobs
     stage.empty()
     fill(stage, jobs)
@@ -98,11 +99,12 @@ def drain(stage: Stage, way: Drain) -> tuple[float, Spent]:
     start = stage.value(CLAIMED)
     with contextlib.ExitStack() as stack:
         pids = [stack.enter_context(stage.worker(*settings)).pid for _ in range(way.processes)]
-        stage.until(f"select ({CLAIMED}) > {start}", pause=0.001)
-        before = stage.reading(pids)
-        begun = stage.value(CLAIMED) - start
+        before = reading = stage.reading(pids)
+        while stage.value(CLAIMED) == start:
+            before = reading
+            time.sleep(0.002)
+            reading = stage.reading(pids)
         stage.until(f"select ({CLAIMED}) >= {start + jobs}", seconds=600, pause=0.01)
-        stage.until(DONE, seconds=600, pause=0.002)
+        stage.until(DONE, seconds=600, pause=0.005)
         after = stage.reading(pids)
-    left = jobs - begun
-    return (after.at - before.at) / left, before.until(after, left)
+    return (after.at - before.at) / jobs, before.until(after, jobs)

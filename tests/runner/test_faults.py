@@ -600,6 +600,12 @@ def drive(runner, script):
     return ran
 
 
+async def claim(worker, link):
+    """Rows of a claim, as the worker gets them."""
+    (rows,) = await link.run(worker._claim(1))
+    return rows
+
+
 async def settle(worker):
     """Let the jobs at hand end and be recorded."""
     while worker.live:
@@ -614,7 +620,7 @@ def test_a_lease_that_is_lost_before_its_handler_starts_runs_nothing(runner):
 
     async def script(worker, link):
         job_id = runner.enqueue("a")
-        claims = runner.client.claim_jobs("w", ["a"])
+        claims = await claim(worker, link)
         expire(runner.db, job_id)
         (reaped,) = runner.client.reap_expired_leases(retry_delay=3600)
         assert reaped.job_id == job_id
@@ -629,8 +635,8 @@ def test_a_lease_that_is_lost_before_its_handler_starts_runs_nothing(runner):
 def test_a_reply_that_comes_after_its_leases_were_found_runs_nothing_twice(runner):
     async def script(worker, link):
         job_id = runner.enqueue("a")
-        late = runner.client.claim_jobs("w", ["a"])
-        assert [claim.job_id for claim in late] == [job_id]
+        late = await claim(worker, link)
+        assert [row[0] for row in late] == [str(job_id)]
         await worker._recover(link)
         assert len(worker.live) == 1
         await settle(worker)
@@ -643,7 +649,7 @@ def test_a_reply_that_comes_after_its_leases_were_found_runs_nothing_twice(runne
 def test_what_is_claimed_while_a_lost_claim_is_looked_for_is_not_taken_for_it(runner):
     async def script(worker, link):
         runner.enqueue("a")
-        claims = runner.client.claim_jobs("w", ["a"])
+        claims = await claim(worker, link)
         ask = link.run
 
         async def slow(*calls):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import sys
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -517,8 +519,8 @@ def test_a_lease_without_a_handler_is_ended(runner):
         from runledger.config import Config
 
         worker = Worker(runner.app, runner.db.dsn, config=Config(worker_id="w", lease_ttl_seconds=30))
-        claims = runner.client.claim_jobs("w", ["gone"])
-        worker._dispatch(claims, until=worker.loop.time() + 30)
+        runner.client.claim_jobs("w", ["gone"])
+        await worker._recover(worker._lanes[0])
         worker.stop()
         await worker.lane(0)
         await worker.close()
@@ -584,3 +586,97 @@ def test_a_result_that_raises_when_it_is_encoded_ends_its_job_alone(runner, hand
     row = runner.finish("a")
     assert (row["status"], row["last_error_code"]) == ("DEAD_LETTERED", "job.invalid_output")
     assert runner.finish("b")["output"] == "fine"
+
+
+# --- short handlers share a task, and must not notice ---
+
+
+VARIABLE = contextvars.ContextVar("variable", default="clean")
+
+
+def test_handlers_that_wait_for_nothing_share_a_task(runner):
+    tasks, ids = [], []
+
+    async def work(job):
+        tasks.append(asyncio.current_task())
+
+    runner.app.register("a", work)
+    runner.define()
+    ids = [runner.enqueue("a") for _ in range(10)]
+    runner.start()
+    for job_id in ids:
+        assert runner.wait(job_id)["status"] == "SUCCEEDED"
+    assert len(set(tasks)) < 10
+    assert None not in tasks
+
+
+def test_a_handler_finds_no_variables_of_another(runner):
+    """Of those that share a task too: what one sets is gone for the next."""
+    seen = []
+
+    async def work(job):
+        seen.append(VARIABLE.get())
+        VARIABLE.set("left behind")
+        if job.payload["wait"]:
+            await asyncio.sleep(0)
+
+    runner.app.register("a", work)
+    runner.define()
+    ids = [runner.enqueue("a", {"wait": n % 3 == 2}) for n in range(20)]
+    runner.start()
+    for job_id in ids:
+        runner.wait(job_id)
+    assert seen == ["clean"] * 20
+
+
+def test_a_handler_that_cancels_its_own_task_ends_no_other_job(runner):
+    async def work(job):
+        if job.payload["cancel"]:
+            asyncio.current_task().cancel()
+            return "not waiting any more"
+        await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            await asyncio.sleep(0)
+        return "whole"
+
+    runner.app.register("a", work)
+    runner.define()
+    ids = [runner.enqueue("a", {"cancel": n % 2 == 0}) for n in range(8)]
+    runner.start()
+    rows = [runner.wait(job_id) for job_id in ids]
+    assert [row["output"] for row in rows] == ["not waiting any more", "whole"] * 4
+    assert {row["attempt"] for row in rows} == {1}
+
+
+def test_handlers_that_wait_are_at_work_at_once(runner):
+    """All of a batch meet: none of them is kept waiting by another one that has begun."""
+    arrived, everybody = [], asyncio.Event()
+
+    async def work(job):
+        arrived.append(job.job_id)
+        if len(arrived) == 24:
+            everybody.set()
+        async with asyncio.timeout(15):
+            await everybody.wait()
+
+    runner.app.register("a", work)
+    runner.define()
+    ids = [runner.enqueue("a") for _ in range(24)]
+    runner.start(claim_batch_size=24)
+    assert [runner.wait(job_id)["status"] for job_id in ids] == ["SUCCEEDED"] * 24
+
+
+def test_a_handler_that_blocks_does_not_keep_outcomes_from_leaving(runner):
+    """Many that block a little each: what the first ones did is recorded before the last ones begin."""
+    recorded = []
+
+    async def work(job):
+        time.sleep(0.02)  # noqa: ASYNC251
+        recorded.append(runner.db.value("select count(*) from runledger.job_queue where status = 'SUCCEEDED'"))
+
+    runner.app.register("a", work)
+    runner.define()
+    ids = [runner.enqueue("a") for _ in range(32)]
+    runner.start(claim_batch_size=32)
+    assert [runner.wait(job_id)["status"] for job_id in ids] == ["SUCCEEDED"] * 32
+    assert recorded[-1] > 0

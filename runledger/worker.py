@@ -658,7 +658,7 @@ class Worker:
                 info = DeadLetter(reason, kind, code, message, self._config.worker_id)
                 self._hooks.spawn(self.dead_letter(lease.type, lease.job_id, info=info))
             if disposition == "LEASE_LOST":
-                self._lost.append(lease.job.lease_token)
+                self._lost.append(lease.token)
                 logger.warning("%r: lease lost: %s", lease.job, row[6])
             if self._hooks.watched:
                 self._hooks.tell(

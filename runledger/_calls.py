@@ -233,9 +233,8 @@ def leased_rows(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
     return [_decoded(row, jsons) for row in rows]
 
 
-def but_successes(call: Many[t.FinishedJob]) -> Many[t.FinishedJob]:
-    """The same call without the rows that say what was expected."""
-    return replace(call, query=call.query + b" where disposition <> 'SUCCEEDED'")
+NO_SUCCESS = b" where disposition <> 'SUCCEEDED'"
+"""What leaves out the rows of `finish_jobs` that say what was expected."""
 
 
 # --- values: from the database, and to it ---------------------------------------------------------

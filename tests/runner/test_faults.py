@@ -671,7 +671,7 @@ def test_a_lease_that_was_told_lost_is_not_run_again_when_the_clock_goes_back(ru
 
     async def script(worker, link):
         job_id = runner.enqueue("a")
-        worker._received(runner.client.claim_jobs("w", ["a"]), sent=worker.loop.time())
+        worker._received(await claim(worker, link), sent=worker.loop.time())
         clock.advance(3600)
         await settle(worker)
         clock.advance(-3600)

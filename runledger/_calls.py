@@ -222,9 +222,9 @@ def like(make: Callable[..., Call[Any]], verb: Any, *, owner: str) -> Any:
 # --- leases as a worker takes them: rows whose id is text, in place of objects ---
 
 
-def for_worker(call: Many[t.ClaimedJob]) -> Many[t.ClaimedJob]:
-    """The same call with ids as text, which is how they go back."""
-    return replace(call, query=call.query.replace(b"select job_id,", b"select job_id::text,", 1))
+def id_as_text(query: bytes) -> bytes:
+    """The query with ids as text, which is how a worker sends them back."""
+    return query.replace(b"select job_id,", b"select job_id::text,", 1)
 
 
 def leased_rows(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:

@@ -289,11 +289,10 @@ class Worker:
             logger.error("a claim is refused, it is tried again: %s", brief(error))
 
     def _claim(self, want: int) -> _calls.Many[ClaimedJob]:
-        return _calls.for_worker(
-            _calls.claim_jobs(
-                self._config.worker_id, self._types, max_jobs=want, lease_seconds=self._config.lease_ttl_seconds
-            )
+        call = _calls.claim_jobs(
+            self._config.worker_id, self._types, max_jobs=want, lease_seconds=self._config.lease_ttl_seconds
         )
+        return replace(call, query=_calls.id_as_text(call.query))
 
     def _received(self, rows: Rows, *, sent: float) -> None:
         self._tries = 0
@@ -330,7 +329,7 @@ class Worker:
         for tries in range(1 << 62):
             call = _calls.leased_jobs(self._config.worker_id, [*self.live, *(self._left or ()), *self._lost])
             try:
-                (rows,) = await link.run(_calls.for_worker(call))
+                (rows,) = await link.run(replace(call, query=_calls.id_as_text(call.query)))
                 if rows:
                     await self._adopt(link, rows)
                 break

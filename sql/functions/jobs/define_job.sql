@@ -26,6 +26,7 @@ declare
   v_old runledger.job_definitions;
   v_new runledger.job_definitions;
   v_problem text;
+  v_is_new boolean;
   v_keeps boolean;
 begin
   if not runledger._is_name(define_job.job_type, runledger._limit('name_bytes')) then
@@ -36,7 +37,8 @@ begin
   -- Insert first, so that two who define a type at once meet on the row and not on an error.
   insert into runledger.job_definitions (job_type, created_at, updated_at)
   values (define_job.job_type, v_now, v_now) on conflict do nothing;
-  v_keeps := not found and coalesce(define_job.if_missing, false);
+  v_is_new := found;
+  v_keeps := not v_is_new and coalesce(define_job.if_missing, false);
   select d.* into strict v_old
     from runledger.job_definitions as d
    where d.job_type = define_job.job_type for no key update;
@@ -56,7 +58,7 @@ begin
     perform runledger._raise(v_problem, jsonb_build_object('job_type', define_job.job_type));
   end if;
   v_new.max_concurrency := nullif(v_new.max_concurrency, 0);
-  if v_new is distinct from v_old and not v_keeps then
+  if (v_is_new or v_new is distinct from v_old) and not v_keeps then
     perform runledger._record_action('define_job', v_old.job_type, null,
       runledger._changed(to_jsonb(v_old), to_jsonb(v_new)));
     update runledger.job_definitions as d

@@ -110,6 +110,14 @@ def test_what_changed_is_told_without_bodies(db: Db, q: Ledger):
     assert details["upsert_schedule"] == {"cron_expr": "@hourly"}
 
 
+def test_a_new_type_is_an_act_even_with_nothing_but_defaults(db: Db, q: Ledger):
+    q.define("plain")
+    q.define("plain")
+    q.define("plain", if_missing=True)
+    rows = db.all("select action, detail from runledger.operator_actions where object = 'plain'")
+    assert rows == [{"action": "define_job", "detail": {}}]
+
+
 def test_a_bulk_redrive_is_one_row_with_counts(db: Db, q: Ledger):
     for _ in range(3):
         q.dead()

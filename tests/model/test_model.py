@@ -1,0 +1,56 @@
+"""The ledger does what the model does, whatever is called in whatever order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.model.ledger import Divergence, World
+from tests.model.run import run
+from tests.support.database import Db
+
+
+@pytest.fixture
+def world(db: Db) -> Iterator[World]:
+    yield (world := World(db))
+    print(world.report())
+
+
+@pytest.mark.timeout(600)
+def test_the_same_programs_each_time(world: World):
+    run(world, programs=40, steps=30)
+    assert world.programs >= 40
+    assert world.steps > 500
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+def test_programs_of_the_day(world: World):
+    import secrets
+
+    seed = secrets.randbelow(1 << 32)
+    print(f"seed {seed}")
+    run(world, programs=5000, steps=50, seed_=seed)
+
+
+# What a defect is called: the function, what stands in it, what stands there instead.
+DEFECTS = {
+    "any token may report": (
+        "_require_lease", "or v_job.lease_token is distinct from _require_lease.lease_token", ""),
+    "a lease never ends": ("_judge_outcomes", "and q.lease_expires_at > _judge_outcomes.now", ""),
+    "a claim is not charged": ("claim_jobs", "attempt = q.attempt + 1", "attempt = greatest(q.attempt, 1)"),
+    "no event tells of progress": ("report_progress", "where num_nonnulls(e.stage, e.done, e.total) > 0", "where e.stage is not null"),
+    "a lease is reaped as it ends": ("_lock_expired", "q.lease_expires_at < _lock_expired.now", "q.lease_expires_at <= _lock_expired.now"),
+    "a requeue keeps the checkpoint": ("_requeue", "checkpoint = case when not _requeue.reset_state then q.checkpoint end", "checkpoint = q.checkpoint"),
+}  # fmt: skip
+QUICK = ["any token may report", "a claim is not charged", "no event tells of progress"]
+
+
+@pytest.mark.corrupts
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("defect", [pytest.param(d, marks=[] if d in QUICK else [pytest.mark.soak]) for d in DEFECTS])
+def test_a_defect_is_found(world: World, defect: str):
+    world.break_verb(*DEFECTS[defect])
+    with pytest.raises(Divergence):
+        run(world, programs=400, steps=30, shrinks=False)

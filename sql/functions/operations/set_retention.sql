@@ -25,6 +25,11 @@ begin
     (finished, dead_letters, history, updated_by, updated_at)
   values (v_old.finished, v_old.dead_letters, v_old.history, runledger._caller(), v_now)
   on conflict do nothing;
+  if not found then
+    -- What was before is what the rival left for whom this call has waited.
+    perform from runledger.retention_settings as s for no key update;
+    v_old := runledger.retention();
+  end if;
   update runledger.retention_settings as s
      set finished = coalesce(set_retention.finished, s.finished),
          dead_letters = coalesce(set_retention.dead_letters, s.dead_letters),

@@ -146,6 +146,7 @@ class Explorer:
         self._changed: list[str] | None = None
         self._serial: dict[tuple[Any, ...], Outcome | None] = {}
         self.where: dict[str, dict[str, str]] = {}
+        self.held: dict[str, list[str]] = {}
         self.restore()
         self._kept = {(t, d) for t, d in self._dump()}
         known = " ".join(d for _, d in self._kept)
@@ -162,6 +163,8 @@ class Explorer:
         return str(row[0])
 
     def close(self) -> None:
+        self._changed = None
+        self.restore()
         for actor in (*self.actors, self.holder):
             actor.conn.close()
         self.owner.close()
@@ -372,16 +375,18 @@ class Explorer:
                     yield tuple(zip(order, choice, strict=True))
 
     def _held_sets(self, name: str, schedule: Schedule) -> list[tuple[str, ...]]:
-        """What the others may have had in their hands when this call came by; it may be several rows."""
+        """What the others, the gate, or both may have had in their hands when this call came by; of one that waits
+        itself perhaps not all of it yet."""
         others = list(schedule.names)
         others.remove(name)
-        touched = dict.fromkeys(g for o in others for g in self.sensitive(o))
-        touched |= dict.fromkeys([schedule.gate] if schedule.gate else [])
         mine = self.sensitive(name)
-        rows = [g for g in touched if not g.startswith(("table ", "key ")) and mine.get(g) != "waits"]
-        rows.sort(key=lambda g: g not in mine)
-        sizes = [1, len(rows), 2, 3]
-        return list(dict.fromkeys(c for size in sizes for c in itertools.combinations(rows[:8], size)))
+        held = [[], *([[schedule.gate]] if schedule.gate else [])]
+        for other in others:
+            held += [[*h, *self.holds(other)] for h in held]
+        if not any(self.calls[o].skips for o in others):
+            held += [[*h, g] for o in others for g in self.holds(o) if g in mine for h in held[:2]]
+        sets = (tuple(sorted({g for g in h if g[:3] != "key" and mine.get(g) != "waits"})) for h in held)
+        return [h for h in dict.fromkeys(sets) if h]
 
     # Where a call waits
 
@@ -405,6 +410,26 @@ class Explorer:
         if waits:
             return "waits"
         return None if told == self.alone(name) else "skips"
+
+    def holds(self, name: str) -> list[str]:
+        """What of the gates is in the hands of a call that has done its work and not committed."""
+        if name not in self.held:
+            self.restore()
+            self._ready(self.actors[0], name)
+            self.actors[0].run("begin")
+            self.actors[0].send(self.calls[name].sql)
+            self.actors[0].answer()
+            self.held[name] = [g for g in self.gates if not g.startswith("table ") and self._is_held(g)]
+            self.actors[0].run("rollback")
+        return self.held[name]
+
+    def _is_held(self, gate: str) -> bool:
+        self.holder.run("begin")
+        self.holder.run("set local lock_timeout = '5ms'")
+        self.holder.send(self.gates[gate].sql)
+        answer = self.holder.answer()
+        self.holder.run("rollback")
+        return answer.startswith("!55P03")
 
     def _report(self, schedule: Schedule, got: Outcome) -> str:
         lines = [f"{schedule}"]
@@ -505,6 +530,8 @@ TRIPLES = [
     ("complete_external_step", "cancel_workflow", "append_workflow_steps"),
     ("fire_due_schedules", "pause_schedule", "upsert_schedule"),
 ]
+# Where each call stops, and what it holds when it has done its work.
+Places = tuple[dict[str, dict[str, str]], dict[str, list[str]]]
 LETTERS = {"apart": ".", "serial": "s", "skips": "k", "refused": "r"}
 
 
@@ -547,14 +574,14 @@ def _begin(databases: Any) -> None:
     _mine.append(Explorer(Db(databases.get(), None)))  # type: ignore[arg-type]
 
 
-def _sensitive(name: str) -> tuple[str, dict[str, str]]:
-    return name, _mine[0].sensitive(name)
+def _places(name: str) -> tuple[str, dict[str, str], list[str]]:
+    return name, _mine[0].sensitive(name), _mine[0].holds(name)
 
 
-def _row(task: tuple[str, list[str], dict[str, dict[str, str]]]) -> list[tuple[str, str, Pair]]:
-    one, others, sensitive = task
+def _row(task: tuple[str, list[str], Places]) -> list[tuple[str, str, Pair]]:
+    one, others, (sensitive, held) = task
     explorer = _mine[0]
-    explorer.where = sensitive
+    explorer.where, explorer.held = sensitive, held
     found = []
     for two in others:
         pair = Pair()
@@ -578,11 +605,12 @@ def explore(jobs: int, only: str | None = None, told: Callable[[str], None] = pr
         with ProcessPoolExecutor(
             jobs, multiprocessing.get_context("spawn"), initializer=_begin, initargs=[databases]
         ) as pool:
-            sensitive = dict(pool.map(_sensitive, names))
-            told(f"{len(names)} calls, {sum(map(len, sensitive.values()))} places where one waits or skips")
-            matrix = Matrix(sensitive)
+            looked = list(pool.map(_places, names))
+            found = {name: where for name, where, _ in looked}, {name: held for name, _, held in looked}
+            told(f"{len(names)} calls, {sum(map(len, found[0].values()))} places where one waits or skips")
+            matrix = Matrix(found)
             tasks = [
-                (one, rest[k : k + 12], sensitive)
+                (one, rest[k : k + 12], found)
                 for n, one in enumerate(names)
                 for rest in [[two for two in names[n:] if not only or only in (one.split()[0], two.split()[0])]]
                 for k in range(0, len(rest), 12)
@@ -600,8 +628,8 @@ def explore(jobs: int, only: str | None = None, told: Callable[[str], None] = pr
 class Matrix:
     """Verb by verb, and where each call waits: what MATRIX.md says."""
 
-    def __init__(self, sensitive: dict[str, dict[str, str]]) -> None:
-        self.sensitive = sensitive
+    def __init__(self, found: Places) -> None:
+        self.sensitive, self.held = found
         self.pairs: dict[tuple[str, str], Pair] = {}
         self.ran = self.wrong = 0
 
@@ -624,10 +652,20 @@ class Matrix:
             if pair.codes:
                 told = "; ".join(f"{verb}: {code}" for verb, code in sorted(pair.codes))
                 lines.append(f"| {one} × {two} | {told} |")
-        lines += ["", "## Where each call stops", "", "| call | waits at | leaves out |", "|---|---|---|"]
-        for name, places in self.sensitive.items():
-            waits, skips = ([g for g, how in places.items() if how == kind] for kind in ("waits", "skips"))
-            lines.append(f"| {name} | {', '.join(waits)} | {', '.join(skips)} |")
+        lines += [
+            "",
+            "## Where each call stops",
+            "",
+            "| call | waits at | leaves out | holds when done |",
+            "|---|---|---|---|",
+        ]
+        for name, where in self.sensitive.items():
+            cells = [
+                name,
+                *([g for g, how in where.items() if how == kind] for kind in ("waits", "skips")),
+                self.held[name],
+            ]
+            lines.append(f"| {' | '.join(c if isinstance(c, str) else ', '.join(c) for c in cells)} |")
         return "\n".join(lines) + "\n"
 
 
@@ -645,15 +683,14 @@ both lock, in both orders of arrival. Nothing else than this happened:
 MATRIX = Path(__file__).with_name("MATRIX.md")
 
 
-def places(text: str) -> dict[str, dict[str, str]]:
-    """Where each call stops, as MATRIX.md has it."""
-    rows = [line.strip("| \n") for line in text.split("## Where each call stops")[1].splitlines()[4:] if line]
-    found = {}
-    for row in rows:
-        name, waits, skips = (cell.strip() for cell in (row + " | | ").split("|")[:3])
-        found[name] = {g.strip(): "waits" for g in waits.split(",") if g.strip()}
-        found[name] |= {g.strip(): "skips" for g in skips.split(",") if g.strip()}
-    return found
+def places(text: str) -> Places:
+    """Where each call stops and what it holds, as MATRIX.md has it."""
+    where, held = {}, {}
+    for line in text.split("## Where each call stops")[1].splitlines()[4:]:
+        name, *cells = ([g.strip() for g in cell.split(",") if g.strip()] for cell in line.strip("|").split("|"))
+        where[name[0]] = dict.fromkeys(cells[0], "waits") | dict.fromkeys(cells[1], "skips")
+        held[name[0]] = cells[2]
+    return where, held
 
 
 def cells(text: str) -> dict[tuple[str, str], str]:

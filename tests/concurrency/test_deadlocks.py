@@ -235,7 +235,7 @@ class Hand(threading.Thread):
         self.call("run_maintenance()")
 
     def do_prune(self) -> None:
-        self.call(f"prune('1 microsecond', {self.of(3, 50, 1000)}, dead_letters_older_than => '1 microsecond')")
+        self.call(f"prune('2 s', {self.of(3, 50, 1000)}, dead_letters_older_than => '1 s')")
 
     def do_define_job(self) -> None:
         job_type = self.of("hot", "step", "one")
@@ -245,21 +245,17 @@ class Hand(threading.Thread):
         self.call(f"define_job('one', max_concurrency => {self.rand.randint(0, 3)})")
 
     def do_switch_job_type(self) -> None:
-        verb = self.of(
-            "pause_job_type",
-            "resume_job_type",
-            "resume_job_type",
-            "disable_job_type",
-            "enable_job_type",
-            "enable_job_type",
-        )
+        # What is off most of the time keeps the others from doing anything.
+        verb = self.rand.choices(
+            ["pause_job_type", "resume_job_type", "disable_job_type", "enable_job_type"], [1, 4, 1, 4]
+        )[0]
         self.call(f"{verb}('{self.of('hot', 'step', 'one')}')")
 
     def do_set_runtime_config(self) -> None:
         self.call(f"set_runtime_config('{self.of('hot', 'step')}', {document({'n': self.rand.randint(0, 9)})})")
 
     def do_sync_catalog(self) -> None:
-        types = self.rand.sample(["hot", "step", "one", "other"], self.rand.randint(0, 4))
+        types = self.rand.sample(["hot", "step", "one", "other"], self.of(3, *[4] * 7))
         plans = self.rand.sample(PLANS, self.rand.randint(0, 3))
         definitions = document(
             [{"job_type": t, "priority": self.rand.randint(1, 9), "retry_base_ms": 1, "retry_max_ms": 1} for t in types]

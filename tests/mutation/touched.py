@@ -1,0 +1,223 @@
+"""Which tests run which functions, as the server counted it: a run of the tests with track_functions = all.
+
+A function of language sql that the planner inlines is not counted; its callers stand for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import inspect
+import json
+import os
+import re
+import tempfile
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from runledger.testing import DatabaseServer
+from tests.mutation.arena import Failures, Patched
+from tests.mutation.operators import placebo
+from tests.support import database, servers
+from tests.support.plpgsql import SQL, function_files
+
+# They fill tables by the hundred thousand, or go on for long: last, where nothing was measured.
+LONG = ("tests/plans/", "tests/property/", "tests/functions/operations/test_fsck_load.py")
+CACHE = servers.ROOT / ".mutation" / "touched.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    seconds: float
+    functions: frozenset[str]
+
+
+class Touched:
+    """The map, and the choice of tests that follows from it."""
+
+    def __init__(self, tests: dict[str, Test]) -> None:
+        self.tests = tests
+
+    @cached_property
+    def by_function(self) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = defaultdict(set)
+        for name, test in self.tests.items():
+            for function in test.functions:
+                found[function].add(name)
+        return found
+
+    @cached_property
+    def per_file(self) -> dict[str, int]:
+        found: dict[str, int] = defaultdict(int)
+        for name in self.tests:
+            found[_file(name)] += 1
+        return found
+
+    @cached_property
+    def callers(self) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = defaultdict(set)
+        for path in function_files():
+            for called in re.findall(r"runledger\.(\w+)\(", path.read_text()):
+                if called != path.stem:
+                    found[called].add(path.stem)
+        return found
+
+    def touching(self, function: str) -> set[str]:
+        seen, level = {function}, {function}
+        while level:
+            if names := set().union(*(self.by_function.get(f, set()) for f in level)):
+                return names
+            level = set().union(*(self.callers.get(f, set()) for f in level)) - seen
+            seen |= level
+        return set()
+
+    def choose(self, function: str, seconds: float) -> list[str]:
+        """The tests that touch it, those of the files that are most about it first, within that time."""
+        names = self.touching(function)
+        share: dict[str, float] = defaultdict(float)
+        for name in names:
+            share[_file(name)] += 1 / self.per_file[_file(name)]
+        words = function.strip("_").removesuffix("s")
+        for file in share:
+            if words in file:
+                share[file] += 1
+        chosen, spent = [], 0.0
+        for name in sorted(names, key=lambda n: (-share[_file(n)], self.tests[n].seconds, n)):
+            spent += self.tests[name].seconds
+            if spent > seconds and chosen:
+                break
+            chosen.append(name)
+        return chosen
+
+
+class Guessed(Touched):
+    """Without a measurement: what the text of a test names, and what that calls, nearest first."""
+
+    def __init__(self, items: dict[str, pytest.Item]) -> None:
+        self.tests = {}
+        self.near: dict[str, dict[str, int]] = defaultdict(dict)
+        self.long = {n for n, item in items.items() if item.get_closest_marker("slow") or n.startswith(LONG)}
+        names = {path.stem for path in function_files()} | {path.stem for path in (SQL / "views").glob("*.sql")}
+        calls = {
+            path.stem: set(re.findall(r"runledger\.(\w+)", path.read_text())) & names - {path.stem}
+            for path in [*function_files(), *(SQL / "views").glob("*.sql")]
+        }
+        sources: dict[Any, set[str]] = {}
+        for name, item in items.items():
+            test = getattr(item, "function", None)
+            if test not in sources:
+                sources[test] = set(re.findall(r"\w+", inspect.getsource(test))) & names if test else set()
+            self.tests[name] = Test(0.1, frozenset(sources[test]))
+            distance = dict.fromkeys(sources[test], 0)
+            level = set(distance)
+            while level:
+                level = set().union(*(calls[f] for f in level)) - set(distance)
+                distance.update(dict.fromkeys(level, max(distance.values()) + 1))
+            for function, far in distance.items():
+                self.near[function][name] = far
+
+    def touching(self, function: str) -> set[str]:
+        return set(self.near[function])
+
+    def choose(self, function: str, seconds: float) -> list[str]:
+        words = function.strip("_").removesuffix("s")
+        near = self.near[function]
+
+        def far(name: str) -> tuple[bool, int, int, str]:
+            return name in self.long, near[name] - 3 * (words in _file(name)), len(self.tests[name].functions), name
+
+        # A few of each file in turn: what one file does not see, the next might.
+        files: dict[str, list[str]] = defaultdict(list)
+        for name in sorted(near, key=far):
+            files[_file(name)].append(name)
+        turns = sorted(
+            (name in self.long, nth // 4, far(name), name) for names in files.values() for nth, name in enumerate(names)
+        )
+        return [name for *_, name in turns][: max(1, round(seconds / 0.1))]
+
+
+def _file(name: str) -> str:
+    return name.partition("::")[0]
+
+
+def digest() -> str:
+    """Of everything the map depends on."""
+    files = [*function_files(), *sorted((servers.ROOT / "tests").rglob("*.py"))]
+    return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
+
+
+def load(*, stale: bool = False) -> Touched | None:
+    """The map of the last measurement, unless the files have changed since (`stale`: even then)."""
+    if not CACHE.exists():
+        return None
+    told = json.loads(CACHE.read_text())
+    if told["digest"] != digest() and not stale:
+        return None
+    return Touched({name: Test(t["seconds"], frozenset(t["functions"])) for name, t in told["tests"].items()})
+
+
+def measure(items: list[pytest.Item], failures: Failures) -> dict[str, Test]:
+    """Run them all, once; what fails here is of no use against a mutant."""
+    tests: dict[str, Test] = {}
+    touched: set[str] = set()
+    close = database.Db.close
+
+    def closed(self: database.Db) -> None:
+        for conn in self._opened:
+            conn.close()
+        with psycopg.connect(self.admin_dsn, autocommit=True) as conn:
+            # Counts are sent when a session ends.
+            for _ in range(200):
+                rows = conn.execute(
+                    "select from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+                ).fetchall()
+                if not rows:
+                    break
+                time.sleep(0.005)
+            found = conn.execute(
+                "select funcname from pg_stat_user_functions where schemaname = 'runledger'"
+            ).fetchall()
+        touched.update(name for (name,) in found)
+        close(self)
+
+    database.Db.close = closed  # type: ignore[method-assign]
+    for nth, item in enumerate(items):
+        touched.clear()
+        failures.failed.clear()
+        began = time.process_time()
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=items[nth + 1] if nth + 1 < len(items) else None)
+        if not failures.failed:
+            tests[item.nodeid] = Test(round(time.process_time() - began, 4), frozenset(touched))
+    database.Db.close = close  # type: ignore[method-assign]
+    failures.failed.clear()
+    return tests
+
+
+def measure_in_parts(base: DatabaseServer, items: list[pytest.Item], failures: Failures, parts: int) -> None:
+    """The same by several processes, each with its share of the tests."""
+    pids = []
+    with tempfile.TemporaryDirectory() as directory:
+        for part in range(parts):
+            if (pid := os.fork()) == 0:
+                with contextlib.suppress(BaseException):
+                    server = Patched(base, placebo(function_files()[0]))
+                    servers.start = lambda _version, given=server: contextlib.nullcontext(given)  # type: ignore[assignment,misc]
+                    found = measure(items[part::parts], failures)
+                    Path(directory, str(part)).write_text(
+                        json.dumps([[n, t.seconds, sorted(t.functions)] for n, t in found.items()])
+                    )
+                os._exit(0)
+            pids.append(pid)
+        for pid in pids:
+            os.waitpid(pid, 0)
+        rows = [row for file in sorted(Path(directory).iterdir()) for row in json.loads(file.read_text())]
+    CACHE.parent.mkdir(exist_ok=True)
+    told = {name: {"seconds": seconds, "functions": functions} for name, seconds, functions in rows}
+    CACHE.write_text(json.dumps({"digest": digest(), "tests": told}))

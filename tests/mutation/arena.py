@@ -93,7 +93,7 @@ def _apply(database: runledger.testing.Database, patch: str) -> None:
 @contextlib.contextmanager
 def base_server(version: str, settings: dict[str, str] | None = None) -> Iterator[DatabaseServer]:
     """A server with a template, and no thread: it is there to be forked."""
-    with DatabaseServer.start(servers.bindir(version)) as base:
+    with servers.start(version) as base:
         base._stop.set()
         base._thread.join()
         for name, value in (settings or {}).items():

@@ -24,7 +24,15 @@ def versions(option: str | None) -> list[str]:
 
 def start(version: str) -> DatabaseServer:
     """The server of the fixture `pg`."""
-    return DatabaseServer.choose() if version == "env" else DatabaseServer.start(bindir(version))
+    if version == "env":
+        return DatabaseServer.choose()
+    settings = {**embedded.FAST, "plpgsql.extra_errors": "all"}
+    server = embedded.Server(bindir(version), settings=settings)
+    try:
+        return DatabaseServer(server.dsn(), server=server)
+    except BaseException:
+        server.stop()
+        raise
 
 
 def bindir(version: str) -> Path:

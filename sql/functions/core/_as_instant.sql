@@ -1,5 +1,4 @@
--- PostgreSQL 15 cannot ask whether a text is a timestamp: try it. Without an offset it would depend
--- on the time zone of the session, so one is demanded.
+-- PostgreSQL 15 cannot ask whether a text is a timestamp: try it.
 create or replace function runledger._as_instant(value jsonb)
 returns timestamptz
 language plpgsql stable parallel safe
@@ -7,8 +6,7 @@ as $$
 declare
   v_text text := runledger._as_text(_as_instant.value);
 begin
-  if octet_length(v_text) <= 64
-    and v_text ~ '^[0-9]{4,5}-[0-9]{2}-[0-9]{2}[ T][0-9:.]+ ?(Z|z|[+-][0-9:]{2,9})$' then
+  if runledger._is_instant(v_text) then
     return v_text::timestamptz;
   end if;
   return null;

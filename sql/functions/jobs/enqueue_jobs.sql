@@ -13,12 +13,22 @@ as $$
 declare
   v_now timestamptz := runledger._now();
   v_granted constant text[] := runledger._granted_types('{producer,operator}');
+  v_ids uuid[];
   v_items runledger._enqueue_item[];
   v_inserted uuid[];
   v_rows runledger.enqueued_item[];
   v_refused runledger.enqueued_item;
 begin
   perform runledger._check_batch(enqueue_jobs.jobs);
+  if runledger._is_plain_batch(enqueue_jobs.jobs, v_granted, v_now) then
+    v_ids := runledger._insert_plain_jobs(enqueue_jobs.jobs, v_now);
+    if v_ids is not null then
+      return query
+      select n.nth::integer, n.id, 'INSERTED', 'PENDING', 1, null::text
+        from unnest(v_ids) with ordinality as n(id, nth);
+      return;
+    end if;
+  end if;
   select array_agg(runledger._decode_enqueue(j.item, j.ordinal::integer, v_granted, v_now)
            order by j.ordinal)
     into v_items

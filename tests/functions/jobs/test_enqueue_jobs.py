@@ -75,6 +75,65 @@ def test_a_bad_item_is_reported_and_does_not_spoil_the_others(q: Ledger):
     assert q.pending() == len(BAD_ITEMS)
 
 
+def test_a_bad_item_alone_is_reported_the_same(q: Ledger):
+    """Nothing else in the batch asks for a second look at it."""
+    with q.unchanged():
+        for bad, code in BAD_ITEMS:
+            [row] = q.rows("enqueue_jobs", jobs=[bad])
+            assert (row["disposition"], row["code"]) == ("INVALID", code), bad
+        for bad in (
+            '[{"job_type": "t", "payload": 1e4300}]',
+            '[{"job_type": "t", "payload": -1e309}]',
+            '[{"job_type": "t", "payload": {"a": [1e-309]}}]',
+            '[{"job_type": "t", "payload": [-1e-400]}]',
+            '[{"job_type": "t", "payload": %s}]' % ("[" * 300 + "]" * 300),
+            '[{"job_type": "t", "run_at": "2030-01-01 allballs Z"}]',
+            '[{"job_type": "t", "organization_id": "{0000000000000000000000000000000}"}]',
+            '[{"job_type": "t", "stage": "%s"}]' % ("x" * 201),
+        ):
+            [row] = q.rows("enqueue_jobs", jobs=Raw(bad))
+            assert row["disposition"] == "INVALID", bad
+
+
+PLAIN_ITEMS = [
+    {"job_type": "t"}, {"job_type": "u"}, {"job_type": "t", "payload": None}, {"job_type": "t", "payload": {"n": [1, "x", 2.5]}},
+    {"job_type": "t", "payload": 0}, {"job_type": "u", "priority": -7}, {"job_type": "u", "max_attempts": 3},
+    {"job_type": "t", "timeout_seconds": 5}, {"job_type": "t", "stage": "waiting"}, {"job_type": "t", "organization_id": str(TENANT)},
+    {"job_type": "t", "run_at": "2030-01-01T00:00:00+02:00"}, {"job_type": "t", "run_at": "1970-01-02 00:00:00Z"},
+    {"job_type": "u", "payload": {}, "priority": None, "max_attempts": None, "timeout_seconds": None, "stage": None,
+     "organization_id": None, "run_at": None, "idempotency_key": None},
+]  # fmt: skip
+WIDE_ITEMS = [{"job_type": "t", "priority": 1.0}, {"job_type": "t", "max_attempts": 2e1}]
+
+
+@pytest.mark.parametrize("wide", [[], WIDE_ITEMS], ids=["plain", "wide"])
+def test_a_batch_without_keys_stores_what_one_with_keys_stores(q: Ledger, wide: list[dict]):
+    q.define("u", priority=5, max_attempts=4, timeout_seconds=6)
+    jobs = [*PLAIN_ITEMS, *wide]
+    plain = q.rows("enqueue_jobs", jobs=jobs)
+    keyed = q.rows("enqueue_jobs", jobs=[*jobs, {"job_type": "t", "idempotency_key": "k"}])[:-1]
+    assert [{**a, "job_id": None} for a in plain] == [{**b, "job_id": None} for b in keyed]
+    at = ("id", "next_run_at", "created_at", "updated_at")
+    for nth, (a, b) in enumerate(zip(plain, keyed, strict=True)):
+        one, other = q.job(a["job_id"]), q.job(b["job_id"])
+        assert {n: v for n, v in one.items() if n not in at} == {n: v for n, v in other.items() if n not in at}
+        assert (one["next_run_at"] == one["created_at"]) is (not jobs[nth].get("run_at"))
+        assert jobs[nth].get("run_at") is None or one["next_run_at"] == other["next_run_at"]
+        assert q.told(a["job_id"]) == q.told(b["job_id"]) == [("ENQUEUED", 1, None)]
+
+
+def test_ids_of_a_batch_are_of_version_7_rise_with_the_items_and_come_once(q: Ledger):
+    first, second = ([r["job_id"] for r in q.rows("enqueue_jobs", jobs=[{"job_type": "t"}] * n)] for n in (10_000, 300))
+    ids = [*first, *second]
+    assert ids == sorted(ids)
+    assert len(set(ids)) == len(ids)
+    assert {(i.version, i.variant) for i in ids} == {(7, "specified in RFC 4122")}
+    assert len({i.int & 0xFFFF_FFFF_FFFF for i in ids}) == len(ids)
+    created = q.job(second[0])["created_at"].timestamp()
+    assert abs((second[0].int >> 80) / 1000 - created) < 60
+    assert q.ids(300) == first[:300]
+
+
 def test_an_unreadable_item_is_reported(q: Ledger):
     batch = '[{"job_type": "t", "payload": 1e4300}, {"job_type": "t", "payload": %s}, {"job_type": "t"}]' % (
         "[" * 300 + "]" * 300

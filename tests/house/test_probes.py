@@ -85,15 +85,15 @@ def test_probes_are_passed_in_the_order_of_the_statements(probed: Db):
     own = [p.ordinal for p in passed if p.function == "enqueue_job"]
     assert own == sorted(own)
     assert own[0] == 0
-    assert {"_json_problem", "_enabled_definition", "_wake"} <= {p.function for p in passed}
-    assert Probes().at("enqueue_job", "insert into runledger.job_events") in passed
+    assert {"_json_problem", "_granted_types", "_uuidv7"} <= {p.function for p in passed}
+    assert Probes().at("enqueue_job", "with inserted as") in passed
     assert probed.value("select count(*) from runledger.job_queue") == 1
 
 
 def test_a_session_waits_at_a_probe_until_it_is_let_go(probed: Db):
-    """Between the job and its event: other sessions see neither, then both."""
+    """Between the job with its event and the commit: other sessions see neither, then both."""
     probed.execute("select runledger.define_job('t')")
-    point = Probes().at("enqueue_job", "insert into runledger.job_events")
+    point = Probes().at("enqueue_job", "if v_id is null")
     holder, caller = Session("holder", probed.dsn), Session("caller", probed.dsn)
     try:
         with Probes().armed(caller.conn, "pause", point):
@@ -162,4 +162,4 @@ def test_what_was_reached_is_known_even_if_it_was_undone(empty_db: Db):
     with pytest.raises(psycopg.Error):
         empty_db.connect().execute("select runledger.enqueue_job('nothing')")
     assert known.id in reached(empty_db.conn)
-    assert Probes().at("enqueue_job", "insert into runledger.job_events").id not in reached(empty_db.conn)
+    assert Probes().at("enqueue_job", "perform runledger._wake").id not in reached(empty_db.conn)

@@ -1466,6 +1466,12 @@ CREATE FUNCTION runledger._as_uuid(value jsonb) RETURNS uuid
 
 COMMENT ON FUNCTION runledger._as_uuid(value jsonb) IS 'A uuid out of a batch item, NULL if it is none.';
 
+CREATE FUNCTION runledger._batch_uuid(base uuid, secret text, nth integer) RETURNS uuid
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._batch_uuid(base uuid, secret text, nth integer) IS 'The uuid of version 7 of the item nth (1 to 16383) of a batch.';
+
 CREATE FUNCTION runledger._by_hand(job_type text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
@@ -2324,6 +2330,12 @@ CREATE FUNCTION runledger._insert_jobs(items runledger._enqueue_item[], now time
 
 COMMENT ON FUNCTION runledger._insert_jobs(items runledger._enqueue_item[], now timestamp with time zone) IS 'Insert the new jobs of a batch with their events; returns the ids that were inserted.';
 
+CREATE FUNCTION runledger._insert_plain_jobs(jobs jsonb, now timestamp with time zone) RETURNS uuid[]
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._insert_plain_jobs(jobs jsonb, now timestamp with time zone) IS 'Insert the jobs of a plain batch; their ids in the order of the items, or NULL and nothing.';
+
 CREATE FUNCTION runledger._insert_schedule(schedule runledger.job_schedules, now timestamp with time zone) RETURNS boolean
     LANGUAGE plpgsql
     AS 'see sql/functions';
@@ -2348,6 +2360,12 @@ CREATE FUNCTION runledger._is_guarded(table_name text, names text[]) RETURNS boo
 
 COMMENT ON FUNCTION runledger._is_guarded(table_name text, names text[]) IS 'Whether the constraints and unique indexes of these names stand as the last apply left them.';
 
+CREATE FUNCTION runledger._is_instant(value text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._is_instant(value text) IS 'Whether it has the shape of an instant with an offset; its numbers may still be none.';
+
 CREATE FUNCTION runledger._is_name(value text, max_bytes bigint) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
@@ -2365,6 +2383,12 @@ CREATE FUNCTION runledger._is_owner() RETURNS boolean
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._is_owner() IS 'Whether the caller is the owner of the schema, a member of it, or a superuser.';
+
+CREATE FUNCTION runledger._is_plain_batch(jobs jsonb, granted text[], now timestamp with time zone) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._is_plain_batch(jobs jsonb, granted text[], now timestamp with time zone) IS 'Whether all items of a batch can be enqueued and none has a key; their types are not looked at.';
 
 CREATE FUNCTION runledger._is_prunable(job runledger.job_queue, jobs_before timestamp with time zone, dead_letters_before timestamp with time zone, now timestamp with time zone) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -5975,6 +5999,8 @@ REVOKE ALL ON FUNCTION runledger._as_text_array(value jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._as_uuid(value jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._batch_uuid(base uuid, secret text, nth integer) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._by_hand(job_type text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._caller() FROM PUBLIC;
@@ -6219,6 +6245,8 @@ REVOKE ALL ON FUNCTION runledger._horizon(now timestamp with time zone) FROM PUB
 
 REVOKE ALL ON FUNCTION runledger._insert_jobs(items runledger._enqueue_item[], now timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._insert_plain_jobs(jobs jsonb, now timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._insert_schedule(schedule runledger.job_schedules, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._integer_field(item jsonb, field text, fallback integer) FROM PUBLIC;
@@ -6227,11 +6255,15 @@ REVOKE ALL ON FUNCTION runledger._is_age(age interval) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._is_guarded(table_name text, names text[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._is_instant(value text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._is_name(value text, max_bytes bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._is_operator() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._is_owner() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._is_plain_batch(jobs jsonb, granted text[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._is_prunable(job runledger.job_queue, jobs_before timestamp with time zone, dead_letters_before timestamp with time zone, now timestamp with time zone) FROM PUBLIC;
 

@@ -38,6 +38,7 @@ from runledger.types import ClaimedJob, FailureKind, FinishedJob, Json, Undecoda
 logger = logging.getLogger("runledger")
 
 BATCH_ITEMS = 1000
+LARGE_BYTES = 256 << 10
 LOST_TOKENS = 10_000
 BATCH_BYTES = 8 << 20
 IDLE_SECONDS = 60
@@ -239,12 +240,13 @@ class Worker:
                     return False, False
                 if what is Fate.STOP:
                     raise WorkerStoppedError(f"this worker cannot work here: {brief(error)}") from error
-                if what is Fate.LATER and (getattr(error, "sqlstate", "") or "").startswith(("53", "54")):
-                    if len(batch) == 1 and not (want or extra):
+                state = getattr(error, "sqlstate", None) or ""
+                if what is Fate.LATER and state.startswith(("53", "54")):
+                    if len(batch) == 1 and not want and _is_too_large(batch[0], state):
                         what = Fate.REFUSED
                     half = (len(batch) + 1) // 2
                     self._ready.extendleft(batch[half:])
-                    batch, want = batch[:half], (want + 1) // 2
+                    batch, want = batch[:half], want // 2 if batch else (want + 1) // 2
                 if what is Fate.REFUSED or (what is Fate.AGAIN and tries >= 5):
                     await self._apart(link, batch, want, extra=extra, error=error)
                     break
@@ -722,6 +724,11 @@ _EVENTS = {
     "LEASE_LOST": "on_job_lease_lost",
     "RELEASED": "on_job_released",
 }
+
+
+def _is_too_large(lease: Lease, state: str) -> bool:
+    """Whether an outcome is what the server has no room for. One of a few bytes fills neither disk nor memory."""
+    return state.startswith("54") or (state == "53200" and len(lease.outcome) > LARGE_BYTES)
 
 
 def _finish(batch: Sequence[Lease], *, watched: bool) -> _calls.Many[FinishedJob]:

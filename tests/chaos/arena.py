@@ -285,9 +285,9 @@ class Arena:
                     in_traceback = False
         return found
 
-    def shortages(self) -> int:
-        """How often the server said that there is no space left."""
-        return self.server.log.read_text(errors="replace").count("No space left on device")
+    def said(self, words: str) -> int:
+        """How often the server said that."""
+        return self.server.log.read_text(errors="replace").count(words)
 
     def close(self) -> None:
         self.closing.set()

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, ClassVar
 
 import psycopg
@@ -219,6 +221,26 @@ class FreezeBackend(Fault):
                     self.hold(self.dice.uniform(0.3, 2.5))
                     os.kill(row["pid"], signal.SIGCONT)
         return bool(rows)
+
+
+class ShortOfMemory(Fault):
+    """Server processes that get no more memory than they have. Out of memory is an error like others, or the end of the process."""
+
+    name = "backend-out-of-memory"
+
+    def strike(self) -> bool:
+        before = self.arena.said("out of memory")
+        rows = self.arena.sql(f"select pid from pg_stat_activity where {CLIENTS} order by random() limit 4")
+        pids = [row["pid"] for row in rows]
+        for pid in pids:
+            with suppress(OSError, ValueError):
+                pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
+                resource.prlimit(pid, resource.RLIMIT_AS, (pages * resource.getpagesize(), resource.RLIM_INFINITY))
+        self.hold(self.dice.uniform(0.5, 1.5))
+        for pid in pids:
+            with suppress(OSError):
+                resource.prlimit(pid, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        return self.arena.said("out of memory") > before
 
 
 class Timeout(Fault):

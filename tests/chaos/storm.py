@@ -351,5 +351,5 @@ class Storm:
         outcome.refused = sum(1 for end in history.finishes if end.disposition == "LEASE_LOST")
         outcome.replayed = sum(1 for end in history.finishes if end.replayed)
         outcome.gave_up = Counter({name: m.gave_up for name, m in arena.members.items() if m.gave_up})
-        outcome.shortages = arena.shortages()
+        outcome.shortages = arena.said("No space left on device")
         outcome.complaints = arena.complaints()

@@ -538,6 +538,29 @@ def test_a_server_that_is_short_of_something_gets_smaller_batches(runner):
     assert sorted(ran) == sorted(ids)
 
 
+@pytest.mark.parametrize("state", ["53100", "53200", "53400"])
+def test_a_success_is_not_failed_for_a_server_that_is_out_of_room(runner, state):
+    """One job, so there is no smaller batch to send."""
+    runner.app.register("a", lambda job: "done")
+    runner.define()
+    runner.db.execute("create sequence public.failures")
+    runner.db.execute("grant all on sequence public.failures to public")
+    prepend(runner, f"if nextval('public.failures') <= 6 then raise sqlstate '{state}'; end if;")
+    job_id = runner.enqueue("a")
+    runner.start()
+    assert (runner.wait(job_id)["status"], runner.db.job(job_id)["output"]) == ("SUCCEEDED", "done")
+    assert runner.db.value("select last_value from public.failures") >= 7
+
+
+def test_an_output_that_the_server_has_no_memory_for_fails_its_job(runner):
+    runner.app.register("a", lambda job: "x" * 300_000)
+    runner.define()
+    prepend(runner, "if length(finish_jobs.outcomes::text) > 300000 then raise sqlstate '53200'; end if;")
+    job_id = runner.enqueue("a")
+    runner.start()
+    assert runner.wait(job_id)["status"] == "DEAD_LETTERED"
+
+
 def test_a_commit_in_doubt_is_sent_again_once(runner):
     """The warning of a canceled wait for a standby, of the code that any RAISE WARNING has: it comes every time here."""
     ran, told = [], []

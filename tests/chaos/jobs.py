@@ -95,9 +95,10 @@ async def _written(self: Link, connection: psycopg.AsyncConnection[Any], calls: 
                 book.write("claim", sent, received, [[row[0], row[1]] for row in rows])
                 book.reach(CLAIMED)
             case "finish_jobs":
-                items = json.loads(call.params["outcomes"])
+                told = {row[0]: row[2:4] for row in rows}  # no row: a success, nobody asked whether a repeated one
                 book.write("finish", sent, received, [
-                    [i["job_id"], i["lease_token"], i["outcome"], row[2], row[3]] for i, row in zip(items, rows, strict=True)
+                    [i["job_id"], i["lease_token"], i["outcome"], *told.get(nth, ("SUCCEEDED", None))]
+                    for nth, i in enumerate(json.loads(call.params["outcomes"]), 1)
                 ])  # fmt: skip
             case "heartbeat_jobs":
                 pairs = zip(call.params["job_ids"], call.params["lease_tokens"], call.read(rows), strict=True)

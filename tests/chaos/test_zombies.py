@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,17 +32,23 @@ def site(db: Db, tmp_path: Path) -> Iterator[Site]:
 
 
 FENCES = {
-    "_succeed_jobs": "and q.status = 'LEASED'\n       and coalesce(q.lease_token, 0) = a.lease_token\n       and q.lease_expires_at > runledger._now() and",
-    "_judge_outcomes": "coalesce(q.status = 'LEASED' and q.lease_token = a.lease_token\n             and q.lease_expires_at > _judge_outcomes.now\n             and",
-}  # fmt: skip
+    "_succeed_jobs": (
+        r"and q.status = 'LEASED'\s+and coalesce\(q.lease_token, 0\) = a.lease_token\s+and q.lease_expires_at > runledger._now\(\)\s+and",
+        "and",
+    ),
+    "_judge_outcomes": (
+        r"coalesce\(q.status = 'LEASED' and q.lease_token = a.lease_token\s+and q.lease_expires_at > _judge_outcomes.now\s+and",
+        "coalesce(true or",
+    ),
+}
 
 
 def remove_fence(db: Db) -> None:
     """Completions by id alone, as many queues have them: token, status and expiry are not looked at."""
-    for function, fence in FENCES.items():
-        text = db.value(f"select pg_get_functiondef('runledger.{function}'::regproc)")
-        assert text.count(fence) == 1, function
-        db.execute(text.replace(fence, "coalesce(true or" if fence.startswith("coalesce") else "and"))
+    for function, (fence, instead) in FENCES.items():
+        text, count = re.subn(fence, instead, db.value(f"select pg_get_functiondef('runledger.{function}'::regproc)"))
+        assert count == 1, function
+        db.execute(text)
 
 
 def late_finish(site: Site) -> Verdict:

@@ -1083,13 +1083,13 @@ def list_workflow_mutations(
     return _many(t.WorkflowMutation, "list_workflow_mutations", locals())
 
 
-def workflow_tree(workflow_run_id: Id) -> Many[str]:
-    """Draw a run as lines to read. Calls `runledger.workflow_tree`."""
+def workflow_tree(workflow_run_id: Id, organization_id: Id | None = None) -> Many[str]:
+    """Draw a run, or what a tenant may see of it, as lines to read. Calls `runledger.workflow_tree`."""
     return _many(str, "workflow_tree", locals())
 
 
-def workflow_mermaid(workflow_run_id: Id) -> Value[str]:
-    """Draw a run as a Mermaid flowchart. Calls `runledger.workflow_mermaid`."""
+def workflow_mermaid(workflow_run_id: Id, organization_id: Id | None = None) -> Value[str]:
+    """Draw a run, or what a tenant may see of it, as a Mermaid flowchart. Calls `runledger.workflow_mermaid`."""
     return _value(str, "workflow_mermaid", locals())
 
 

@@ -185,6 +185,7 @@ class JobRecord:
     job_type: str
     organization_id: UUID | None
     status: JobStatus
+    state: str
     priority: int
     run_number: int
     attempt: int
@@ -220,6 +221,7 @@ class JobSummary:
     job_type: str
     organization_id: UUID | None
     status: JobStatus
+    state: str
     priority: int
     run_number: int
     attempt: int
@@ -264,12 +266,13 @@ class QueueSummary:
 
 @dataclass(frozen=True, slots=True)
 class RunningJob:
-    """`status` CANCELED: its handler may still be at work."""
+    """`state`: as in the view `jobs`, and `claimed` (not started yet) or `over time`."""
 
     job_id: UUID
     job_type: str
     organization_id: UUID | None
     status: JobStatus
+    state: str
     worker_id: str
     claimed_at: datetime
     started_at: datetime | None
@@ -609,6 +612,7 @@ class ScheduleSummary:
     missed: Missed
     max_jitter_seconds: int
     is_active: bool
+    state: str
     paused_at: datetime | None
     paused_by: str | None
     paused_reason: str | None
@@ -634,6 +638,7 @@ class ScheduleRecord:
     missed: Missed
     max_jitter_seconds: int
     is_active: bool
+    state: str
     paused_at: datetime | None
     paused_by: str | None
     paused_reason: str | None

@@ -70,7 +70,10 @@ def enqueue(run: Run, /, *, workflow_type: str, steps: Any, **given: Any) -> Non
 @verb
 def show(run: Run, /, *, workflow_run_id: UUID, with_bodies: bool, organization_id: UUID | None) -> None:
     """Show a run and its steps as a tree."""
-    calls = _calls.get_workflow(workflow_run_id, organization_id), _calls.workflow_tree(workflow_run_id)
+    calls = (
+        _calls.get_workflow(workflow_run_id, organization_id),
+        _calls.workflow_tree(workflow_run_id, organization_id),
+    )
     if run.sql_only:
         run.calls(*calls)
     found = run.found(run.call(calls[0]), "workflow.run_not_found")
@@ -238,10 +241,11 @@ def result(run: Run, /, *, workflow_run_id: UUID, with_bodies: bool, organizatio
 
 @workflow.command("mermaid")
 @run_id
+@tenant
 @verb
-def mermaid(run: Run, /, *, workflow_run_id: UUID) -> None:
+def mermaid(run: Run, /, *, workflow_run_id: UUID, organization_id: UUID | None) -> None:
     """Draw a run as a Mermaid flowchart."""
-    run.text("mermaid", run.call(_calls.workflow_mermaid(workflow_run_id)).split("\n"), cut=False)
+    run.text("mermaid", run.call(_calls.workflow_mermaid(workflow_run_id, organization_id)).split("\n"), cut=False)
 
 
 @workflow.command("validate")

@@ -341,22 +341,11 @@ def _progress(row: t.RunningJob | t.JobSummary) -> Text:
     return Text(f"{row.progress_done:,} done" if row.progress_done else "", "bright_black")
 
 
-def _running_state(job: t.RunningJob, now: datetime) -> str:
-    if job.status == "CANCELED":
-        return "stopping"
-    if job.lease_expires_at <= now:
-        return "lost"
-    if job.started_at is None:
-        return "claimed"
-    return "over time" if (now - job.started_at).total_seconds() > job.timeout_seconds else "running"
-
-
 def _running(job: t.RunningJob, now: datetime) -> Item:
-    state = _running_state(job, now)
     lease = (job.lease_expires_at - now).total_seconds()
     cells = (
         Text(escaped(job.job_type), "bold"),
-        Text(state, _STATES[state]),
+        Text(job.state, _STATES.get(job.state, "")),
         Text(span((now - job.claimed_at).total_seconds())),
         Text(span(lease), "bold red" if lease <= 0 else "yellow" if lease < 10 else ""),
         _progress(job),
@@ -379,22 +368,20 @@ def _running(job: t.RunningJob, now: datetime) -> Item:
 
 def _of_type(job: t.RunningJob | t.JobSummary, now: datetime) -> Item:
     if isinstance(job, t.RunningJob):
-        state, since, note, prio = _running_state(job, now), now - job.claimed_at, job.worker_id, ""
+        since, note, prio = now - job.claimed_at, job.worker_id, ""
     else:
         since, prio = now - job.next_run_at, str(job.priority)
         note = job.last_error_code or job.status_reason or ""
-        late = since.total_seconds() > 0
-        state = "ready" if late else "retrying" if job.attempt else "delayed"
     cells = (
         Text(str(job.job_id)),
-        Text(state, _STATES[state]),
+        Text(job.state, _STATES.get(job.state, "")),
         Text(span(since.total_seconds())),
         Text(prio),
         Text(f"{job.attempt}/{job.max_attempts}"),
         Text(escaped(note), "red" if isinstance(job, t.JobSummary) and job.last_error_code else ""),
         _progress(job),
     )
-    told = f"{job.job_id}  {state}  {escaped(job.stage)}"
+    told = f"{job.job_id}  {job.state}  {escaped(job.stage)}"
     return Item(
         str(job.job_id),
         cells,

@@ -31,7 +31,7 @@ from runledger.web._frame import (
     table,
     type_link,
 )
-from runledger.web._lists import complete_gate, schedule_state, state_of
+from runledger.web._lists import complete_gate
 from runledger.web._markup import STATES, Markup, body, clock, cut, el, pill, short, span, url, when
 from runledger.web._overview import rate, sparkline, steps_bar, type_marks
 from runledger.web._source import Answer, Source
@@ -58,11 +58,10 @@ def job(view: View, source: Source, job_id: UUID) -> Page:
     logs = session.look(_calls.list_job_logs(job_id, before_log_id=before_log, max_rows=HISTORY))
     bodies = _bodies(view, job_id, logs)
     row = record.value
-    state = state_of(row, view) if row else None
     head = el(
         "section",
         el("p", el("a", "Jobs", href="/jobs"), cls="crumbs"),
-        el("h1", "Job ", el("span", short(job_id), cls="id", title=str(job_id)), pill(state) if state else None),
+        el("h1", "Job ", el("span", short(job_id), cls="id", title=str(job_id)), pill(row.state) if row else None),
         el("p", type_link(row.job_type), cls="sub") if row else refused(record),
         _job_changes(view, row),
         id="head",
@@ -663,7 +662,7 @@ def schedule(view: View, source: Source) -> Page:
         el(
             "section",
             el("p", el("a", "Schedules", href="/schedules"), cls="crumbs"),
-            el("h1", el("span", cut(name, 120), cls="name"), pill(schedule_state(view, row))),
+            el("h1", el("span", cut(name, 120), cls="name"), pill(row.state)),
             changes(view, pause),
             id="head",
         ),

@@ -56,20 +56,6 @@ AGES = {
 }
 
 
-def state_of(job: t.JobSummary | t.JobRecord, view: View) -> str:
-    """The state of a job in one word, as the view `jobs` has it."""
-    live = job.lease_expires_at is not None and job.lease_expires_at > view.now
-    if job.status == "LEASED":
-        return "running" if live else "lease expired"
-    if job.status == "CANCELED":
-        return "stopping" if live else "canceled"
-    if job.status == "PENDING":
-        if job.next_run_at <= view.now:
-            return "ready"
-        return "retrying" if job.attempt else "delayed"
-    return {"SUCCEEDED": "succeeded", "DEAD_LETTERED": "dead"}[job.status]
-
-
 def _filters(path: str, *fields: object, size: int) -> Markup:
     sizes = select("n", "Rows", [(str(n), str(n)) for n in PAGE_SIZES], chosen=str(size))
     buttons = el("span", el("button", "Show", type_="submit"), el("a", "Clear", href=path), cls="buttons")
@@ -142,7 +128,6 @@ def jobs(view: View, source: Source) -> Page:
 
 
 def _job_row(view: View, row: t.JobSummary) -> Cells:
-    state = state_of(row, view)
     if row.status == "PENDING":
         moment: object = ("due ", when(row.next_run_at, view.now))
     elif row.finished_at:
@@ -153,7 +138,7 @@ def _job_row(view: View, row: t.JobSummary) -> Cells:
         moment = when(row.updated_at, view.now)
     told = progress(row.progress_done, row.progress_total) if row.status == "LEASED" else None
     return {
-        "State": pill(state),
+        "State": pill(row.state),
         "Job": job_link(row.job_id),
         "Type": type_link(row.job_type),
         "Attempt": f"{row.attempt}/{row.max_attempts}" + (f" run {row.run_number}" if row.run_number > 1 else ""),
@@ -254,11 +239,8 @@ def running(view: View, source: Source) -> Page:
 
 
 def _running_row(view: View, row: t.RunningJob) -> Cells:
-    is_over = row.started_at is not None and view.now - row.started_at > timedelta(seconds=row.timeout_seconds)
-    is_lost = row.lease_expires_at <= view.now
-    state = "stopping" if row.status == "CANCELED" else "lease expired" if is_lost else "running"
     return {
-        "State": (pill(state), el("span", " beyond its timeout", cls="bad-text") if is_over and not is_lost else None),
+        "State": pill(row.state),
         "Job": job_link(row.job_id),
         "Type": type_link(row.job_type),
         "Attempt": f"{row.attempt}/{row.max_attempts}",
@@ -428,7 +410,7 @@ def schedules(view: View, source: Source) -> Page:
             table(
                 [
                     {
-                        "State": pill(schedule_state(view, row)),
+                        "State": pill(row.state),
                         "Schedule": el("a", cut(row.name, 48), href=url("/schedule", name=row.name)),
                         "Starts": cut(row.job_type or f"{row.workflow_type} (workflow)", 40),
                         "When": el("code", f"{row.cron_expr}"),
@@ -452,15 +434,6 @@ def schedules(view: View, source: Source) -> Page:
         [section("Schedules", filters, id_="filters", level="h1"), el("section", shown(found, draw), id="list")],
         active="Schedules",
     )
-
-
-def schedule_state(view: View, row: t.ScheduleSummary) -> str:
-    """The state of a schedule in one word, as the view `schedules` has it."""
-    if not row.is_active:
-        return "paused"
-    if row.deferred_at:
-        return "deferred"
-    return "overdue" if view.now - row.due_at > timedelta(minutes=5) else "active"
 
 
 LETTERS = 1000

@@ -78,8 +78,8 @@ create type runledger.job_definition as (
 comment on type runledger.job_definition is 'A job type as define_job takes it, with its switches.';
 
 create type runledger.job_record as (
-  job_id uuid, job_type text, organization_id uuid, status text, priority integer,
-    run_number integer,
+  job_id uuid, job_type text, organization_id uuid, status text, state text,
+  priority integer, run_number integer,
   attempt integer, max_attempts integer, timeout_seconds integer, next_run_at timestamptz,
     worker_id text,
   lease_expires_at timestamptz, last_heartbeat_at timestamptz, started_at timestamptz,
@@ -90,11 +90,12 @@ create type runledger.job_record as (
     schedule_id uuid,
   scheduled_for timestamptz, payload jsonb, checkpoint jsonb, output jsonb, created_at timestamptz,
   updated_at timestamptz);
-comment on type runledger.job_record is 'Everything about a job; result of get_job.';
+comment on type runledger.job_record is
+  'Everything about a job; result of get_job. state: as in the view jobs.';
 
 create type runledger.job_summary as (
-  job_id uuid, job_type text, organization_id uuid, status text, priority integer,
-    run_number integer,
+  job_id uuid, job_type text, organization_id uuid, status text, state text,
+  priority integer, run_number integer,
   attempt integer, max_attempts integer, next_run_at timestamptz, worker_id text,
     lease_expires_at timestamptz,
   started_at timestamptz, finished_at timestamptz, stage text, progress_done bigint,
@@ -102,7 +103,8 @@ create type runledger.job_summary as (
   progress_pct numeric, status_reason text, last_error_code text, workflow_run_id uuid,
     created_at timestamptz,
   updated_at timestamptz);
-comment on type runledger.job_summary is 'A job without its JSON bodies; result of list_jobs.';
+comment on type runledger.job_summary is
+  'A job without its JSON bodies; result of list_jobs. state: as in the view jobs.';
 
 create type runledger.queue_summary as (
   job_type text, is_enabled boolean, disabled_reason text, is_paused boolean, paused_reason text,
@@ -114,14 +116,15 @@ comment on type runledger.queue_summary is
   'registered for it and heard of within three minutes. finished, failed: NULL while upkeep lags.';
 
 create type runledger.running_job as (
-  job_id uuid, job_type text, organization_id uuid, status text, worker_id text,
+  job_id uuid, job_type text, organization_id uuid, status text, state text, worker_id text,
   claimed_at timestamptz, started_at timestamptz, last_heartbeat_at timestamptz,
   lease_expires_at timestamptz, run_number integer, attempt integer, max_attempts integer,
   timeout_seconds integer, stage text, progress_done bigint, progress_total bigint,
   progress_pct numeric, workflow_run_id uuid);
 comment on type runledger.running_job is
   'A job that a worker holds; result of list_running_jobs. claimed_at, started_at: of this '
-  'attempt.';
+  'attempt. state: as in the view jobs, and of the running ones claimed (the handler has not '
+  'started) and over time (it runs for longer than its timeout).';
 
 create type runledger.job_state as (
   job_id uuid, job_type text, status text, run_number integer, attempt integer, stage text,
@@ -480,21 +483,23 @@ comment on type runledger.schedule_change is
 create type runledger.schedule_summary as (
   schedule_id uuid, name text, job_type text, workflow_type text, organization_id uuid,
   cron_expr text, timezone text, missed text, max_jitter_seconds integer, is_active boolean,
-  paused_at timestamptz, paused_by text, paused_reason text, next_fire_at timestamptz,
+  state text, paused_at timestamptz, paused_by text, paused_reason text, next_fire_at timestamptz,
   due_at timestamptz, last_fired_at timestamptz, deferred_at timestamptz,
   deferred_until timestamptz, deferred_code text, created_at timestamptz,
   updated_at timestamptz);
-comment on type runledger.schedule_summary is 'A schedule in a list: no JSON.';
+comment on type runledger.schedule_summary is
+  'A schedule in a list: no JSON. state: as in the view schedules.';
 
 create type runledger.schedule_record as (
   schedule_id uuid, name text, job_type text, workflow_type text, organization_id uuid,
   cron_expr text, timezone text, missed text, max_jitter_seconds integer, is_active boolean,
-  paused_at timestamptz, paused_by text, paused_reason text, next_fire_at timestamptz,
+  state text, paused_at timestamptz, paused_by text, paused_reason text, next_fire_at timestamptz,
   due_at timestamptz, last_fired_at timestamptz, deferred_at timestamptz,
   deferred_until timestamptz, deferred_code text, payload jsonb, steps jsonb,
   created_at timestamptz, updated_at timestamptz);
 comment on type runledger.schedule_record is
-  'Everything about a schedule: payload of its jobs, or steps of its workflows.';
+  'Everything about a schedule: payload of its jobs, or steps of its workflows. state: as in the '
+  'view schedules.';
 
 create type runledger.schedule_preview as (
   fires_at timestamptz, local_time text, utc_offset text, note text);

@@ -2,16 +2,8 @@
 -- allowed to call an internal. Below 100 hours they show seconds, above it days: short either way.
 create or replace view runledger.jobs with (security_barrier) as
   select q.id as job_id, q.job_type,
-         case when q.status = 'SUCCEEDED' then 'done'
-              when q.status = 'DEAD_LETTERED' then 'dead'
-              when q.status = 'LEASED' and q.lease_expires_at <= statement_timestamp() then 'lost'
-              when q.status = 'LEASED' then 'running'
-              when q.status = 'CANCELED' and q.lease_expires_at > statement_timestamp()
-                then 'stopping'
-              when q.status = 'CANCELED' then 'canceled'
-              when q.next_run_at <= statement_timestamp() then 'ready'
-              when q.attempt > 0 then 'retrying'
-              else 'delayed' end as state,
+         runledger._job_state(q.status, q.lease_expires_at, q.next_run_at, q.attempt,
+           statement_timestamp()) as state,
          q.priority as prio, q.attempt || '/' || q.max_attempts as try,
          case when q.status <> 'PENDING' then null
               when abs(extract(epoch from t.due_in)) < 360000

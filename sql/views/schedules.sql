@@ -1,11 +1,8 @@
 create or replace view runledger.schedules with (security_barrier) as
   select s.name, coalesce(s.job_type, s.workflow_type || ' (workflow)') as starts, s.cron_expr,
          s.timezone,
-         case when s.paused_at is not null then 'paused'
-              when not s.is_active then 'inactive'
-              when s.deferred_at is not null then 'deferred'
-              when s.due_at < statement_timestamp() - interval '5 minutes' then 'overdue'
-              else 'active' end as state,
+         runledger._schedule_state(s.is_active, s.paused_at, s.deferred_at, s.due_at,
+           statement_timestamp()) as state,
          case when not s.is_active then null
               when abs(extract(epoch from t.due_in)) < 360000
                 then make_interval(secs => trunc(extract(epoch from t.due_in))::integer)

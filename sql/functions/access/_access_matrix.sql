@@ -1,7 +1,6 @@
 -- Who may call and read what, once: grant_access, grants.sql, the README and the tests read this.
 -- A public function or view that is missing here is granted to nobody and fails a test. `{}`: the
--- owner alone. The one internal is what the view limits reads: a view runs its functions as whoever
--- reads it.
+-- owner alone. The internals are what views call: a view runs its functions as whoever reads it.
 create or replace function runledger._access_matrix()
 returns table (object_type text, name text, kinds text[])
 language sql immutable parallel safe
@@ -107,8 +106,10 @@ as $$
   ('view', 'dead_letters', '{operator,observer}'),
   ('view', 'job_timeline', '{operator,observer}'),
   ('view', 'jobs', '{operator,observer}'),
+  ('function', '_job_state', '{operator,observer}'),
   ('view', 'running_jobs', '{operator,observer}'),
   ('view', 'schedules', '{operator,observer}'),
+  ('function', '_schedule_state', '{operator,observer}'),
   ('view', 'worker_status', '{operator,observer}'),
   ('view', 'workflow_step_status', '{operator,observer}'),
   ('view', 'workflows', '{operator,observer}'),

@@ -12,7 +12,10 @@ declare
   v_whole constant boolean := runledger._is_owner();
 begin
   return query
-  select q.id, q.job_type, q.organization_id, q.status::text, q.priority, q.run_number, q.attempt,
+  select q.id, q.job_type, q.organization_id, q.status::text,
+         runledger._job_state(q.status, q.lease_expires_at, q.next_run_at, q.attempt,
+           runledger._now()),
+         q.priority, q.run_number, q.attempt,
          q.max_attempts, q.timeout_seconds, q.next_run_at, q.worker_id, q.lease_expires_at,
          q.last_heartbeat_at, q.started_at, q.finished_at, q.stage, q.progress_done,
          q.progress_total, q.progress_pct, case when v_whole then q.idempotency_key end,

@@ -11,9 +11,8 @@ begin
                 when w.idle_until > _fleet_samples.now then 'idle' else 'busy' end as state
       from runledger.workers as w
   ), schedule as (
-    select case when not s.is_active then 'paused' when s.deferred_at is not null then 'deferred'
-                when s.due_at < _fleet_samples.now - interval '5 minutes' then 'overdue'
-                else 'active' end as state
+    select runledger._schedule_state(
+             s.is_active, s.paused_at, s.deferred_at, s.due_at, _fleet_samples.now) as state
       from runledger.job_schedules as s
   ), run as (
     select r.status::text as state, count(*) as n
@@ -36,7 +35,7 @@ begin
   union all
   select 'runledger_schedules', u.nth, '', runledger._metric_label('state', u.state),
          (select count(*) from schedule as s where s.state = u.state)::text
-    from unnest(array['active', 'deferred', 'overdue', 'paused']) with ordinality as u(state, nth)
+    from unnest(array['active', 'deferred', 'inactive', 'overdue', 'paused']) with ordinality as u(state, nth)
   union all
   select 'runledger_workflow_runs', u.nth, '', runledger._metric_label('status', lower(u.state)),
          coalesce((select r.n from run as r where r.state = u.state), 0)::text

@@ -11,7 +11,10 @@ as $$
 begin
   return query
   select s.id, s.name, s.job_type, s.workflow_type, s.organization_id, s.cron_expr, s.timezone,
-         s.missed, s.max_jitter_seconds, s.is_active, s.paused_at, s.paused_by, s.paused_reason,
+         s.missed, s.max_jitter_seconds, s.is_active,
+         runledger._schedule_state(s.is_active, s.paused_at, s.deferred_at, s.due_at,
+           runledger._now()),
+         s.paused_at, s.paused_by, s.paused_reason,
          s.next_fire_at, s.due_at, s.last_fired_at, s.deferred_at, s.deferred_until,
          s.deferred_code, s.payload_template, s.workflow_steps, s.created_at, s.updated_at
     from runledger.job_schedules as s

@@ -15,7 +15,7 @@ def test_get_job_says_everything(q: Ledger):
     lease = q.leased(payload={"a": 1}, organization_id=TENANT, idempotency_key="k", priority=3)
     q.row("report_progress", **lease, done=1, total=4, checkpoint=2)
     row, job = q.row("get_job", job_id=lease["job_id"]), q.job(lease["job_id"])
-    assert row.pop("job_id") == job["id"]
+    assert (row.pop("job_id"), row.pop("state")) == (job["id"], "running")
     assert row == {k: job[k] for k in row}
     assert (row["status"], row["payload"], row["checkpoint"], row["progress_pct"]) == ("LEASED", {"a": 1}, 2, 25)
 

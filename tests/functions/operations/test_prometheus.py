@@ -149,11 +149,11 @@ def test_the_rest_of_the_fleet(q: Ledger, clock: Clock):
     q.row("requeue_job", job_id=q.dead("d"))
     found = scrape(q)
     assert found["runledger_workers"].of() == {"busy": 1, "idle": 1, "silent": 1}
-    assert found["runledger_schedules"].of() == {"active": 1, "deferred": 0, "overdue": 1, "paused": 1}
+    assert found["runledger_schedules"].of() == {"active": 1, "deferred": 0, "inactive": 0, "overdue": 1, "paused": 1}
     assert found["runledger_workflow_runs"].of() == {"running": 1, "waiting_for_external": 1}
     assert found["runledger_dead_letters"][{}] == 1
     q.rows("fire_due_schedules")
-    assert scrape(q)["runledger_schedules"].of() == {"active": 2, "deferred": 0, "overdue": 0, "paused": 1}
+    assert scrape(q)["runledger_schedules"].of() == {"active": 2, "deferred": 0, "inactive": 0, "overdue": 0, "paused": 1}
 
 
 def test_names_are_escaped(q: Ledger):

@@ -9,6 +9,7 @@ import pytest
 
 from runledger import embedded
 from tests.support.database import Db
+from tests.support.clock import Clock
 from tests.support.ledger import Ledger
 
 VIEWS = ("jobs", "running_jobs", "dead_letters", "worker_status", "job_timeline", "schedules")
@@ -65,6 +66,25 @@ def test_jobs_says_the_state_in_a_word(q: Ledger, db: Db):
     states["ready"] = q.enqueue()
     assert {name: state(db, job_id) for name, job_id in states.items()} == {name: name for name in states}
     assert db.value("select count(*) from runledger.jobs") == len(states)
+    # Every list says the same.
+    assert {r["job_id"]: r["state"] for r in q.rows("list_jobs")} == {job_id: name for name, job_id in states.items()}
+    assert {n: q.row("get_job", job_id=job_id)["state"] for n, job_id in states.items()} == {n: n for n in states}
+    waiting = {"ready", "delayed", "retrying"}
+    assert {r["state"] for r in q.rows("list_waiting_jobs", job_type="t")} == waiting
+    assert {r["state"] for r in q.rows("list_running_jobs")} == {"running", "stopping", "lost"}
+
+
+def test_a_held_job_is_claimed_before_it_starts_and_over_time_after_its_timeout(q: Ledger, clock: Clock):
+    q.define()
+    job_id = q.enqueue(timeout_seconds=10)
+    [lease] = q.claim(prestart=True, lease_seconds=60)
+    assert q.row("list_running_jobs")["state"] == "claimed"
+    q.start(lease)
+    assert q.row("list_running_jobs")["state"] == "running"
+    clock.advance(11)
+    assert q.row("list_running_jobs")["state"] == "over time"
+    clock.advance(50)
+    assert (q.row("list_running_jobs")["state"], q.row("get_job", job_id=job_id)["state"]) == ("lost", "lost")
 
 
 def test_jobs_tells_tries_times_and_why(q: Ledger, db: Db):

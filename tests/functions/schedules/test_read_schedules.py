@@ -20,7 +20,8 @@ def test_one_schedule_is_read_whole_and_nothing_changes(db: Db, plan: Plan, q: L
     before = stored(db, "nightly")
     row = q.row("get_schedule", name="nightly")
     given = {"schedule_id": "id", "payload": "payload_template", "steps": "workflow_steps"}
-    assert row == {k: before[given.get(k, k)] for k in row}
+    assert row["state"] == "paused"
+    assert row == {k: before[given.get(k, k)] for k in row if k != "state"} | {"state": "paused"}
     assert (row["payload"], row["is_active"], row["paused_reason"], row["timezone"]) == (
         {"a": 1},
         False,

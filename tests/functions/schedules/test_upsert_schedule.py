@@ -101,6 +101,8 @@ def test_the_view_says_the_state_in_a_word(db: Db, plan: Plan, q: Ledger):
     assert {name: r["state"] for name, r in rows.items()} == {name: name for name in rows}
     assert (rows["paused"]["note"], rows["deferred"]["note"]) == ("no need", "e.x")
     assert rows["paused"]["due_in"] is None
+    listed = {r["name"]: r["state"] for r in q.rows("list_schedules")}
+    assert listed == {name: row["state"] for name, row in rows.items()}
     assert rows["overdue"]["due_in"] < timedelta(0) < rows["active"]["due_in"]
 
 

@@ -234,6 +234,26 @@ def test_the_tree_tells_state_attempt_and_what_is_waited_for(start: Flows, q: Le
         q.rows("workflow_tree", workflow_run_id=NOBODY)
 
 
+def test_a_tenant_sees_its_own_run_and_of_it_its_own_steps(start: Flows, q: Ledger):
+    ours, theirs = TENANT, OTHER_TENANT
+    flow = start(
+        step("mine", organization_id=str(ours)),
+        step("hidden", organization_id=str(theirs)),
+        step("last", ["mine", "hidden"], organization_id=str(ours)),
+        organization_id=ours,
+    )
+    scope = {"workflow_run_id": flow.id, "organization_id": ours}
+    tree = [next(iter(r.values())) for r in q.rows("workflow_tree", **scope)]
+    assert [line.split()[0] for line in tree[1:]] == ["mine", "last"]
+    assert tree[2].endswith("waits for mine, a step of another tenant")
+    chart = q.row("workflow_mermaid", **scope)["workflow_mermaid"]
+    assert "hidden" not in chart
+    assert [line for line in chart.splitlines() if "-->" in line] == ["  s1 --> s3"]
+    for call in ("workflow_tree", "workflow_mermaid"):
+        with q.refused("workflow.run_not_found", "RL001"):
+            q.rows(call, workflow_run_id=flow.id, organization_id=theirs)
+
+
 def test_deep_and_long_keys_are_told_in_full(start: Flows, q: Ledger):
     keys = [f"step_number_{i}" for i in range(30)] + ["x" * 60]
     flow = start(*(step(k, keys[i - 1] if i else ()) for i, k in enumerate(keys)))

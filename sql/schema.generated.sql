@@ -830,6 +830,7 @@ CREATE TYPE runledger.job_record AS (
 	job_type text,
 	organization_id uuid,
 	status text,
+	state text,
 	priority integer,
 	run_number integer,
 	attempt integer,
@@ -859,7 +860,7 @@ CREATE TYPE runledger.job_record AS (
 	updated_at timestamp with time zone
 );
 
-COMMENT ON TYPE runledger.job_record IS 'Everything about a job; result of get_job.';
+COMMENT ON TYPE runledger.job_record IS 'Everything about a job; result of get_job. state: as in the view jobs.';
 
 CREATE TYPE runledger.job_state AS (
 	job_id uuid,
@@ -880,6 +881,7 @@ CREATE TYPE runledger.job_summary AS (
 	job_type text,
 	organization_id uuid,
 	status text,
+	state text,
 	priority integer,
 	run_number integer,
 	attempt integer,
@@ -900,7 +902,7 @@ CREATE TYPE runledger.job_summary AS (
 	updated_at timestamp with time zone
 );
 
-COMMENT ON TYPE runledger.job_summary IS 'A job without its JSON bodies; result of list_jobs.';
+COMMENT ON TYPE runledger.job_summary IS 'A job without its JSON bodies; result of list_jobs. state: as in the view jobs.';
 
 CREATE TYPE runledger.logged_line AS (
 	ordinal integer,
@@ -1009,6 +1011,7 @@ CREATE TYPE runledger.running_job AS (
 	job_type text,
 	organization_id uuid,
 	status text,
+	state text,
 	worker_id text,
 	claimed_at timestamp with time zone,
 	started_at timestamp with time zone,
@@ -1025,7 +1028,7 @@ CREATE TYPE runledger.running_job AS (
 	workflow_run_id uuid
 );
 
-COMMENT ON TYPE runledger.running_job IS 'A job that a worker holds; result of list_running_jobs. claimed_at, started_at: of this attempt.';
+COMMENT ON TYPE runledger.running_job IS 'A job that a worker holds; result of list_running_jobs. claimed_at, started_at: of this attempt. state: as in the view jobs, and of the running ones claimed (the handler has not started) and over time (it runs for longer than its timeout).';
 
 CREATE TYPE runledger.runtime_config_record AS (
 	job_type text,
@@ -1077,6 +1080,7 @@ CREATE TYPE runledger.schedule_record AS (
 	missed text,
 	max_jitter_seconds integer,
 	is_active boolean,
+	state text,
 	paused_at timestamp with time zone,
 	paused_by text,
 	paused_reason text,
@@ -1092,7 +1096,7 @@ CREATE TYPE runledger.schedule_record AS (
 	updated_at timestamp with time zone
 );
 
-COMMENT ON TYPE runledger.schedule_record IS 'Everything about a schedule: payload of its jobs, or steps of its workflows.';
+COMMENT ON TYPE runledger.schedule_record IS 'Everything about a schedule: payload of its jobs, or steps of its workflows. state: as in the view schedules.';
 
 CREATE TYPE runledger.schedule_summary AS (
 	schedule_id uuid,
@@ -1105,6 +1109,7 @@ CREATE TYPE runledger.schedule_summary AS (
 	missed text,
 	max_jitter_seconds integer,
 	is_active boolean,
+	state text,
 	paused_at timestamp with time zone,
 	paused_by text,
 	paused_reason text,
@@ -1118,7 +1123,7 @@ CREATE TYPE runledger.schedule_summary AS (
 	updated_at timestamp with time zone
 );
 
-COMMENT ON TYPE runledger.schedule_summary IS 'A schedule in a list: no JSON.';
+COMMENT ON TYPE runledger.schedule_summary IS 'A schedule in a list: no JSON. state: as in the view schedules.';
 
 CREATE TYPE runledger.schema_state AS (
 	migration_head integer,
@@ -2548,6 +2553,12 @@ CREATE FUNCTION runledger._job_in_scope(job_id uuid, organization_id uuid) RETUR
 
 COMMENT ON FUNCTION runledger._job_in_scope(job_id uuid, organization_id uuid) IS 'Whether a job may be read under that tenant: NULL asks for no tenant, and then what is left of a job that is gone may be read too.';
 
+CREATE FUNCTION runledger._job_state(status runledger.job_status, lease_expires_at timestamp with time zone, next_run_at timestamp with time zone, attempt integer, at timestamp with time zone) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._job_state(status runledger.job_status, lease_expires_at timestamp with time zone, next_run_at timestamp with time zone, attempt integer, at timestamp with time zone) IS 'The state of such a job at that instant, in the words of the view jobs.';
+
 CREATE FUNCTION runledger._jobs_ahead(job_types text[], job runledger._job_case, now timestamp with time zone) RETURNS bigint[]
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
@@ -3126,6 +3137,12 @@ CREATE FUNCTION runledger._schedule_settings(schedule runledger.job_schedules) R
 
 COMMENT ON FUNCTION runledger._schedule_settings(schedule runledger.job_schedules) IS 'What a sync compares of a schedule, by the names of upsert_schedule.';
 
+CREATE FUNCTION runledger._schedule_state(is_active boolean, paused_at timestamp with time zone, deferred_at timestamp with time zone, due_at timestamp with time zone, at timestamp with time zone) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._schedule_state(is_active boolean, paused_at timestamp with time zone, deferred_at timestamp with time zone, due_at timestamp with time zone, at timestamp with time zone) IS 'The state of such a schedule at that instant, in the words of the view schedules.';
+
 CREATE FUNCTION runledger._schedule_types(job_type text, steps jsonb) RETURNS text[]
     LANGUAGE sql IMMUTABLE
     AS 'see sql/functions';
@@ -3216,7 +3233,7 @@ CREATE FUNCTION runledger._step_inputs(step_id uuid, prerequisites integer) RETU
 
 COMMENT ON FUNCTION runledger._step_inputs(step_id uuid, prerequisites integer) IS 'Prerequisite step_key -> output of a step with that many of them, or NULL when they are too large.';
 
-CREATE FUNCTION runledger._step_levels(run_id uuid) RETURNS TABLE(id uuid, ordinal integer, level integer, step_key text, status runledger.step_status, job_id uuid, status_reason text, created_at timestamp with time zone, released_at timestamp with time zone, started_at timestamp with time zone, finished_at timestamp with time zone)
+CREATE FUNCTION runledger._step_levels(run_id uuid) RETURNS TABLE(id uuid, ordinal integer, level integer, step_key text, organization_id uuid, status runledger.step_status, job_id uuid, status_reason text, created_at timestamp with time zone, released_at timestamp with time zone, started_at timestamp with time zone, finished_at timestamp with time zone)
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
 
@@ -3894,7 +3911,7 @@ CREATE FUNCTION runledger.list_running_jobs(job_type text DEFAULT NULL::text, co
     SET jit TO 'off'
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger.list_running_jobs(job_type text, contains text, after_claimed_at timestamp with time zone, after_id uuid, max_rows integer, organization_id uuid) IS 'The jobs that workers hold, the longest held first, of a type, of types with these letters in their name, of a tenant. status CANCELED: its handler may still be at work. For the next page give claimed_at and job_id of the last one as after_claimed_at and after_id. At most 1000 rows a page.';
+COMMENT ON FUNCTION runledger.list_running_jobs(job_type text, contains text, after_claimed_at timestamp with time zone, after_id uuid, max_rows integer, organization_id uuid) IS 'The jobs that workers hold, the longest held first, of a type, of types with these letters in their name, of a tenant. state: as in the view jobs, and claimed (the handler has not started) or over time (it runs for longer than its timeout). For the next page give claimed_at and job_id of the last one as after_claimed_at and after_id. At most 1000 rows a page.';
 
 CREATE FUNCTION runledger.list_runtime_configs(contains text DEFAULT NULL::text, after_type text DEFAULT NULL::text, max_rows integer DEFAULT 100) RETURNS SETOF runledger.runtime_config_summary
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -4260,12 +4277,12 @@ CREATE FUNCTION runledger.why_workflow(workflow_run_id uuid, organization_id uui
 
 COMMENT ON FUNCTION runledger.why_workflow(workflow_run_id uuid, organization_id uuid) IS 'Why a run is not done: of the run (step_key NULL) and of each step, those first that can move, with a stable code (view why_codes), words, and the statement that mends it. The first 20 open jobs are told of as why does. At most 1000 steps.';
 
-CREATE FUNCTION runledger.workflow_mermaid(workflow_run_id uuid) RETURNS text
+CREATE FUNCTION runledger.workflow_mermaid(workflow_run_id uuid, organization_id uuid DEFAULT NULL::uuid) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger.workflow_mermaid(workflow_run_id uuid) IS 'A run as a Mermaid flowchart: --> needs success, -.-> any end; gates are hexagons.';
+COMMENT ON FUNCTION runledger.workflow_mermaid(workflow_run_id uuid, organization_id uuid) IS 'A run as a Mermaid flowchart: --> needs success, -.-> any end; gates are hexagons. With a tenant only its own steps.';
 
 CREATE FUNCTION runledger.workflow_result(workflow_run_id uuid, organization_id uuid DEFAULT NULL::uuid) RETURNS runledger.workflow_outcome
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -4276,12 +4293,12 @@ CREATE FUNCTION runledger.workflow_result(workflow_run_id uuid, organization_id 
 
 COMMENT ON FUNCTION runledger.workflow_result(workflow_run_id uuid, organization_id uuid) IS 'Status of a run, whether it is finished, and its result: the output of its result step, NULL unless it succeeded.';
 
-CREATE FUNCTION runledger.workflow_tree(workflow_run_id uuid) RETURNS SETOF text
+CREATE FUNCTION runledger.workflow_tree(workflow_run_id uuid, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF text
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger.workflow_tree(workflow_run_id uuid) IS 'A run as lines of text: state, attempt, age, and what each step waits for.';
+COMMENT ON FUNCTION runledger.workflow_tree(workflow_run_id uuid, organization_id uuid) IS 'A run as lines of text: state, attempt, age, and what each step waits for. With a tenant only its own steps.';
 
 CREATE TABLE runledger.job_dead_letters (
     job_id uuid NOT NULL,
@@ -4565,6 +4582,7 @@ CREATE VIEW runledger._job_summaries AS
     job_type,
     organization_id,
     (status)::text AS status,
+    runledger._job_state(status, lease_expires_at, next_run_at, attempt, runledger._now()) AS state,
     priority,
     run_number,
     attempt,
@@ -5099,17 +5117,7 @@ COMMENT ON COLUMN runledger.job_timeline.detail IS 'By whom, how far, what went 
 CREATE VIEW runledger.jobs WITH (security_barrier='true') AS
  SELECT q.id AS job_id,
     q.job_type,
-        CASE
-            WHEN (q.status = 'SUCCEEDED'::runledger.job_status) THEN 'done'::text
-            WHEN (q.status = 'DEAD_LETTERED'::runledger.job_status) THEN 'dead'::text
-            WHEN ((q.status = 'LEASED'::runledger.job_status) AND (q.lease_expires_at <= statement_timestamp())) THEN 'lost'::text
-            WHEN (q.status = 'LEASED'::runledger.job_status) THEN 'running'::text
-            WHEN ((q.status = 'CANCELED'::runledger.job_status) AND (q.lease_expires_at > statement_timestamp())) THEN 'stopping'::text
-            WHEN (q.status = 'CANCELED'::runledger.job_status) THEN 'canceled'::text
-            WHEN (q.next_run_at <= statement_timestamp()) THEN 'ready'::text
-            WHEN (q.attempt > 0) THEN 'retrying'::text
-            ELSE 'delayed'::text
-        END AS state,
+    runledger._job_state(q.status, q.lease_expires_at, q.next_run_at, q.attempt, statement_timestamp()) AS state,
     q.priority AS prio,
     ((q.attempt || '/'::text) || q.max_attempts) AS try,
         CASE
@@ -5332,13 +5340,7 @@ CREATE VIEW runledger.schedules WITH (security_barrier='true') AS
     COALESCE(s.job_type, (s.workflow_type || ' (workflow)'::text)) AS starts,
     s.cron_expr,
     s.timezone,
-        CASE
-            WHEN (s.paused_at IS NOT NULL) THEN 'paused'::text
-            WHEN (NOT s.is_active) THEN 'inactive'::text
-            WHEN (s.deferred_at IS NOT NULL) THEN 'deferred'::text
-            WHEN (s.due_at < (statement_timestamp() - '00:05:00'::interval)) THEN 'overdue'::text
-            ELSE 'active'::text
-        END AS state,
+    runledger._schedule_state(s.is_active, s.paused_at, s.deferred_at, s.due_at, statement_timestamp()) AS state,
         CASE
             WHEN (NOT s.is_active) THEN NULL::interval
             WHEN (abs(EXTRACT(epoch FROM t.due_in)) < (360000)::numeric) THEN make_interval(secs => ((trunc(EXTRACT(epoch FROM t.due_in)))::integer)::double precision)
@@ -6281,6 +6283,8 @@ REVOKE ALL ON FUNCTION runledger._job_case(job_id uuid, tenant uuid) FROM PUBLIC
 
 REVOKE ALL ON FUNCTION runledger._job_in_scope(job_id uuid, organization_id uuid) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._job_state(status runledger.job_status, lease_expires_at timestamp with time zone, next_run_at timestamp with time zone, attempt integer, at timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._jobs_ahead(job_types text[], job runledger._job_case, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._json_bytes(value jsonb) FROM PUBLIC;
@@ -6440,6 +6444,8 @@ REVOKE ALL ON FUNCTION runledger._same_request(stored jsonb, request jsonb) FROM
 REVOKE ALL ON FUNCTION runledger._save_mark(mark runledger._mark) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._schedule_settings(schedule runledger.job_schedules) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._schedule_state(is_active boolean, paused_at timestamp with time zone, deferred_at timestamp with time zone, due_at timestamp with time zone, at timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._schedule_types(job_type text, steps jsonb) FROM PUBLIC;
 
@@ -6723,11 +6729,11 @@ REVOKE ALL ON FUNCTION runledger.why(job_id uuid, organization_id uuid) FROM PUB
 
 REVOKE ALL ON FUNCTION runledger.why_workflow(workflow_run_id uuid, organization_id uuid) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger.workflow_mermaid(workflow_run_id uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger.workflow_mermaid(workflow_run_id uuid, organization_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger.workflow_result(workflow_run_id uuid, organization_id uuid) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger.workflow_tree(workflow_run_id uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger.workflow_tree(workflow_run_id uuid, organization_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON TABLE runledger.operator_actions FROM runledger_owner;
 

@@ -126,7 +126,8 @@ def test_no_internal(db: Db, acting: Acting, kind: str):
     caller = acting(kind)
     internals = db.conn.execute(
         "select proname::text, array(select format_type(t, null) from unnest(proargtypes::oid[]) as t)"
-        " from pg_proc where pronamespace = 'runledger'::regnamespace and proname ~ '^_' and proname not in ('_limits', '_job_state', '_schedule_state')"
+        " from pg_proc where pronamespace = 'runledger'::regnamespace and proname ~ '^_'"
+        " and proname not in ('_limits', '_job_state', '_schedule_state')"
     ).fetchall()
     assert len(internals) > 100
     wrong = {}

@@ -52,6 +52,8 @@ class Plan:
     is_hasty: bool = False  # when all that is left waits for its time, the clock is set forward
     only: frozenset[str] = frozenset()
     disk: bool = True
+    prepare: Callable[[Arena], object] | None = None
+    before_calm: Callable[[Arena], object] | None = None
 
 
 @dataclass(slots=True)
@@ -171,6 +173,8 @@ class Storm:
 
     def run(self) -> Outcome:
         plan, arena, outcome = self._plan, self._arena, self._outcome
+        if plan.prepare:
+            plan.prepare(arena)
         outcome.server = arena.sql("select 'PostgreSQL ' || current_setting('server_version') as v")[0]["v"]
         began = time.monotonic()
         self._start_processes()
@@ -190,6 +194,8 @@ class Storm:
             raise self._errors[0]
         for fault in self._faults:
             fault.undo()
+        if plan.before_calm:
+            plan.before_calm(arena)
         outcome.seconds = time.monotonic() - began
         stuck = self._wait_for_calm(producers)
         outcome.restarts = sum(m.starts - 1 for m in arena.members.values())

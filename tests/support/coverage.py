@@ -57,7 +57,6 @@ class Collector:
         def ask_and_close(server: DatabaseServer) -> None:
             for name in [n for n in lent if n.startswith(server._prefix)]:
                 self.ask(lent.pop(name))
-            self.write()
             close(server)
 
         DatabaseServer._make_template = probed_template  # type: ignore[method-assign]
@@ -69,11 +68,15 @@ class Collector:
         # A test may have dropped it, or stopped its server.
         try:
             with psycopg.connect(database.admin_dsn, autocommit=True) as conn:
-                self._hits |= reached(conn)
+                found = reached(conn)
         except psycopg.OperationalError as error:
             print(f"coverage: {database.name} tells nothing: {error}", file=sys.stderr)
+            return
+        if not found <= self._hits:
+            self._hits |= found
+            self._write()
 
-    def write(self) -> None:
+    def _write(self) -> None:
         self._file.write_text("".join(f"{n}\n" for n in sorted(self._hits)))
 
 

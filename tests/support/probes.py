@@ -11,7 +11,8 @@ variable, and is allowed in functions that must not write. What a hit does the s
     raise, terminate,        at the probe `probe.point`: an error of our own SQLSTATE, the end of this backend, a
     cancel, sleep            cancellation, `probe.seconds` of sleep
     pause                    at the probe `probe.point`: wait as long as somebody holds its advisory lock
-    random                   at any probe, with the probability `probe.p`: raise or terminate
+    random                   at any probe, with the probability in the table `probe.storm`, times `probe.factor` if that
+                             is set: raise or terminate
 
 The functions differ from those of the package by nothing else; the lines are the same.
 """
@@ -73,10 +74,15 @@ $$;
 STRIKE = f"""
 create schema probe;
 grant usage on schema probe to public;
+alter default privileges in schema probe grant select on tables to public;
+alter default privileges in schema probe grant all on sequences to public;
 create table probe.points (
   id integer primary key, function text not null, ordinal integer not null, line integer not null,
   kind text not null, statement text not null
 );
+-- A table, so that a storm can be ended for sessions that are there already.
+create table probe.storm (seed bigint not null, p float8 not null);
+insert into probe.storm values (0, 0);
 create unlogged sequence probe.draws;
 create unlogged sequence probe.faults;
 create function probe.terminate() returns void
@@ -105,14 +111,17 @@ create function probe.throw_dice(point integer) returns void
 language plpgsql volatile
 as $$
 declare
+  v_seed bigint;
+  v_p float8;
   v_drawn bigint;
 begin
   if pg_catalog.current_setting('transaction_read_only') = 'on' then
     return;
   end if;
-  v_drawn := pg_catalog.hashint8extended(pg_catalog.nextval('probe.draws'),
-    pg_catalog.current_setting('probe.seed')::bigint) & 4294967295;
-  if v_drawn < pg_catalog.current_setting('probe.p')::float8 * 4294967296 then
+  select s.seed, s.p into v_seed, v_p from probe.storm as s;
+  v_drawn := pg_catalog.hashint8extended(pg_catalog.nextval('probe.draws'), v_seed) & 4294967295;
+  v_p := v_p * coalesce(nullif(pg_catalog.current_setting('probe.factor', true), '')::float8, 1);
+  if v_drawn < v_p * 4294967296 then
     perform pg_catalog.nextval('probe.faults');
     perform probe.strike(case when v_drawn % 2 = 0 then 'raise' else 'terminate' end, throw_dice.point);
   end if;
@@ -172,8 +181,7 @@ def _install(conn: psycopg.Connection[Any], *, cover: bool) -> None:
     words = "".join(
         f"create unlogged sequence probe.word_{n} minvalue 0 start 0;" for n in range(len(points()) // BITS + 1)
     )
-    rights = "grant all on all sequences in schema probe to public;"
-    conn.execute((STRIKE + HIT.format(cover=COVER if cover else "") + (words if cover else "") + rights).encode())
+    conn.execute((STRIKE + HIT.format(cover=COVER if cover else "") + (words if cover else "")).encode())
     first = {p.function: p.id for p in reversed(points())}
     found = conn.execute(
         "select p.proname, p.prosrc, pg_catalog.pg_get_functiondef(p.oid) from pg_catalog.pg_proc as p"

@@ -91,6 +91,48 @@ def test_a_call_ended_inside_leaves_nothing(probed: Db):
     probed.execute("select runledger.run_maintenance()")
 
 
+def at(function: str, text: str) -> Point:
+    return Probes().at(function, text)
+
+
+SETTLING = at("_settle", "perform runledger._close_attempts")
+FIRING = at("_fire_schedules", "")
+# Where an error is caught so that one row cannot keep the others: the calls, and the errors on the way.
+CAUGHT = {
+    "a canceled job that ran out": ("reap_expired_leases()", [(at("reap_expired_leases", "update runledger.job_queue"), None)]),
+    "all leases at once": ("reap_expired_leases()", [(SETTLING, None)]),
+    "one lease": ("reap_expired_leases()", [(SETTLING, SQLSTATE), (at("_settle_apart", "perform runledger._settle"), None)]),
+    "to put off a lease": ("reap_expired_leases()", [(SETTLING, SQLSTATE), (at("_settle_apart", "update runledger.job_queue"), None)]),
+    "all schedules at once": ("fire_due_schedules()", [(FIRING, None)]),
+    "one schedule": ("fire_due_schedules()", [(FIRING, SQLSTATE), (at("_fire_apart", "return query"), None)]),
+    "to put off a schedule": ("fire_due_schedules()", [(FIRING, SQLSTATE), (at("_fire_apart", "update runledger.job_schedules"), None)]),
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("stranger")
+@pytest.mark.parametrize("where", CAUGHT)
+def test_one_row_is_put_off_but_a_shortage_ends_the_call(probed: Db, where: str):
+    """Out of memory, shutting down, broken: that is not the row's fault, and putting off would only hide it."""
+    readied(probed)
+    call, errors = CAUGHT[where]
+    query = f"select * from runledger.{call}"
+    before = contents(probed)
+    conn = probed.connect()
+    points = [point for point, _ in errors]
+    for sqlstate in ("53200", "57P05", "XX001"):
+        with pytest.raises(psycopg.Error) as ended:
+            with Probes().armed(conn, "raise", *points, sqlstates=[state or sqlstate for _, state in errors]):
+                conn.execute(query.encode())
+        assert ended.value.sqlstate == sqlstate
+        assert contents(probed) == before
+    # An error of the row: the call goes on.
+    with Probes().armed(conn, "raise", *points):
+        conn.execute(query.encode())
+    assert unsound(conn) == []
+    probed.execute("update runledger.job_schedules set deferred_until = null, deferred_at = null, deferred_code = null")
+    probed.execute("select runledger.run_maintenance()")
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("stranger")

@@ -8,9 +8,9 @@ A probe is `assert probe.hit(n)`: an assertion changes neither FOUND nor the dia
 variable, and is allowed in functions that must not write. What a hit does the session says (`set probe.mode`):
 
     trace                    tells the client, with an INFO message
-    raise, terminate,        at the probe `probe.point`: an error of our own SQLSTATE, the end of this backend, a
-    cancel, sleep            cancellation, `probe.seconds` of sleep
-    pause                    at the probe `probe.point`: wait as long as somebody holds its advisory lock
+    raise, terminate,        at the probes `probe.points`: an error of our own SQLSTATE or that of `probe.sqlstates`, the
+    cancel, sleep            end of this backend, a cancellation, `probe.seconds` of sleep
+    pause                    at the probes `probe.points`: wait as long as somebody holds the advisory lock of that probe
     random                   at any probe, with the probability in the table `probe.storm`, times `probe.factor` if that
                              is set: raise or terminate
 
@@ -22,7 +22,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +63,7 @@ begin
     raise info 'probe %', hit.point;
   elsif v_mode = 'random' then
     perform probe.throw_dice(hit.point);
-  elsif hit.point = pg_catalog.current_setting('probe.point')::integer then
+  elsif hit.point = any (pg_catalog.current_setting('probe.points')::integer[]) then
     perform probe.strike(v_mode, hit.point);
   end if;
   return true;
@@ -91,10 +91,17 @@ as 'select pg_terminate_backend(pg_backend_pid())';
 create function probe.strike(mode text, point integer) returns void
 language plpgsql volatile
 as $$
+declare
+  v_nth integer;
 begin
   case strike.mode
   when 'raise' then
-    raise exception using errcode = '{SQLSTATE}', message = pg_catalog.format('probe %s', strike.point);
+    v_nth := pg_catalog.array_position(
+      nullif(pg_catalog.current_setting('probe.points', true), '')::integer[], strike.point);
+    raise exception using
+      errcode = coalesce(
+        (nullif(pg_catalog.current_setting('probe.sqlstates', true), '')::text[])[v_nth], '{SQLSTATE}'),
+      message = pg_catalog.format('probe %s', strike.point);
   when 'terminate' then
     perform probe.terminate();
   when 'cancel' then
@@ -217,11 +224,14 @@ class Probes:
         return [p for p in points() if p.function == function][-1]
 
     @contextlib.contextmanager
-    def armed(self, conn: psycopg.Connection[Any], mode: str, point: Point) -> Iterator[None]:
-        """Within, hits of that probe by that session do what `mode` says."""
+    def armed(
+        self, conn: psycopg.Connection[Any], mode: str, *where: Point, sqlstates: Sequence[str] = ()
+    ) -> Iterator[None]:
+        """Within, hits of those probes by that session do what `mode` says; `sqlstates`: of the errors, one per probe."""
         assert mode in MODES
         conn.execute(
-            "select set_config('probe.mode', %s, false), set_config('probe.point', %s, false)", [mode, str(point.id)]
+            "select set_config('probe.points', %s, false), set_config('probe.sqlstates', %s, false), set_config('probe.mode', %s, false)",
+            ["{%s}" % ",".join(str(p.id) for p in where), sqlstates and "{%s}" % ",".join(sqlstates) or "", mode],
         )
         try:
             yield
@@ -233,11 +243,17 @@ class Probes:
     @contextlib.contextmanager
     def held(self, conn: psycopg.Connection[Any], point: Point) -> Iterator[None]:
         """Within, `conn` keeps every session that is armed with `pause` at that probe."""
-        conn.execute("select pg_advisory_lock(%s, %s)", [LOCK, point.id])
+        self.hold(conn, point)
         try:
             yield
         finally:
-            conn.execute("select pg_advisory_unlock(%s, %s)", [LOCK, point.id])
+            self.let_go(conn, point)
+
+    def hold(self, conn: psycopg.Connection[Any], point: Point) -> None:
+        conn.execute("select pg_advisory_lock(%s, %s)", [LOCK, point.id])
+
+    def let_go(self, conn: psycopg.Connection[Any], point: Point) -> None:
+        conn.execute("select pg_advisory_unlock(%s, %s)", [LOCK, point.id])
 
     def passed(self, conn: psycopg.Connection[Any], query: str, params: Any = None) -> list[Point]:
         """The probes that the query passes, in order, each time; what it does stays, unless the caller rolls back."""

@@ -112,7 +112,7 @@ REPORTED: dict[str, Callable[[Ledger, dict[str, Any]], list[dict[str, Any]]]] = 
     "job.duplicate_item": lambda q, s: q.finish({**s["x"], "outcome": "x"}, {**s["x"], "outcome": "SUCCEEDED"}),
 }  # fmt: skip
 
-# Codes that no call can provoke on purpose, and why.
+# Codes that no call can provoke by itself: tests/concurrency/test_probes.py stops it between two statements.
 UNPROVOKED = {
     "catalog.changed_meanwhile": "a listed schedule is deleted between two statements of a sync, ten times",
     "job_schedule.upsert_conflict_missing_existing": "a schedule comes and goes between insert and look, ten times",

@@ -69,7 +69,7 @@ def at(function: str, text: str, nth: int = 1) -> Point:
 def test_a_job_with_the_key_that_is_gone_again_is_told(probed: Db):
     """In the way when the call inserted, pruned when it looked: nothing is returned that is not there."""
     probed.execute("select runledger.define_job('t')")
-    insert, look = at("enqueue_job", "insert into runledger.job_queue"), at("enqueue_job", "v_existing :=", 2)
+    insert, look = at("enqueue_job", "with inserted"), at("_rival_job", "v_existing :=")
     stops = Stops(probed, insert, look)
     call = "select * from runledger.enqueue_job('t', idempotency_key => 'k')"
     with stops.refused(call, "job.idempotency_conflict_missing_existing"):
@@ -81,6 +81,17 @@ def test_a_job_with_the_key_that_is_gone_again_is_told(probed: Db):
                 probed.execute("select runledger.prune('1 microsecond', dead_letters_older_than => '1 microsecond')")
             assert probed.value("select count(*) from runledger.job_queue") == 0
     assert probed.one(call)["disposition"] == "INSERTED"
+
+
+def test_a_type_enabled_too_late_was_disabled(probed: Db):
+    """The call had no key, so no key is what it is told of."""
+    probed.execute("select runledger.define_job('t', is_enabled => false)")
+    look = at("_rival_job", "")
+    stops = Stops(probed, look)
+    with stops.refused("select * from runledger.enqueue_job('t')", "job.definition_not_found_or_disabled"):
+        with stops.at(look):
+            probed.execute("select runledger.enable_job_type('t')")
+    assert probed.one("select * from runledger.enqueue_job('t')")["disposition"] == "INSERTED"
 
 
 def test_a_workflow_whose_key_comes_and_goes_ten_times_is_refused(probed: Db):

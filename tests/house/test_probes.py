@@ -15,6 +15,7 @@ from tests.support.probes import Probes, install, instrumented, points, reached
 from tests.support.statements import NotUnderstood, statements
 
 BODIES = [f for f in functions() if f.language == "plpgsql"]
+SETTLING = Probes().at("_settle", "with s as materialized")
 ENQUEUE = "select * from runledger.enqueue_job('t')"
 
 
@@ -78,31 +79,38 @@ def test_the_functions_are_otherwise_the_same(db: Db, probed: Db):
     assert probed.value("select count(*) from probe.points") == len(points())
 
 
+def failing(db: Db) -> str:
+    """A call that fails a job."""
+    db.execute("select runledger.define_job('t')")
+    db.execute(ENQUEUE)
+    lease = db.one("select job_id, lease_token from runledger.claim_jobs('w', '{t}')")
+    return f"select * from runledger.fail_job('{lease['job_id']}', {lease['lease_token']}, 'e.x', 'm')"
+
+
 def test_probes_are_passed_in_the_order_of_the_statements(probed: Db):
-    probed.execute("select runledger.define_job('t')")
-    conn = probed.connect()
-    passed = Probes().passed(conn, ENQUEUE)
-    own = [p.ordinal for p in passed if p.function == "enqueue_job"]
+    passed = Probes().passed(probed.connect(), failing(probed))
+    own = [p.ordinal for p in passed if p.function == "finish_jobs"]
     assert own == sorted(own)
     assert own[0] == 0
-    assert {"_json_problem", "_granted_types", "_uuidv7"} <= {p.function for p in passed}
-    assert Probes().at("enqueue_job", "with inserted as") in passed
-    assert probed.value("select count(*) from runledger.job_queue") == 1
+    assert {"fail_job", "_finish_one", "finish_jobs", "_settle", "_close_attempts"} <= {p.function for p in passed}
+    assert SETTLING in passed
+    assert probed.value("select last_error_code from runledger.job_queue") == "e.x"
 
 
 def test_a_session_waits_at_a_probe_until_it_is_let_go(probed: Db):
-    """Between the job with its event and the commit: other sessions see neither, then both."""
-    probed.execute("select runledger.define_job('t')")
-    point = Probes().at("enqueue_job", "if v_id is null")
+    """Between the attempt and the job: other sessions see neither, then both."""
+    call = failing(probed)
     holder, caller = Session("holder", probed.dsn), Session("caller", probed.dsn)
+    ended = "select array_remove(array[a.disposition, q.last_error_code], null) from runledger.job_attempts as a, runledger.job_queue as q"
     try:
-        with Probes().armed(caller.conn, "pause", point):
-            with Probes().held(holder.conn, point):
-                pending = caller.start(ENQUEUE)
+        with Probes().armed(caller.conn, "pause", SETTLING):
+            with Probes().held(holder.conn, SETTLING):
+                pending = caller.start(call)
                 assert caller.blocked(by=holder)
-                assert probed.value("select count(*) from runledger.job_queue") == 0
-            [job] = pending.result()
-        assert probed.events(job["job_id"]) == ["ENQUEUED"]
+                assert probed.value(ended) == []
+            [told] = pending.result()
+        assert told["disposition"] == "RETRY_SCHEDULED"
+        assert probed.value(ended) == ["RETRY_SCHEDULED", "e.x"]
         assert caller.execute("select from pg_locks where locktype = 'advisory'") == []
     finally:
         caller.close()
@@ -163,4 +171,4 @@ def test_what_was_reached_is_known_even_if_it_was_undone(empty_db: Db):
     with pytest.raises(psycopg.Error):
         empty_db.connect().execute("select runledger.enqueue_job('nothing')")
     assert known.id in reached(empty_db.conn)
-    assert Probes().at("enqueue_job", "perform runledger._wake").id not in reached(empty_db.conn)
+    assert SETTLING.id not in reached(empty_db.conn)

@@ -230,8 +230,9 @@ class Probes:
         """Within, hits of those probes by that session do what `mode` says; `sqlstates`: of the errors, one per probe."""
         assert mode in MODES
         conn.execute(
-            "select set_config('probe.points', %s, false), set_config('probe.sqlstates', %s, false), set_config('probe.mode', %s, false)",
-            ["{%s}" % ",".join(str(p.id) for p in where), sqlstates and "{%s}" % ",".join(sqlstates) or "", mode],
+            "select set_config('probe.points', (%s::integer[])::text, false),"
+            " set_config('probe.sqlstates', (%s::text[])::text, false), set_config('probe.mode', %s, false)",
+            [[p.id for p in where], list(sqlstates), mode],
         )
         try:
             yield

@@ -13,9 +13,12 @@ begin
     if v_existing.job_id is not null then
       return v_existing;
     end if;
+    perform runledger._enabled_definition(_rival_job.job_type);
+    perform runledger._raise('job.idempotency_conflict_missing_existing');
   end if;
-  perform runledger._enabled_definition(_rival_job.job_type);
-  perform runledger._raise('job.idempotency_conflict_missing_existing');
+  -- Without a key it was the type, also if somebody has enabled it since.
+  perform runledger._raise('job.definition_not_found_or_disabled',
+    jsonb_build_object('job_type', left(_rival_job.job_type, 200)));
 end
 $$;
 

@@ -1,4 +1,4 @@
-"""`python -m tests.chaos`: the long run. Ends with 1 if anything was lost, doubled, overlapping or stuck."""
+"""`python -m tests.chaos`: the long run. Ends with 1 if anything was lost, doubled, overlapping or stuck. README.md lists the faults."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -44,3 +45,5 @@ def test_there_are_faults_enough():
     names = [kind.name for kind in kinds()]
     assert len(names) == len(set(names)) >= 30
     assert set(names) >= BRIEF
+    told = (Path(__file__).parent / "README.md").read_text()
+    assert [name for name in names if f"`{name}`" not in told] == [], "faults that the table does not list"

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -12,6 +16,8 @@ import pytest
 from runledger import Client, embedded
 from runledger.migrate import migrate
 from runledger.testing import DatabaseServer
+from tests.runner.conftest import until
+from tests.support import servers, standby
 from tests.support.database import Db
 
 pytestmark = pytest.mark.slow
@@ -91,3 +97,89 @@ def test_on_another_server_the_grants_come_back_with_the_roles(db, busy, dump, n
             assert migrate(place.dsn, check=True).status == "CURRENT"
             admin.execute(f"set role {role}")
             assert admin.execute("select count(*) from runledger.jobs").fetchone() != (0,)
+
+
+class Work:
+    """A producer and a worker of a few lines each, that do not stop for anything."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn, self._over = dsn, threading.Event()
+        self.ended: list[UUID] = []
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        with Client.connect(self._dsn) as client:
+            while not self._over.is_set():
+                client.enqueue_jobs([{"job_type": "a", "payload": {"n": n}} for n in range(10)])
+                client.enqueue_workflow(
+                    "w", [{"key": "x", "job_type": "a"}, {"key": "y", "job_type": "a", "after_success": ["x"]}]
+                )
+                leases = client.claim_jobs("w", ["a"], max_jobs=12)
+                client.finish_jobs([
+                    {"job_id": x.job_id, "lease_token": x.lease_token, "outcome": "SUCCEEDED"} for x in leases[1:]
+                ])  # fmt: skip
+                self.ended += [x.job_id for x in leases[1:]]
+
+    def until(self, count: int) -> None:
+        while len(self.ended) < count:
+            assert self._thread.is_alive()
+            time.sleep(0.01)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+def goes_on(dsn: str) -> None:
+    """Nothing is unsound, and what was leased is taken back and done."""
+    with Client.connect(dsn) as there:
+        assert [f for f in there.fsck() if f.severity == "ERROR"] == []
+        there.run_maintenance()
+        there.enqueue_job("a")
+        (lease,) = there.claim_jobs("later", ["a"])
+        there.succeed_job(lease.job_id, lease.lease_token)
+        assert there.fsck() == []
+
+
+def test_a_dump_that_is_taken_at_work_is_a_sound_ledger(db, empty_db, dump):
+    with Client.connect(db.dsn) as client:
+        client.define_job("a")
+    with Work(db.dsn) as work:
+        work.until(300)
+        before = set(work.ended)
+        file = dump()
+        work.until(len(work.ended) + 50)
+    assert restore(file, empty_db.server, empty_db.dsn) == ""
+    done = set(empty_db.column("select id from runledger.job_queue where status = 'SUCCEEDED'"))
+    assert before <= done < set(work.ended), "what was done before it began, and not what came later"
+    goes_on(empty_db.dsn)
+
+
+def test_recovery_to_a_point_between_two_commits_is_a_sound_ledger(pytestconfig):
+    """A base backup that is taken at work, and the WAL up to a transaction in the middle of it."""
+    bindir = servers.own(pytestconfig.getoption("--pg"))
+    with embedded.Server(bindir, settings=standby.SETTINGS) as first:
+        migrate(first.dsn())
+        with Client.connect(first.dsn()) as client:
+            client.define_job("a")
+        with Work(first.dsn()) as work:
+            work.until(100)
+            data = standby.base_backup(first)
+            work.until(len(work.ended) + 200)
+            with psycopg.connect(first.dsn(), autocommit=True) as conn:
+                (target,) = conn.execute("select txid_current()").fetchone()
+            acknowledged = set(work.ended)
+            work.until(len(work.ended) + 200)
+        first.halt("fast")
+        standby.recover_to(data, target, wal=first.data / "pg_wal")
+        with embedded.Server(bindir, data=data, settings=standby.SETTINGS) as second:
+            with psycopg.connect(second.dsn(), autocommit=True) as conn:
+                until(lambda: conn.execute("select not pg_is_in_recovery()").fetchone()[0], "the end of recovery")
+                done = {row[0] for row in conn.execute("select id from runledger.job_queue where status = 'SUCCEEDED'")}
+            assert done < set(work.ended)
+            assert len(acknowledged - done) <= 11, "at most the batch that was under way"
+            goes_on(second.dsn())

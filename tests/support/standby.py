@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -31,6 +32,37 @@ NOT_COPIED = {
 }
 
 
+def base_backup(server: embedded.Server) -> Path:
+    """A copy of the data directory of a server, which may be at work. It has no WAL: that has to come from the server."""
+    data = server.directory / "copy"
+    with psycopg.connect(server.dsn(), autocommit=True) as conn:
+        conn.execute("select pg_backup_start('copy', true)")
+        shutil.copytree(
+            server.data, data, ignore=lambda _, names: NOT_COPIED.intersection(names), copy_function=_copy_if_there
+        )
+        label = conn.execute("select labelfile from pg_backup_stop()").fetchone()
+    assert label
+    for name in NOT_COPIED - {"postmaster.pid", "postmaster.opts"}:
+        (data / name).mkdir()
+    (data / "backup_label").write_text(label[0])
+    data.chmod(0o700)
+    return data
+
+
+def _copy_if_there(source: str, target: str) -> None:
+    with contextlib.suppress(FileNotFoundError):  # files come and go while it is at work
+        shutil.copy2(source, target)
+
+
+def recover_to(data: Path, xid: int, *, wal: Path) -> None:
+    """Let the server of that copy begin right after a transaction."""
+    (data / "recovery.signal").touch()
+    with (data / "postgresql.auto.conf").open("a") as conf:
+        conf.write(
+            f"restore_command = 'cp {wal}/%f %p'\nrecovery_target_xid = '{xid}'\nrecovery_target_action = 'promote'\n"
+        )
+
+
 class Pair:
     """`dsn` names both servers; the second streams from the first."""
 
@@ -44,19 +76,10 @@ class Pair:
         self.dsn = f"host={self.first.directory},{self.second.directory} user=postgres dbname=postgres"
 
     def _copy(self) -> Path:
-        data = self.first.directory / "standby"
-        with psycopg.connect(self.first.dsn(), autocommit=True) as conn:
-            conn.execute("select pg_backup_start('standby', true)")
-            shutil.copytree(self.first.data, data, ignore=lambda _, names: NOT_COPIED.intersection(names))
-            label = conn.execute("select labelfile from pg_backup_stop()").fetchone()
-        assert label
-        for name in NOT_COPIED - {"postmaster.pid", "postmaster.opts"}:
-            (data / name).mkdir()
-        (data / "backup_label").write_text(label[0])
+        data = base_backup(self.first)
         (data / "standby.signal").touch()
         with (data / "postgresql.auto.conf").open("a") as conf:
             conf.write(f"primary_conninfo = 'host={self.first.directory} user=postgres application_name=standby'\n")
-        data.chmod(0o700)
         return data
 
     def caught_up(self) -> bool:

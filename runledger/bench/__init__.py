@@ -12,10 +12,11 @@ starts an embedded one as a server is run in earnest: on disk, with fsync.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
-from runledger.bench import cron, drain, enqueue, idle, ladder, pickup
+from runledger.bench import cron, drain, enqueue, idle, ladder, pickup, snapshot, workflows
 from runledger.bench.jobs import app
-from runledger.bench.report import Figure, as_json
+from runledger.bench.report import ANALYSES, Figure, as_json
 from runledger.bench.stage import QUICK, Scale, Stage, stage
 
 MEASURES: dict[str, Callable[[Stage], Iterator[Figure]]] = {
@@ -23,6 +24,8 @@ MEASURES: dict[str, Callable[[Stage], Iterator[Figure]]] = {
     "bulk": enqueue.bulk,
     "drain": drain.measure,
     "pickup": pickup.measure,
+    "workflows": workflows.measure,
+    "snapshot": snapshot.measure,
     "idle": idle.measure,
     "ladder": ladder.measure,
     "cron": cron.measure,
@@ -33,8 +36,10 @@ def run(scale: Scale, only: Sequence[str] = ()) -> Iterator[str | Figure]:
     """Measure, and yield a line of text for the setting and a `Figure` for each result as it comes."""
     with stage(scale) as place:
         yield place.setting
-        for name in only or MEASURES:
-            yield from MEASURES[name](place)
+        for name in dict.fromkeys(only or MEASURES):
+            for figure in MEASURES[name](place):
+                missed = figure.reached is False and name in ANALYSES
+                yield replace(figure, analysis=f"sql/DECISIONS.md {ANALYSES[name]}") if missed else figure
 
 
 __all__ = ["MEASURES", "QUICK", "Figure", "Scale", "app", "as_json", "run"]

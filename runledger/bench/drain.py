@@ -42,7 +42,7 @@ def measure(stage: Stage) -> Iterator[Figure]:
     times: dict[Drain, list[float]] = {way: [] for way in ways}
     spent: dict[Drain, list[Spent]] = {way: [] for way in ways}
     for _ in range(stage.scale.rounds):
-        seconds, what = raw_drain(stage)
+        seconds, what = raw_drain(stage, stage.scale.jobs)
         raw_times.append(seconds)
         raw_spent.append(what)
         for way in ways:
@@ -67,9 +67,8 @@ def measure(stage: Stage) -> Iterator[Figure]:
     )  # fmt: skip
 
 
-def raw_drain(stage: Stage) -> tuple[float, Spent]:
+def raw_drain(stage: Stage, jobs: int) -> tuple[float, Spent]:
     """The bare loop: claim a batch and complete the last one in one round trip and one commit. Seconds a job."""
-    jobs = stage.scale.jobs
     stage.empty()
     stage.conn.execute(RAW_BULK, [jobs])
     stage.conn.execute("vacuum analyze raw_queue")
@@ -90,11 +89,18 @@ def raw_drain(stage: Stage) -> tuple[float, Spent]:
 
 
 def drain(stage: Stage, way: Drain) -> tuple[float, Spent]:
-    """Seconds a job and what it cost, from just before the first claim on: starting processes is not draining."""
-    jobs = stage.scale.jobs
+    """Fill the queue and work it off: seconds a job, and what it cost."""
     stage.empty()
-    fill(stage, jobs)
+    fill(stage, stage.scale.jobs)
     stage.conn.execute("vacuum analyze runledger.job_queue")
+    return work_off(stage, way, jobs=stage.scale.jobs, done=DONE)
+
+
+def work_off(stage: Stage, way: Drain, *, jobs: int, done: str) -> tuple[float, Spent]:
+    """Have workers do all there is, so many jobs, until a query says that it is done. Seconds a job and what it cost.
+
+    From just before the first claim on: starting processes is not working.
+    """
     settings = ("--claim-batch-size", str(way.batch), "--max-global-concurrency", str(way.concurrency))
     start = stage.value(CLAIMED)
     with contextlib.ExitStack() as stack:
@@ -105,6 +111,6 @@ def drain(stage: Stage, way: Drain) -> tuple[float, Spent]:
             time.sleep(0.002)
             reading = stage.reading(pids)
         stage.until(f"select ({CLAIMED}) >= {start + jobs}", seconds=600, pause=0.01)
-        stage.until(DONE, seconds=600, pause=0.005)
+        stage.until(done, seconds=600, pause=0.005)
         after = stage.reading(pids)
     return (after.at - before.at) / jobs, before.until(after, jobs)

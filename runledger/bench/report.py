@@ -8,6 +8,12 @@ from dataclasses import asdict, dataclass, field
 
 from runledger.bench.stage import Spent
 
+ANALYSES = {
+    "single": "73", "bulk": "73", "drain": "71 and 75", "pickup": "76", "workflows": "74", "snapshot": "11",
+    "idle": "18", "ladder": "11",
+}  # fmt: skip
+"""The decisions in sql/DECISIONS.md that tell why a goal of a measurement is where it is."""
+
 Series = dict[str, list[tuple[float, float]]]
 
 

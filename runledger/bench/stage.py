@@ -54,9 +54,18 @@ class Scale:
     pickups: int = 200
     cron_calls: int = 500
     ways: int = 5
+    width: int = 1000
+    diamonds: int = 1000
+    chain: int = 200
+    graph: int = 10_000
+    snapshot_seconds: float = 20
+    offered: int = 800
 
 
-QUICK = Scale(jobs=500, rounds=1, ladder=(500, 1000), idle_seconds=1, pickups=5, cron_calls=5, ways=2)
+QUICK = Scale(
+    jobs=500, rounds=1, ladder=(500, 1000), idle_seconds=1, pickups=5, cron_calls=5, ways=2,
+    width=20, diamonds=5, chain=10, graph=100, snapshot_seconds=2, offered=200,
+)  # fmt: skip
 """A look at whether everything works; its figures say little."""
 
 
@@ -139,9 +148,8 @@ class Stage:
 
     def empty(self) -> None:
         """Take all jobs away."""
-        self.conn.execute(
-            "truncate runledger.job_queue, runledger.job_attempts, runledger.job_events, raw_queue cascade"
-        )
+        tables = "job_queue, runledger.job_attempts, runledger.job_events, runledger.workflow_runs"
+        self.conn.execute(f"truncate runledger.{tables}, raw_queue cascade".encode())
 
     @contextlib.contextmanager
     def worker(self, *settings: str) -> Iterator[subprocess.Popen[bytes]]:

@@ -176,6 +176,7 @@ class Jobs:
             given["retry_max_ms"] = max(new.retry_max_ms, retry_base_ms)
         base, most = retry_base_ms or new.retry_base_ms, given["retry_max_ms"] or new.retry_max_ms
         refuse_if(most < base, "job_definition.invalid_retry_policy")
+        self._may_disable(new, is_enabled)
         changes = {k: v for k, v in given.items() if v is not None and v != getattr(new, k)}
         if changes.get("max_concurrency") == 0:  # lifts the limit
             changes["max_concurrency"] = None
@@ -190,9 +191,13 @@ class Jobs:
         if is_enabled is not None:
             self._enable(new, is_enabled, None)
 
+    def _may_disable(self, definition: Definition, on: bool | None) -> None:
+        is_new = definition.is_enabled and on is False
+        refuse_if(is_new and self.is_scheduled(definition.job_type), "job_definition.active_schedule_exists")
+
     def _enable(self, definition: Definition, on: bool, reason: str | None) -> None:
         if definition.is_enabled != on:
-            refuse_if(not on and self.is_scheduled(definition.job_type), "job_definition.active_schedule_exists")
+            self._may_disable(definition, on)
             definition.is_enabled, definition.updated_at = on, self.now
             definition.disabled_at, definition.disabled_reason = (None, None) if on else (self.now, reason)
             self.act("enable_job_type" if on else "disable_job_type", definition.job_type, reason)

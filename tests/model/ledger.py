@@ -30,7 +30,7 @@ TABLES = {
 }
 OMITTED = [
     "lease_role", "role_name", "disabled_by", "paused_by", "catalog", "absent_at", "enqueue_request", "request",
-    "next_base_at", "due_at", "ordinal",
+    "due_at", "ordinal",
 ]  # fmt: skip
 KEPT_REQUEST = """
     case when x.enqueue_request ? '_redacted' then 'redacted' when x.enqueue_request is not null then 'kept' end"""

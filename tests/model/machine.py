@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from tests.model.ledger import World
+from tests.model.schedules import CRONS
 
 TYPES = ["a", "b", "c"]
 TENANTS = [None, "00000000-0000-7000-8000-00000000000a", "00000000-0000-7000-8000-00000000000b"]
@@ -89,6 +90,7 @@ def steps_of(graph: list[Any], prefix: str, there: list[str], defect: str | None
     return steps[::-1] if defect == "reversed" else steps
 
 
+crons = st.sampled_from(list(CRONS))
 defects = st.sampled_from([None] * 8 + ["reversed", "reversed", "self", "missing", "twice", "cycle", "same key"])
 failure = st.fixed_dictionaries({}, optional={
     "kind": st.sampled_from(["RETRYABLE", "TIMEOUT", "TERMINAL", "PANICKED", "ODD"]), "not_before": run_at})  # fmt: skip
@@ -181,15 +183,20 @@ class Programs(RuleBasedStateMachine):
     # Definitions and time.
 
     @initialize(b=flag, limit=st.sampled_from([None, 1, 2]), jobs=st.integers(0, 3), prestart=seldom, graph=graphs(0),
+                cron=crons, season=st.sampled_from([0, 0, 83]),
                 active=st.sampled_from([None, "live"]))  # fmt: skip
-    def define(self, b: bool, limit: int | None, jobs: int, prestart: bool, graph: list[Any], active: str | None) -> None:
+    def define(self, b: bool, limit: int | None, jobs: int, prestart: bool, graph: list[Any], active: str | None,
+               cron: str, season: int) -> None:  # fmt: skip
         """A program begins with a type or two, often with jobs and a workflow under way."""
+        self.world.advance(timedelta(days=season, hours=23.5))  # 83: the night in which clocks are set
         self.do("define_job", job_type="a", max_attempts=3, retry_delays_ms={"e.slow": 7000})
         if b:
             self.do("define_job", job_type="b", max_concurrency=limit, priority=200, retry_base_ms=60_000)
         if jobs:
             self.do("enqueue_jobs", jobs=[{"job_type": "a"}] * jobs)
             self.world.claim(worker_id="w1", job_types=["a"], max_jobs=jobs, prestart=prestart)
+        if jobs == 1:
+            self.do("upsert_schedule", name="nightly", job_type="a", cron=cron, timezone="Europe/Berlin", missed="ALL")
         if graph:
             steps = steps_of(graph, "s", [], None)
             self.do("enqueue_workflow", workflow_type="w", steps=steps, active_key=active, result_step="s0")
@@ -419,6 +426,37 @@ class Programs(RuleBasedStateMachine):
     @verb("operators", lambda m: m.jobs)
     def run_maintenance(self) -> None:
         self.do("run_maintenance")
+
+    # Schedules.
+
+    @verb(name=st.sampled_from(["nightly", "nightly", "often", "flow", " x"]), cron=st.sampled_from([*CRONS, *CRONS, "x"]),
+          fields=st.fixed_dictionaries({}, optional={
+              "timezone": st.sampled_from([*["UTC", "Europe/Berlin"] * 3, "CEST"]), "payload": payload, "organization_id": org,
+              "max_jitter_seconds": st.sampled_from([0, 0, 5, 90, 4000, -1]), "missed": st.sampled_from([*["ONCE", "SKIP", "ALL"] * 2, "ODD"]),
+              "is_active": flag}),
+          cursor=st.sampled_from([None, None, None, -3600, 40]), graph=graphs(1))  # fmt: skip
+    def upsert_schedule(self, name: str, cron: str, fields: dict[str, Any], cursor: float | None, graph: list[Any]) -> None:
+        what: dict[str, Any] = {"job_type": "a"}
+        if name == "flow":
+            what = {"job_type": None, "workflow_type": "w", "steps": steps_of(graph[:3], "s", [], None)}
+        self.do("upsert_schedule", name=name, cron=cron, next_fire_at=self.instant(cursor), **what, **fields)
+
+    @verb("operators", lambda m: m.schedules, verb_=st.sampled_from(["pause", "resume", "resume", "delete"]),
+          name=st.sampled_from(["nightly", "often", "flow"]), reason=reason, cursor=st.sampled_from([None, None, -3600, -60, 40]))  # fmt: skip
+    def change_schedule(self, verb_: str, name: str, reason: str | None, cursor: float | None) -> None:
+        more: dict[str, Any] = {"pause": {"reason": reason}, "resume": {"next_fire_at": self.instant(cursor)}}.get(verb_, {})
+        self.do(f"{verb_}_schedule", name=name, **more)
+
+    @verb("operators", lambda m: m.schedules, back=st.sampled_from([1, 20, 420, 3600, 86400]), name=st.sampled_from(["nightly", "often"]))
+    def move_back(self, name: str, back: int) -> None:
+        """The cursor to an instant that may have fired."""
+        if name in self.model.schedules:
+            to = self.model.schedules[name].next_base_at - timedelta(seconds=back)
+            self.do("resume_schedule", name=name, next_fire_at=to)
+
+    @verb(when=lambda m: m.schedules, most=st.sampled_from([1, 100]))
+    def fire_due_schedules(self, most: int) -> None:
+        self.do("fire_due_schedules", max_schedules=most)
 
     # What a life is made of is drawn more often than the rest.
     enqueue_more = enqueue_job

@@ -10,8 +10,8 @@ from tests.support.database import Db
 class Clock:
     def __init__(self, db: Db) -> None:
         self._db = db
-        db.execute("create table public.test_clock (shift interval not null)")
-        db.execute("insert into public.test_clock values ('0')")
+        db.execute("create table public.test_clock (shift interval not null, stopped timestamptz)")
+        db.execute("insert into public.test_clock values ('0', null)")
         db.execute("grant select on public.test_clock to public")
         # Same owner, same volatility: replacing keeps the rest.
         volatility = db.value(
@@ -21,13 +21,18 @@ class Clock:
         db.execute(
             "create or replace function runledger._now() returns timestamptz"
             f" language sql {volatility}"
-            " as $$ select clock_timestamp() + (select c.shift from public.test_clock c) $$"
+            " as $$ select coalesce(c.stopped, clock_timestamp() + c.shift) from public.test_clock c $$"
         )
 
     def advance(self, by: timedelta | float) -> datetime:
         """Move every session's clock, by seconds or a timedelta, also backwards; return the time it shows then."""
         delta = by if isinstance(by, timedelta) else timedelta(seconds=by)
-        self._db.execute("update public.test_clock set shift = shift + %s", [delta])
+        self._db.execute("update public.test_clock set shift = shift + %(by)s, stopped = stopped + %(by)s", {"by": delta})
+        return self.now()
+
+    def stop(self) -> datetime:
+        """From now on time passes by `advance` alone, so that a test can stand on an instant."""
+        self._db.execute("update public.test_clock set stopped = runledger._now()")
         return self.now()
 
     def now(self) -> datetime:

@@ -1,0 +1,168 @@
+"""What makes a lease yours, part by part: the status, the job, the token, the instant. One wrong part is enough.
+
+(The fifth part, the role, is in functions/access/test_fence.)
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.support.clock import Clock
+from tests.support.ledger import Ledger
+
+MOMENT = timedelta(microseconds=1)
+Lease = dict[str, Any]
+
+
+def finishing(outcome: str, **fields: Any) -> Callable[[Ledger, Lease], bool]:
+    return lambda q, x: q.finish_one(x, outcome, **fields)["disposition"] != "LEASE_LOST"
+
+
+def logged(q: Ledger, lease: Lease) -> bool:
+    entry = {"job_id": str(lease["job_id"]), "lease_token": lease["lease_token"], "level": "info", "message": "m"}
+    return q.row("log_jobs", entries=[entry])["disposition"] == "STORED"
+
+
+VERBS: dict[str, Callable[[Ledger, Lease], Any]] = {
+    "start_jobs": lambda q, x: q.start(x) == ["STARTED"],
+    "heartbeat_jobs": lambda q, x: q.beat(x) == ["EXTENDED"],
+    "report_progress": lambda q, x: q.row("report_progress", **x, done=1),
+    "log_job": lambda q, x: q.row("log_job", **x, level="info", message="m"),
+    "log_jobs": logged,
+    "leased_jobs": lambda q, x: x in [{k: r[k] for k in x} for r in q.rows("leased_jobs", worker_id="w1")],
+    "succeeded": finishing("SUCCEEDED"),
+    "succeeded with a failure": lambda q, x: q.finish(
+        {**x, "outcome": "SUCCEEDED"}, {**x, "lease_token": 10**9, "outcome": "FAILED", "error_code": "e.x"}
+    )[0]["disposition"] != "LEASE_LOST",
+    "failed": finishing("FAILED", error_code="e.x"),
+    "continued": finishing("CONTINUE"),
+    "released": finishing("RELEASE", reason="r"),
+}  # fmt: skip
+
+
+def accepted(verb: str, q: Ledger, lease: Lease) -> bool:
+    try:
+        return bool(VERBS[verb](q, lease))
+    except psycopg.Error as error:
+        if error.sqlstate != "RL003":
+            raise
+        return False
+
+
+def leases(q: Ledger, of: str, n: int) -> list[Lease]:
+    if of == "job":
+        q.enqueue_many(n)
+    else:
+        steps = [{"key": f"s{i}", "job_type": "t", "allow_continuation": True} for i in range(n)]
+        q.row("enqueue_workflow", workflow_type="w", steps=steps)
+    return [{k: c[k] for k in ("job_id", "lease_token")} for c in q.claim(n, prestart=True)]
+
+
+@pytest.mark.parametrize("of", ["job", "step"])
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_lease_ends_at_the_instant_that_it_names(q: Ledger, clock: Clock, verb: str, of: str):
+    clock.stop()
+    early, late = leases(q, of, 2)
+    clock.advance(timedelta(seconds=60) - MOMENT)
+    assert accepted(verb, q, early)
+    clock.advance(MOMENT)
+    with q.unchanged():
+        assert not accepted(verb, q, late)
+
+
+@pytest.mark.parametrize("of", ["job", "step"])
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_token_of_another_live_lease_is_a_wrong_token(q: Ledger, verb: str, of: str):
+    one, other = leases(q, of, 2)
+    with q.unchanged():
+        assert not accepted(verb, q, {**one, "lease_token": other["lease_token"]})
+        assert not accepted(verb, q, {**other, "lease_token": one["lease_token"]})
+    assert accepted(verb, q, one)
+    assert accepted(verb, q, other)
+
+
+@pytest.mark.parametrize("verb", list(VERBS)[:6])
+def test_a_canceled_job_keeps_its_token_and_yields_no_lease(q: Ledger, verb: str):
+    """Until its handler says that it is quiet; see test_finish_jobs for that word."""
+    one, other = leases(q, "job", 2)
+    q.row("cancel_job", job_id=one["job_id"])
+    assert q.job(one["job_id"])["lease_token"] == one["lease_token"]
+    with q.unchanged():
+        assert not accepted(verb, q, one)
+    assert accepted(verb, q, other)
+
+
+def test_a_locked_row_is_told_as_it_was_up_to_the_same_instant(q: Ledger, clock: Clock):
+    """A heartbeat does not wait: of a row that somebody is changing it tells what it can see."""
+    clock.stop()
+    (lease,) = leases(q, "job", 1)
+    stale = {**lease, "lease_token": lease["lease_token"] + 1}
+    clock.advance(timedelta(seconds=60) - MOMENT)
+    with q.db.connect(autocommit=False) as rival:
+        rival.execute("select from runledger.job_queue for update")
+        assert q.beat(lease, stale) == ["EXTENDED", "LOST"]
+        told = q.rows("heartbeat_jobs", job_ids=[lease["job_id"]], lease_tokens=[lease["lease_token"]])
+        assert told[0]["lease_expires_at"] == q.job(lease["job_id"])["lease_expires_at"]
+        clock.advance(MOMENT)
+        assert q.beat(lease) == ["LOST"]
+        assert q.rows("heartbeat_jobs", job_ids=[lease["job_id"]], lease_tokens=[lease["lease_token"]])[0]["lease_expires_at"] is None
+
+
+def test_the_reaper_takes_over_a_moment_after_the_instant(q: Ledger, clock: Clock):
+    """At the instant itself nobody holds the lease, and nobody has ended it."""
+    clock.stop()
+    (lease,) = leases(q, "job", 1)
+    clock.advance(60)
+    assert q.reap() == []
+    assert q.beat(lease) == ["LOST"]
+    clock.advance(MOMENT)
+    [ended] = q.reap()
+    assert ended["job_id"] == lease["job_id"]
+
+
+def test_a_slot_is_free_at_the_instant(q: Ledger, clock: Clock):
+    q.define("t", max_concurrency=1)
+    clock.stop()
+    leases(q, "job", 1)
+    waiting = q.enqueue()
+    clock.advance(timedelta(seconds=60) - MOMENT)
+    assert q.ids() == []
+    clock.advance(MOMENT)
+    assert q.ids() == [waiting]
+
+
+def test_a_canceled_handler_counts_as_at_work_up_to_the_instant(q: Ledger, clock: Clock):
+    clock.stop()
+    early, late = leases(q, "job", 2)
+    clock.advance(timedelta(seconds=60) - MOMENT)
+    q.row("cancel_job", job_id=early["job_id"])
+    assert q.job(early["job_id"])["lease_token"] == early["lease_token"]
+    with q.refused("job.cancellation_not_quiesced", "RL021"):
+        q.row("requeue_job", job_id=early["job_id"])
+    clock.advance(MOMENT)
+    q.row("cancel_job", job_id=late["job_id"])
+    assert q.job(late["job_id"])["lease_token"] is None
+    assert q.row("requeue_job", job_id=early["job_id"])["disposition"] == "REQUEUED"
+
+
+def test_a_lease_that_runs_out_while_its_finish_waits_for_the_row_is_lost(q: Ledger, clock: Clock):
+    """The clock is read behind the lock."""
+    clock.stop()
+    (lease,) = leases(q, "job", 1)
+    told: list[dict[str, Any]] = []
+    other = q.on()
+    with q.db.connect(autocommit=False) as rival:
+        rival.execute("select from runledger.job_queue for update")
+        waiting = threading.Thread(target=lambda: told.append(other.finish_one(lease, "FAILED", error_code="e.x")))
+        waiting.start()
+        while not q.db.value("select cardinality(pg_blocking_pids(%s))", [other.conn.info.backend_pid]):
+            assert waiting.is_alive()
+        clock.advance(60)
+    waiting.join()
+    assert told[0]["disposition"] == "LEASE_LOST"

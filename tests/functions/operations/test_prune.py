@@ -593,8 +593,7 @@ class TestRetention:
         assert (second["finished"], second["dead_letters"], second["history"]) == (3 * DAY, timedelta(0), 30 * DAY)
         # An equal call writes nothing.
         assert q.row("set_retention", finished=3 * DAY) == second == q.row("retention")
-        actions = db.all("select action, detail from runledger.operator_actions order by id")
-        assert [a["action"] for a in actions] == ["set_retention"] * 2
+        assert db.value("select count(*) from runledger.operator_actions where action = 'set_retention'") == 2
 
     def test_maintenance_prunes_by_it(self, db: Db, q: Ledger, clock: Clock):
         done, dead = succeeded(q), q.dead()

@@ -234,5 +234,6 @@ def test_what_retention_was_before_is_what_the_rival_left(q: Ledger, sessions: A
     a.commit()
     [told] = pending.result()
     assert (told["finished"], told["history"]) == (timedelta(days=3), timedelta(days=5))
-    before = [r["detail"]["before"]["finished"] for r in q.rows("list_operator_actions", action="set_retention")]
-    assert sorted(before) == ["14 days", "3 days"]
+    before = [r["detail"]["before"] for r in q.rows("list_operator_actions", action="set_retention")]
+    assert [b["finished"] for b in before] == ["3 days", "14 days"]
+    assert all(set(b) == {"finished", "dead_letters", "history", "updated_by"} for b in before)

@@ -41,8 +41,9 @@ begin
            coalesce(set_retention.history, s.history));
   if found then
     perform runledger._record_action('set_retention', null, null, jsonb_build_object(
-      'before', to_jsonb(v_old) - 'updated_at', 'finished', set_retention.finished,
-      'dead_letters', set_retention.dead_letters, 'history', set_retention.history));
+      'before', to_jsonb(v_old) - '{updated_at,history_begins_at}'::text[],
+      'finished', set_retention.finished, 'dead_letters', set_retention.dead_letters,
+      'history', set_retention.history));
   end if;
   return runledger.retention();
 end

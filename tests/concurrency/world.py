@@ -416,7 +416,9 @@ def gates(i: dict[str, Any]) -> dict[str, Gate]:
     held |= {f"worker {n}": row("workers", f"worker_id = '{n}'") for n in ("w1", "gone")}
     held["config"] = row("job_runtime_configs", "job_type = 't'")
     held["upkeep"] = row("upkeep_state", "true")
-    held["pass"] = row("prune_passes", "true")
+    held["pass of a call"] = row("prune_passes", "caller = 'CALL'")
+    held["pass of maintenance"] = row("prune_passes", "caller = 'MAINTENANCE'")
+    held["old events"] = row("job_events_default", "true", "update")
     held["retention"] = "lock table runledger.retention_settings in exclusive mode"
     held["grants"] = "lock table runledger.access_grants in share row exclusive mode"
     held["slots one"] = "select pg_advisory_xact_lock(hashtext('runledger.max_concurrency'), hashtext('one'))"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from tests.chaos import storm
+from tests.chaos.__main__ import main
+from tests.chaos.checker import Verdict
 from tests.chaos.faults import kinds
 from tests.support import servers
 
@@ -47,3 +50,20 @@ def test_there_are_faults_enough():
     assert set(names) >= BRIEF
     told = (Path(__file__).parent / "README.md").read_text()
     assert [name for name in names if f"`{name}`" not in told] == [], "faults that the table does not list"
+
+
+@pytest.mark.parametrize(("found", "runs", "status"), [({}, 1, 0), ({"H1 lost": 1}, 4, 1)])
+def test_a_seed_that_failed_is_run_three_times_more(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], found: dict[str, int], runs: int, status: int
+):
+    plans: list[storm.Plan] = []
+
+    def run(plan: storm.Plan) -> storm.Outcome:
+        plans.append(plan)
+        return storm.Outcome(plan, Verdict(counts=Counter(found)), executions=plan.jobs)
+
+    monkeypatch.setattr(storm, "run", run)
+    monkeypatch.setattr("sys.argv", ["chaos", "--seed=7", "--executions=10"])
+    assert main() == status
+    assert [plan.seed for plan in plans] == [7] * runs
+    assert capsys.readouterr().out.count("seed 7, runledger") == runs

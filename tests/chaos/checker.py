@@ -290,12 +290,16 @@ def _same_answer(history: History, ledger: Ledger, find: Any) -> None:
             find(ANSWER, f"{end.worker}: {end.asked} of {end.job} token {end.token} was refused as invalid")
 
 
-def recoveries(history: History) -> list[float]:
+def recoveries(history: History, ledger: Ledger) -> list[float]:
     """For each lease that nobody ended: seconds from its claim until the job was claimed again."""
     ended = {end.token for end in history.finishes if end.disposition in RECORDED | {"RELEASED"}}
+    # Nor those whose end was recorded and never acknowledged, or that an operator took away.
+    ended |= {
+        token for token, (_, _, told) in ledger.attempts.items() if told in ("SUCCEEDED", "DEAD_LETTERED", "CONTINUED")
+    }
     waits = []
-    for tokens in history.leases.values():
-        known = sorted(tokens.items())
+    for job, tokens in history.leases.items():
+        known = sorted(tokens.items()) if job not in history.touched else []
         waits += [(there - here) / 1e9 for (one, here), (_, there) in pairwise(known) if one not in ended]
     return waits
 

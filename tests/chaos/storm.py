@@ -351,7 +351,7 @@ class Storm:
         )
         outcome.repeated = outcome.executions - len(history.executions) - outcome.retried
         outcome.statuses = Counter(status for _, status, _ in ledger.jobs.values())
-        waits = checker.recoveries(history)
+        waits = checker.recoveries(history, ledger)
         outcome.recovered, outcome.longest_stuck = len(waits), max(waits, default=0.0)
         outcome.unknown = history.unknown
         outcome.refused = sum(1 for end in history.finishes if end.disposition == "LEASE_LOST")

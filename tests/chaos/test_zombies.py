@@ -65,7 +65,7 @@ def test_a_zombie_is_refused_and_nothing_is_reported(site: Site):
     verdict = late_finish(site)
     assert verdict.words == []
     assert [e.disposition for e in site.history().finishes if e.worker.startswith("zombie")] == ["LEASE_LOST"]
-    assert len(checker.recoveries(site.history())) == 1
+    assert len(checker.recoveries(site.history(), Ledger.of(site.db.conn))) == 1
 
 
 @pytest.mark.corrupts

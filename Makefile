@@ -11,7 +11,7 @@ SIDE_BY_SIDE = -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses=4 --dis
 ENGINE  = tests/functions tests/property tests/concurrency tests/anomaly
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fast test-all test-web soak explore chaos model coverage mutants fuzz pgspot tidy schema freeze docs check bench clean
+.PHONY: help venv demo test test-fast test-all test-web soak explore chaos conformance model coverage mutants fuzz pgspot tidy schema freeze docs check bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,8 @@ soak: venv ## run the tests that take a minute and more, on PostgreSQL 18
 
 explore: venv ## put every pair of verbs beside each other in every way; ARGS="--write --jobs=… --only=…"
 	$(BIN)/python -m tests.concurrency.explorer $(ARGS)
+conformance: venv ## play the scenarios of the contract by psycopg, psql and node
+	$(BIN)/python -m tests.conformance
 
 chaos: venv ## send 250,000 jobs through every kind of fault; ARGS="--executions=… --seed=… --minutes=… --pg=…"
 	$(BIN)/python -m tests.chaos $(ARGS)

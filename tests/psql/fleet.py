@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -92,6 +93,26 @@ def works_through_a_mixed_queue(fleet: Fleet) -> None:
     for job_id in poison:
         job = fleet.db.job(job_id)
         assert (job["status"], job["last_error_code"]) == ("DEAD_LETTERED", "words.no_text"), fleet.printed("w1")
+
+
+def works_through_a_workflow(fleet: Fleet) -> None:
+    """It never learns of the graph: each step is a job that comes when it may."""
+    steps = [
+        {"key": "first", "job_type": "words.count", "payload": {"text": "a b"}},
+        {"key": "bad", "job_type": "words.count", "after_success": ["first"]},
+        {"key": "good", "job_type": "words.count", "payload": {"text": "a"}, "after_success": ["first"]},
+        {"key": "last", "job_type": "words.count", "payload": {"text": "the end"}, "after_terminal": ["bad", "good"]},
+    ]
+    run = "select workflow_run_id from runledger.enqueue_workflow('words', %s::jsonb)"
+    run_id = fleet.db.value(run, [json.dumps(steps)])
+    fleet.run_dry("w1")
+    ended = fleet.db.all(
+        "select step_key, status::text from runledger.workflow_steps where workflow_run_id = %s order by ordinal", [run_id]
+    )
+    assert {row["step_key"]: row["status"] for row in ended} == {
+        "first": "SUCCEEDED", "bad": "FAILED", "good": "SUCCEEDED", "last": "SUCCEEDED",
+    }, fleet.printed("w1")  # fmt: skip
+    assert fleet.db.value("select status::text from runledger.workflow_runs") == "COMPLETED_WITH_ERRORS"
 
 
 def keeps_its_lease_and_loses_it_when_killed(fleet: Fleet, hold: Path) -> None:

@@ -61,6 +61,10 @@ def test_a_shell_worker_works_through_a_mixed_queue(shell: fleet.Fleet):
     fleet.works_through_a_mixed_queue(shell)
 
 
+def test_a_shell_worker_works_through_a_workflow(shell: fleet.Fleet):
+    fleet.works_through_a_workflow(shell)
+
+
 @pytest.mark.chaos
 def test_a_shell_worker_keeps_its_lease_and_loses_it_when_killed(shell: fleet.Fleet, tmp_path: Path):
     fleet.keeps_its_lease_and_loses_it_when_killed(shell, tmp_path / "hold")

@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from runledger import embedded
-from tests.support.database import Db
 from tests.support.clock import Clock
+from tests.support.database import Db
 from tests.support.ledger import Ledger
 
 VIEWS = ("jobs", "running_jobs", "dead_letters", "worker_status", "job_timeline", "schedules")

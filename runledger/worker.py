@@ -114,6 +114,8 @@ class Worker:
         self._found: set[int] = set()  # tokens that were found so: their claim's reply may still come
         self._lost: deque[int] = deque(maxlen=LOST_TOKENS)  # a clock that is set back revives them, not for us
         self._hungry = True  # the last claim found something
+        self._full = True  # and as much as it asked for
+        self._fed = False  # a claim found something since we asked to be woken
         self._claim_at = 0.0
         self._due_at = math.inf  # when the next job that waits becomes due
         self._woken = False  # somebody said that there is work
@@ -215,7 +217,9 @@ class Worker:
             await self._rest(link)
 
     def _must_tell(self) -> bool:
-        return self._announced and self._hungry and not self._telling.locked()
+        """Whether no word is wanted any more. With slots free it is: one job now and then changes nothing."""
+        is_busy = (self._hungry and self._full) or self._busy >= self._config.max_global_concurrency
+        return self._announced and is_busy and not self._telling.locked()
 
     async def _converse(
         self, link: Link, batch: list[Lease], want: int, extra: list[_calls.Call[Any]]
@@ -259,7 +263,7 @@ class Worker:
                 if batch:
                     self._record(batch, rows[len(extra)])
                 if want:
-                    self._received(rows[-1], sent=sent)
+                    self._received(rows[-1], sent=sent, want=want)
                     empty = not rows[-1]
                 break
         return lost_claim, empty
@@ -296,11 +300,12 @@ class Worker:
         )
         return replace(call, query=_calls.id_as_text(call.query))
 
-    def _received(self, rows: Rows, *, sent: float) -> None:
+    def _received(self, rows: Rows, *, sent: float, want: int = 1) -> None:
         self._tries = 0
+        self._full = len(rows) >= want
         if rows:
-            self._hungry = True
-            self._claim_at, self._due_at = 0.0, math.inf
+            self._hungry = self._fed = True
+            self._claim_at = 0.0
             claims = _calls.leased_rows(rows)
             self._clock = claims[0][_EXPIRES] - timedelta(seconds=sent + self._config.lease_ttl_seconds)
             self._dispatch(claims, until=sent + self._config.lease_ttl_seconds)
@@ -359,10 +364,11 @@ class Worker:
         """Nothing to claim: ask to be woken, look once more, then wait for a word, a due job or the next poll."""
         now = self.loop.time()
         first, missed = not self._announced, self._due_at <= now
-        if missed and now < self._asked_at + 1.0:  # somebody else has it, or clocks differ: ask, but not at once
+        if missed and not self._fed and now < self._asked_at + 1.0:
+            # Somebody else has it, or clocks differ: ask, but not at once.
             self._due_at = self._asked_at + 1.0
         # While the other exchange tells that we are busy it may be held up: it will come here itself.
-        elif (first or missed or now >= self._asked_at + IDLE_SECONDS / 2) and not self._telling.locked():
+        elif (first or missed or now >= self._asked_at + self._patience()) and not self._telling.locked():
             async with self._telling:
                 behind = self._behind
                 await self._ask_to_be_woken(link, now)
@@ -370,11 +376,16 @@ class Worker:
                 self._claim_at = 0.0
                 return
         if not (self._woken or self._hungry):  # or the other exchange found work meanwhile
-            anew = self._asked_at + IDLE_SECONDS / 2
+            anew = self._asked_at + self._patience()
             self._claim_at = min(now + self._poll(), self._due_at, anew if anew > now else math.inf)
+
+    def _patience(self) -> float:
+        # What was done since may have left something that is due later.
+        return 1.0 if self._fed else IDLE_SECONDS / 2
 
     async def _ask_to_be_woken(self, link: Link, now: float) -> None:
         self._announced, self._asked_at, self._due_at, self._behind = True, now, math.inf, False
+        self._fed = False
         until = self.server_time() + timedelta(seconds=IDLE_SECONDS)
         try:
             call = _calls.idle_worker(self._config.worker_id, until)
@@ -658,6 +669,9 @@ class Worker:
                 reason: Any = "FailureKindNonRetryable" if final else "AttemptsExhausted"
                 info = DeadLetter(reason, kind, code, message, self._config.worker_id)
                 self._hooks.spawn(self.dead_letter(lease.type, lease.job_id, info=info))
+            if row[5] is not None:  # a next attempt, which we have asked nobody to tell us of
+                span = (row[5] - self.server_time()).total_seconds() + 0.002
+                self._due_at = min(self._due_at, self.loop.time() + span)
             if disposition == "LEASE_LOST":
                 self._lost.append(lease.token)
                 logger.warning("%r: lease lost: %s", lease.job, row[6])

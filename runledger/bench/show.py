@@ -135,7 +135,7 @@ def plot(figures: Sequence[Figure], directory: Path) -> list[Path]:
     shares = _shares(figures)
     if shares:
         canvas, axes = plt.subplots(figsize=(9, 0.4 * len(shares) + 1.2), layout="constrained")
-        axes.barh([figure.what for figure in shares], [figure.ratio for figure in shares])
+        axes.barh([figure.what for figure in shares], [figure.ratio or 0 for figure in shares])
         axes.invert_yaxis()
         axes.axvline(1, color="black", linewidth=0.8)
         axes.set_xlabel("share of the raw limit")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -134,6 +135,47 @@ def test_a_busy_worker_asks_not_to_be_woken(runner):
     for job_id in ids:
         runner.wait(job_id)
     until(lambda: runner.db.value("select count(*) from runledger.workers where idle_until > now()"), "idleness again")
+
+
+def test_a_job_now_and_then_is_a_claim_and_a_completion(runner, monkeypatch):
+    """A worker with slots free goes on waiting for a word: nothing is said of it for each job."""
+    sent = []
+    send = Link.run
+
+    async def run(self, *calls):
+        sent.append([call.function for call in calls])
+        return await send(self, *calls)
+
+    async def work(job):
+        return None
+
+    monkeypatch.setattr(Link, "run", run)
+    runner.app.register("a", work)
+    runner.define()
+    runner.start(poll_interval_ms=3_600_000)
+    until(lambda: runner.db.value("select count(*) from runledger.workers where idle_until > now()"), "idleness")
+    for _ in range(20):
+        assert runner.finish("a")["status"] == "SUCCEEDED"
+    begun = next(n for n, functions in enumerate(sent) if "finish_jobs" in functions)
+    told = [functions for functions in sent[begun:] if "idle_worker" in functions]
+    span = runner.db.value("select extract(epoch from max(finished_at) - min(started_at)) from runledger.job_queue")
+    assert len(told) <= 2 + span  # at most once a second, to hear of what is due later
+    assert runner.db.value("select idle_until > now() from runledger.workers")
+
+
+def test_a_follow_up_is_begun_when_it_is_due(runner):
+    """Its parent came by a word, and the worker has not rested since: still it learns what is due later."""
+
+    async def work(job):
+        if job.payload:
+            await asyncio.to_thread(runner.enqueue, "a", run_at=datetime.now(UTC) + timedelta(seconds=1.2))
+
+    runner.app.register("a", work)
+    runner.define()
+    runner.start(poll_interval_ms=3_600_000)
+    until(lambda: runner.db.value("select count(*) from runledger.workers where idle_until > now()"), "idleness")
+    runner.finish("a", {"again": True})
+    until(lambda: runner.db.value("select count(*) from runledger.job_queue where status = 'SUCCEEDED'") == 2, "both")
 
 
 def test_the_next_due_job_wakes_an_idle_worker(runner):

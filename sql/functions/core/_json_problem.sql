@@ -1,8 +1,8 @@
 -- The guard before every JSON value that is stored. In this order, cheapest and safest first: the
 -- text of a hostile value may be thousands of times its size (1e131071 is 131,072 digits), so its
 -- length is taken last. The two shortcuts are exact: 65 levels need more than 500 bytes, and once
--- numbers are bounded the text is less than 64 times the stored size. What is no number compares with
--- none, so the path needs not ask for the type; an ordinary number takes two comparisons.
+-- numbers are bounded the text is less than 64 times the stored size. What is no number compares
+-- with none, so the path does not ask for the type; an ordinary number takes two comparisons.
 create or replace function runledger._json_problem(value jsonb, max_bytes bigint)
 returns text
 language plpgsql immutable parallel safe

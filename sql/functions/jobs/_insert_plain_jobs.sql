@@ -6,7 +6,6 @@ language plpgsql volatile
 as $$
 declare
   v_base constant uuid := runledger._uuidv7();
-  v_secret constant text := gen_random_uuid()::text;
   v_types constant text[] := array(
     select distinct j.item ->> 'job_type'
       from jsonb_array_elements(_insert_plain_jobs.jobs) as j(item));
@@ -28,7 +27,7 @@ begin
     insert into runledger.job_queue
       (id, job_type, organization_id, payload, priority, max_attempts, timeout_seconds,
        next_run_at, stage, created_at, updated_at)
-    select runledger._batch_uuid(v_base, v_secret, j.nth::integer), d.job_type,
+    select runledger._batch_uuid(v_base, j.nth::integer), d.job_type,
            (j.item ->> 'organization_id')::uuid, coalesce(j.item -> 'payload', '{}'),
            coalesce((j.item ->> 'priority')::integer, d.priority),
            coalesce((j.item ->> 'max_attempts')::integer, d.max_attempts),

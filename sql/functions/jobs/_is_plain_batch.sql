@@ -18,7 +18,8 @@ begin
           and j.item ->> 'idempotency_key' is null
           and (j.item ->> 'priority' is null or jsonb_typeof(j.item -> 'priority') = 'number'
             and (j.item ->> 'priority')::integer is not null)
-          and (j.item ->> 'max_attempts' is null or jsonb_typeof(j.item -> 'max_attempts') = 'number'
+          and (j.item ->> 'max_attempts' is null
+            or jsonb_typeof(j.item -> 'max_attempts') = 'number'
             and (j.item ->> 'max_attempts')::integer
               between 1 and runledger._limit('max_attempts'))
           and (j.item ->> 'timeout_seconds' is null

@@ -7,6 +7,9 @@ create or replace function runledger._add_steps(
 returns void
 language plpgsql volatile
 as $$
+declare
+  v_steps constant uuid := runledger._uuidv7();
+  v_jobs constant uuid := runledger._uuidv7();
 begin
   with item as materialized (
     select i.*, (_add_steps.sorted).places[i.nth] as place
@@ -43,10 +46,12 @@ begin
      gate_timeout_seconds, on_timeout, gate_expires_at, dependency_count_total,
      dependency_count_pending, dependency_count_unsatisfied, status_reason, last_error_code,
      released_at, finished_at, created_at, updated_at)
-  select runledger._uuidv7(), _add_steps.workflow_run_id, _add_steps.base + b.place, b.step_key,
+  select runledger._batch_uuid(v_steps, b.place), _add_steps.workflow_run_id,
+         _add_steps.base + b.place, b.step_key,
          case when b.is_external then 'EXTERNAL' else 'JOB'
               end::runledger.workflow_step_execution_kind,
-         b.status, case when b.status = 'ENQUEUED' then runledger._uuidv7() end, b.job_type,
+         b.status, case when b.status = 'ENQUEUED' then runledger._batch_uuid(v_jobs, b.place) end,
+         b.job_type,
          coalesce(b.organization_id, _add_steps.organization_id), b.payload,
          case when not b.is_external then coalesce(b.priority, d.default_priority) end,
          case when not b.is_external then coalesce(b.max_attempts, d.max_attempts) end,

@@ -16,12 +16,15 @@ declare
   v_next runledger._finished_step[];
   v_enqueued uuid[];
   v_waiting runledger._finished_step[];
+  v_base uuid;
 begin
   while cardinality(v_level) > 0 loop
+    v_base := runledger._uuidv7();
     with touched as materialized (
       select e.dependent_step_id as id, count(*)::integer as finished,
              (count(*) filter (where e.release_mode = 'ON_SUCCESS'
-                                 and f.status <> 'SUCCEEDED'))::integer as unsatisfied
+                                 and f.status <> 'SUCCEEDED'))::integer as unsatisfied,
+             row_number() over ()::integer as nth
         from unnest(v_level) as f
         join runledger.workflow_step_dependencies as e
           on e.workflow_run_id = f.workflow_run_id and e.prerequisite_step_id = f.step_id
@@ -31,7 +34,8 @@ begin
          set dependency_count_pending = s.dependency_count_pending - t.finished,
              dependency_count_unsatisfied = s.dependency_count_unsatisfied + t.unsatisfied,
              status = d.status, updated_at = _advance.now,
-             job_id = case when d.status = 'ENQUEUED' then runledger._uuidv7() else s.job_id end,
+             job_id = case when d.status = 'ENQUEUED' then runledger._batch_uuid(v_base, t.nth)
+                           else s.job_id end,
              released_at = case when d.status in ('ENQUEUED', 'WAITING_FOR_EXTERNAL')
                                 then _advance.now else s.released_at end,
              gate_expires_at = case when d.status = 'WAITING_FOR_EXTERNAL'

@@ -7,6 +7,8 @@ create or replace function runledger._count_steps(
 returns void
 language plpgsql volatile
 as $$
+declare
+  v_ended uuid[];
 begin
   with moved as (
     select m.workflow_run_id, m.status, 1 as active, 0 as waiting
@@ -20,23 +22,26 @@ begin
            sum((m.status = 'SUCCEEDED')::integer)::integer as succeeded
       from moved as m
      group by m.workflow_run_id
+  ), counted as (
+    update runledger.workflow_runs as r
+       set steps_active = c.active, steps_waiting = c.waiting, steps_failed = c.failed,
+           steps_succeeded = c.succeeded, updated_at = _count_steps.now,
+           status = case when r.status = 'CANCELED' then r.status
+                         else runledger._status_of_run(c.active, c.waiting, c.failed) end,
+           finished_at = case when r.status = 'CANCELED' then r.finished_at
+                              when c.active + c.waiting = 0 then _count_steps.now end
+      from delta as d
+      join runledger.workflow_runs as o on o.id = d.id
+     cross join lateral (select o.steps_active - d.left_active, o.steps_waiting + d.waiting,
+                                o.steps_failed + d.failed, o.steps_succeeded + d.succeeded
+           ) as c(active, waiting, failed, succeeded)
+     where r.id = o.id
+    returning r.id, r.finished_at
   )
-  update runledger.workflow_runs as r
-     set steps_active = c.active, steps_waiting = c.waiting, steps_failed = c.failed,
-         steps_succeeded = c.succeeded, updated_at = _count_steps.now,
-         status = case when r.status = 'CANCELED' then r.status
-                       else runledger._status_of_run(c.active, c.waiting, c.failed) end,
-         finished_at = case when r.status = 'CANCELED' then r.finished_at
-                            when c.active + c.waiting = 0 then _count_steps.now end
-    from delta as d
-    join runledger.workflow_runs as o on o.id = d.id
-   cross join lateral (select o.steps_active - d.left_active, o.steps_waiting + d.waiting,
-                              o.steps_failed + d.failed, o.steps_succeeded + d.succeeded
-         ) as c(active, waiting, failed, succeeded)
-   where r.id = o.id;
-  perform runledger._close_runs(array(
-    select distinct m.workflow_run_id
-      from unnest(_count_steps.from_active || _count_steps.from_waiting) as m), _count_steps.now);
+  select array_agg(c.id) into v_ended from counted as c where c.finished_at is not null;
+  if v_ended is not null then
+    perform runledger._close_runs(v_ended, _count_steps.now);
+  end if;
 end
 $$;
 

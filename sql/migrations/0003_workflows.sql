@@ -30,7 +30,7 @@ create table runledger.workflow_runs (
   idempotency_key text,
   active_key      text,
   metadata        jsonb       not null default '{}',
-  enqueue_request jsonb       not null,
+  enqueue_request jsonb,
   steps_total     integer     not null default 0,
   steps_active    integer     not null default 0,
   steps_waiting   integer     not null default 0,
@@ -70,6 +70,8 @@ create table runledger.workflow_runs (
     (status in ('SUCCEEDED', 'COMPLETED_WITH_ERRORS', 'CANCELED')) = (finished_at is not null)),
   constraint only_a_succeeded_run_has_a_result check (result is null or status = 'SUCCEEDED'),
   constraint only_a_run_with_a_key_holds_it check (not active_key_held or active_key is not null),
+  constraint a_keyed_run_keeps_its_request check (
+    idempotency_key is null or enqueue_request is not null),
   constraint only_a_finished_run_is_pruned check (pruned_at is null or finished_at is not null)
 ) with (
   -- The row is the mutex of the run and is updated by each completion of a step: keep its versions
@@ -88,7 +90,7 @@ comment on column runledger.workflow_runs.idempotency_key is 'Unique per workflo
 comment on column runledger.workflow_runs.active_key is 'At most one live run per key and tenant.';
 comment on column runledger.workflow_runs.metadata is 'Free data of the caller.';
 comment on column runledger.workflow_runs.enqueue_request is
-  'The request as made, to tell a retry from a conflict.';
+  'The request of a keyed run as made, to tell a retry from a conflict.';
 comment on column runledger.workflow_runs.steps_total is 'Steps in all.';
 comment on column runledger.workflow_runs.steps_active is 'Steps BLOCKED, ENQUEUED or RUNNING.';
 comment on column runledger.workflow_runs.steps_waiting is 'Steps WAITING_FOR_EXTERNAL.';

@@ -23,10 +23,12 @@ begin
     select from unnest(v_items) as i where i.step_key = _start_workflow.result_step) then
     perform runledger._raise('workflow.invalid_dag_result_step_unknown');
   end if;
-  v_request := jsonb_strip_nulls(jsonb_build_object('active_key', _start_workflow.active_key,
-      'result_step', _start_workflow.result_step))
-    || jsonb_build_object('metadata', coalesce(_start_workflow.metadata, '{}'),
-      'steps', runledger._workflow_request(v_items, _start_workflow.organization_id));
+  if _start_workflow.idempotency_key is not null then
+    v_request := jsonb_strip_nulls(jsonb_build_object('active_key', _start_workflow.active_key,
+        'result_step', _start_workflow.result_step))
+      || jsonb_build_object('metadata', coalesce(_start_workflow.metadata, '{}'),
+        'steps', runledger._workflow_request(v_items, _start_workflow.organization_id));
+  end if;
   -- Between a rival's key and our look at it the rival may be gone: look again, a few times.
   for v_round in 1..10 loop
     v_run := runledger._existing_workflow(_start_workflow.workflow_type,

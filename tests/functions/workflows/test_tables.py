@@ -46,6 +46,7 @@ REFUSED = [
     ("exactly_the_finished_runs_have_finished_at", "workflow_runs set finished_at = now()"),
     ("only_a_succeeded_run_has_a_result", "workflow_runs set result = '1'"),
     ("only_a_run_with_a_key_holds_it", "workflow_runs set active_key_held = true"),
+    ("a_keyed_run_keeps_its_request", "workflow_runs set idempotency_key = 'k', enqueue_request = null"),
     ("a_mutation_key_is_not_blank", "workflow_run_mutations set mutation_key = ' '"),
 ]  # fmt: skip
 

@@ -37,7 +37,7 @@ REFUSED = [
     ("workflow_steps_job_type_fkey", "workflow_steps set job_type = 'unknown' where step_key = 'a'"),
     ("no_step_waits_for_itself", "workflow_step_dependencies set dependent_step_id = prerequisite_step_id"),
     ("a_workflow_type_is_not_blank", "workflow_runs set workflow_type = ' '"),
-    ("an_idempotency_key_is_not_blank", "workflow_runs set idempotency_key = ''"),
+    ("an_idempotency_key_is_not_blank", "workflow_runs set idempotency_key = '', enqueue_request = '{}'"),
     ("an_active_key_is_not_blank", "workflow_runs set active_key = repeat('x', 513)"),
     ("step_counters_are_not_negative", "workflow_runs set steps_failed = -1, steps_succeeded = 1"),
     ("every_step_is_counted_once", "workflow_runs set steps_total = 9"),

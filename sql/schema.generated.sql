@@ -1471,11 +1471,11 @@ CREATE FUNCTION runledger._as_uuid(value jsonb) RETURNS uuid
 
 COMMENT ON FUNCTION runledger._as_uuid(value jsonb) IS 'A uuid out of a batch item, NULL if it is none.';
 
-CREATE FUNCTION runledger._batch_uuid(base uuid, secret text, nth integer) RETURNS uuid
+CREATE FUNCTION runledger._batch_uuid(base uuid, nth integer) RETURNS uuid
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._batch_uuid(base uuid, secret text, nth integer) IS 'The uuid of version 7 of the item nth (1 to 16383) of a batch.';
+COMMENT ON FUNCTION runledger._batch_uuid(base uuid, nth integer) IS 'The uuid of version 7 of the item nth of a batch.';
 
 CREATE FUNCTION runledger._by_hand(job_type text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -2669,7 +2669,7 @@ CREATE TABLE runledger.workflow_runs (
     idempotency_key text,
     active_key text,
     metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
-    enqueue_request jsonb NOT NULL,
+    enqueue_request jsonb,
     steps_total integer DEFAULT 0 NOT NULL,
     steps_active integer DEFAULT 0 NOT NULL,
     steps_waiting integer DEFAULT 0 NOT NULL,
@@ -2686,6 +2686,7 @@ CREATE TABLE runledger.workflow_runs (
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
     CONSTRAINT a_canceled_run_has_nothing_open CHECK (((status <> 'CANCELED'::runledger.workflow_run_status) OR ((steps_active + steps_waiting) = 0))),
+    CONSTRAINT a_keyed_run_keeps_its_request CHECK (((idempotency_key IS NULL) OR (enqueue_request IS NOT NULL))),
     CONSTRAINT a_result_step_key_is_not_blank CHECK ((btrim(result_step_key, ' 	
 '::text) <> ''::text)),
     CONSTRAINT a_workflow_type_is_not_blank CHECK (((btrim(workflow_type, ' 	
@@ -2727,7 +2728,7 @@ COMMENT ON COLUMN runledger.workflow_runs.active_key IS 'At most one live run pe
 
 COMMENT ON COLUMN runledger.workflow_runs.metadata IS 'Free data of the caller.';
 
-COMMENT ON COLUMN runledger.workflow_runs.enqueue_request IS 'The request as made, to tell a retry from a conflict.';
+COMMENT ON COLUMN runledger.workflow_runs.enqueue_request IS 'The request of a keyed run as made, to tell a retry from a conflict.';
 
 COMMENT ON COLUMN runledger.workflow_runs.steps_total IS 'Steps in all.';
 
@@ -5512,7 +5513,7 @@ CREATE TABLE runledger.workflow_step_dependencies (
     CONSTRAINT no_step_waits_for_itself CHECK ((prerequisite_step_id <> dependent_step_id))
 );
 
-COMMENT ON TABLE runledger.workflow_step_dependencies IS 'The edges: which step waits for which, and how.';
+COMMENT ON TABLE runledger.workflow_step_dependencies IS 'The edges: which step waits for which, and how. No foreign keys: the checks would cost more than the rows; fsck proves them.';
 
 COMMENT ON COLUMN runledger.workflow_step_dependencies.workflow_run_id IS 'The run; both ends belong to it.';
 
@@ -5599,9 +5600,6 @@ ALTER TABLE ONLY runledger.job_metrics_slots
 
 ALTER TABLE ONLY runledger.job_replays
     ADD CONSTRAINT a_source_is_replayed_once_per_key UNIQUE (source_job_id, source_run_number, request_key);
-
-ALTER TABLE ONLY runledger.workflow_steps
-    ADD CONSTRAINT a_step_can_be_named_with_its_run UNIQUE (workflow_run_id, id);
 
 ALTER TABLE ONLY runledger.workflow_steps
     ADD CONSTRAINT a_step_has_its_own_place_in_the_order UNIQUE (workflow_run_id, ordinal);
@@ -5766,12 +5764,6 @@ ALTER INDEX runledger.job_events_id_idx ATTACH PARTITION runledger.job_events_de
 ALTER INDEX runledger.job_events_pkey ATTACH PARTITION runledger.job_events_default_pkey;
 
 ALTER INDEX runledger.job_logs_pkey ATTACH PARTITION runledger.job_logs_default_pkey;
-
-ALTER TABLE ONLY runledger.workflow_step_dependencies
-    ADD CONSTRAINT an_edge_ends_in_its_run FOREIGN KEY (workflow_run_id, dependent_step_id) REFERENCES runledger.workflow_steps(workflow_run_id, id) ON DELETE CASCADE;
-
-ALTER TABLE ONLY runledger.workflow_step_dependencies
-    ADD CONSTRAINT an_edge_starts_in_its_run FOREIGN KEY (workflow_run_id, prerequisite_step_id) REFERENCES runledger.workflow_steps(workflow_run_id, id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY runledger.job_replays
     ADD CONSTRAINT job_replays_replay_job_id_fkey FOREIGN KEY (replay_job_id) REFERENCES runledger.job_queue(id);
@@ -6001,7 +5993,7 @@ REVOKE ALL ON FUNCTION runledger._as_text_array(value jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._as_uuid(value jsonb) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger._batch_uuid(base uuid, secret text, nth integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger._batch_uuid(base uuid, nth integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._by_hand(job_type text) FROM PUBLIC;
 

@@ -94,6 +94,24 @@ def test_a_type_enabled_too_late_was_disabled(probed: Db):
     assert probed.one("select * from runledger.enqueue_job('t')")["disposition"] == "INSERTED"
 
 
+def test_a_job_that_changes_between_look_and_lock_ten_times_is_not_requeued(probed: Db):
+    """Each time it is dead-lettered when the call looks, and pending when it locks."""
+    probed.execute("select runledger.define_job('t', max_attempts => 1)")
+    job = probed.value("select job_id from runledger.enqueue_job('t')")
+    look, lock = at("requeue_job", "perform runledger._check_requeue"), at("requeue_job", "v_ids := array(")
+    stops = Stops(probed, look, lock)
+    with stops.refused(f"select * from runledger.requeue_job('{job}')", "job.requeue_expectation_mismatch"):
+        for _ in range(10):
+            with stops.at(look):
+                probed.execute(
+                    "select runledger.fail_job(c.job_id, c.lease_token, 'e', 'm') from runledger.claim_jobs('w', '{t}') as c"
+                )
+                assert probed.job(job)["status"] == "DEAD_LETTERED"
+            with stops.at(lock):
+                probed.execute("select runledger.requeue_job(%s)", [job])
+    assert (probed.job(job)["status"], probed.job(job)["run_number"]) == ("PENDING", 11)
+
+
 def test_a_workflow_whose_key_comes_and_goes_ten_times_is_refused(probed: Db):
     probed.execute("select runledger.define_job('t')")
     look, insert = at("_start_workflow", "v_run := runledger._existing_workflow"), at("_start_workflow", "insert into")
@@ -143,3 +161,17 @@ def test_a_catalog_whose_schedule_is_deleted_ten_times_is_refused(probed: Db):
                 probed.execute("select runledger.delete_schedule('s')")
     assert probed.column("select job_type from runledger.job_definitions") == ["t"]
     assert {row["action"] for row in probed.all(call)} == {"INSERTED"}
+
+
+def test_an_error_that_is_no_refusal_goes_through_a_catalog(probed: Db):
+    """What is wrong with a schedule is said of its entry; a server that cannot go on is not."""
+    probed.execute("select runledger.define_job('t')")
+    conn = probed.connect()
+    call = 'select code from runledger.sync_catalog(\'c\', \'[]\', \'[{"name": "s", "job_type": "t", "cron": "%s"}]\')'
+    for sqlstate in ("53200", "RL090"):
+        with pytest.raises(psycopg.Error) as error:
+            with Probes().armed(conn, "raise", at("_check_schedule", ""), sqlstates=[sqlstate]):
+                conn.execute((call % "@yearly").encode())
+        assert error.value.sqlstate == sqlstate
+    assert probed.value("select count(*) from runledger.job_schedules") == 0
+    assert conn.execute((call % "@yearly").encode()).fetchall() == [(None,)]

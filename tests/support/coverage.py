@@ -7,6 +7,7 @@ see; before a database is dropped its notes are taken. Each process of the run w
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import sys
 from collections import Counter
@@ -27,6 +28,7 @@ class Collector:
 
     def __init__(self, directory: Path) -> None:
         self._file = directory / f"reached-{os.getpid()}"
+        self._edition = edition()
         self._hits: set[int] = set()
 
     def attach(self) -> None:
@@ -77,7 +79,12 @@ class Collector:
             self._write()
 
     def _write(self) -> None:
-        self._file.write_text("".join(f"{n}\n" for n in sorted(self._hits)))
+        self._file.write_text("".join(f"{line}\n" for line in (self._edition, *sorted(self._hits))))
+
+
+def edition() -> str:
+    """Tells the functions that were measured from those that somebody has edited since."""
+    return hashlib.sha256("".join(f"{p.path} {p.text}\n" for p in points()).encode()).hexdigest()
 
 
 def allowed() -> dict[str, str]:
@@ -92,7 +99,12 @@ def name_of(point: Point) -> str:
 
 def report(directory: Path) -> float:
     """Print what was not reached, and return the share that was, in percent."""
-    hits = {int(n) for file in directory.glob("reached-*") for n in file.read_text().split()}
+    hits: set[int] = set()
+    for file in directory.glob("reached-*"):
+        found, *ids = file.read_text().split()
+        if found != edition():
+            raise SystemExit(f"{file} tells of other functions than there are now: measure again")
+        hits.update(map(int, ids))
     all_of_it = [p for p in points() if p.kind == "statement"]
     excused = allowed()
     missed = [p for p in all_of_it if p.id not in hits]

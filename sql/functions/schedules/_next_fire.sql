@@ -37,11 +37,7 @@ begin
     v_fire := v_utc + greatest(v_next - v_local, '0');
     v_look := least(v_fire, v_utc + v_day);
     if runledger._local_time(v_look, v_zone) - v_look <> v_local - v_utc then
-      v_look := runledger._clock_change(v_utc, v_look, v_zone);
-      if v_fire < v_look then
-        return v_fire at time zone 'UTC';
-      end if;
-      v_utc := v_look;
+      v_utc := runledger._clock_change(v_utc, v_look, v_zone);
     elsif v_look = v_fire then
       return v_fire at time zone 'UTC';
     else

@@ -142,3 +142,13 @@ def test_schema_info_says_what_is_installed(db: Db, q: Ledger):
     assert row["contract"] == 1
     assert row["server_version"] == db.value("show server_version")
     assert len(row["functions_sha256"]) == 64
+
+
+def test_an_instant_has_a_smallest_id(db: Db):
+    floor = "select runledger._uuid_floor(%s)::text"
+    assert db.value(floor, ["2026-01-01 00:00Z"]) == "019b76da-a800-0000-0000-000000000000"
+    for early in ("-infinity", "1900-01-01", "1970-01-01 00:00Z"):
+        assert db.value(floor, [early]) == "00000000-0000-0000-0000-000000000000"
+    for late in ("infinity", "10000-01-01"):
+        assert db.value(floor, [late]) == "ffffffff-ffff-ffff-ffff-ffffffffffff"
+    assert db.value("select runledger._uuidv7() > runledger._uuid_floor(clock_timestamp() - interval '1 s')")

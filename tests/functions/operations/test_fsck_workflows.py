@@ -116,6 +116,8 @@ CORRUPTIONS = [
     Corruption("open with an end", "W4", of_step("finished_at = now()", "live_e")),
     Corruption("job of two steps", "W5", of_step("job_id = '{done_a_job}'", "done_b")),
     Corruption("job gone", "W6", of_step(f"job_id = '{ORPHAN}'", "live_e")),
+    Corruption("job lost", "W6", "delete from runledger.job_events where job_id = '{stuck_a_job}';"
+               " delete from runledger.job_queue where id = '{stuck_a_job}'"),
     Corruption("job of another run", "W6", of_job("workflow_run_id = '{done}'", "live_e")),
     Corruption("job of no run", "W6", of_job("workflow_run_id = null", "live_e")),
     Corruption("running but pending", "W7", of_step("status = 'RUNNING'", "live_e")),
@@ -248,6 +250,22 @@ def live_on(q: Ledger) -> None:
 def test_every_invariant_has_its_corruption():
     checked = {i for f in functions() if f.name.startswith("_fsck_") for i in re.findall(r"'(W\d+)'", f.text)}
     assert checked == {c.invariant for c in CORRUPTIONS} == {f"W{n}" for n in range(1, 16)}
+
+
+def test_a_job_that_exists_too_early_is_left_to_people(told: tuple[Ledger, dict[str, str]]):
+    """Its step can neither wait, for there is the job, nor go on, for the gate before it is shut."""
+    q, ids = told
+    state = "select status::text, job_id, dependency_count_total from runledger.workflow_steps where id = %s"
+    with q.conn.transaction(force_rollback=True):
+        before = q.conn.execute(state, [ids["live_e"]]).fetchall()
+        q.conn.execute(
+            "insert into runledger.workflow_step_dependencies values (%s, %s, %s, 'ON_SUCCESS', now())",
+            [ids["live"], ids["live_g"], ids["live_e"]],
+        )
+        assert {f["invariant"] for f in q.rows("fsck")} == {"W1"}
+        q.conn.execute("select runledger._repair_run(%s)", [ids["live"]])
+        assert q.conn.execute(state, [ids["live_e"]]).fetchall() == before
+        assert {f["invariant"] for f in q.rows("fsck")} == {"W1"}
 
 
 def test_finished_steps_outlive_their_jobs(told: tuple[Ledger, dict[str, str]]):

@@ -419,3 +419,22 @@ def test_slots_and_tail_are_what_happened(q: Ledger, db: Db, seed: int):
     assert slots(db) == happened(db)
     assert totals(db) == over_tenants(happened(db))
     assert sum(happened(db).values()) > 100
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+def test_full_pages_of_events_are_summarised_unless_somebody_is_in_the_way(db: Db, q: Ledger, sessions: Any, is_held: bool):
+    q.enqueue_many(3000)
+    partition = db.value("select distinct tableoid::regclass::text from runledger.job_events")
+    (holder,) = sessions("holder")
+    if is_held:
+        holder.begin().execute(f"lock table {partition} in share update exclusive mode")
+    assert roll_up_all(q) == 3000
+    assert q.conn.execute("show lock_timeout").fetchone() == ("0",)
+    if is_held:
+        holder.rollback()
+    index = db.value(
+        "select i.inhrelid::regclass::text from pg_inherits as i join pg_index as x on x.indexrelid = i.inhrelid"
+        " where i.inhparent = 'runledger.job_events_id_idx'::regclass and x.indrelid = %s::regclass", [partition],
+    )  # fmt: skip
+    # What is left is more than the last range, which is not full.
+    assert (db.value("select brin_summarize_new_values(%s)", [index]) > 1) is is_held

@@ -191,22 +191,26 @@ def test_jitter_delays_each_instant_and_never_past_the_next(db: Db, plan: Plan, 
     assert len(set(delays)) > 10
 
 
-def test_after_downtime_an_instant_whose_jitter_is_still_to_come_is_kept(db: Db, plan: Plan, fire: Fire, clock: Clock):
-    """The earliest jittered instant later than now, for whatever now: found by walking from the start."""
+def promises(db: Db, name: str, n: int) -> list[tuple[datetime, datetime]]:
+    """The next instants of a schedule and their fires, found by walking from the first."""
+    first = stored(db, name)
+    found = [(first["next_base_at"], first["next_fire_at"])]
+    while len(found) < n:
+        row = db.one(
+            "select (f).base_at, (f).fire_at from (select runledger._fire_after(s, runledger._parse_cron(s.cron_expr),"
+            " '-infinity') as f from (select (jsonb_populate_record(s, %s)).* from runledger.job_schedules s where name = %s)"
+            " as s) x",
+            [json.dumps({"next_base_at": found[-1][0].isoformat()}), name],
+        )
+        found.append((row["base_at"], row["fire_at"]))
+    return found
+
+
+def test_after_downtime_the_next_fire_is_the_first_that_is_to_come(db: Db, plan: Plan, fire: Fire, clock: Clock):
     for most in (0, 40, 250, 3600):
         name = f"j{most}"
         plan(name, "*/5 * * * *", max_jitter_seconds=most)
-        promised = [stored(db, name)["next_fire_at"]]
-        s = stored(db, name)
-        while len(promised) < 60:
-            row = db.one(
-                "select (f).base_at, (f).fire_at from (select runledger._fire_after(s, runledger._parse_cron(s.cron_expr),"
-                " '-infinity') as f from (select (jsonb_populate_record(s, %s)).* from runledger.job_schedules s where name = %s)"
-                " as s) x",
-                [json.dumps({"next_base_at": s["next_base_at"].isoformat()}), name],
-            )
-            s = {"next_base_at": row["base_at"]}
-            promised.append(row["fire_at"])
+        promised = [at for _, at in promises(db, name, 60)]
         for skip in (1, 7, 20):
             now = clock.now()
             first = next(i for i, p in enumerate(promised) if p > now)
@@ -215,6 +219,15 @@ def test_after_downtime_an_instant_whose_jitter_is_still_to_come_is_kept(db: Db,
             now = clock.now()
             assert row["next_fire_at"] == next(p for p in promised if p > now)
         db.execute("update runledger.job_schedules set is_active = false")
+
+
+def test_after_downtime_an_instant_whose_jitter_is_still_to_come_is_kept(db: Db, plan: Plan, fire: Fire, clock: Clock):
+    plan(cron="*/5 * * * *", max_jitter_seconds=250)
+    base, promised = next((b, p) for b, p in promises(db, "s", 60)[10:] if p - b > 2 * MINUTE)
+    to(clock, base, late=0.5)
+    [row] = fire()
+    assert row["scheduled_for"] < base < clock.now() < promised
+    assert row["next_fire_at"] == promised
 
 
 # --- one bad schedule ----------------------------------------------------------------------------------

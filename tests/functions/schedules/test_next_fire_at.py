@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import UTC, datetime
 
 import psycopg
+import pytest
 
 from tests.support.clock import Clock
 from tests.support.database import Db
@@ -194,3 +196,12 @@ def test_an_instant_out_of_range_is_refused(q: Ledger):
     for after in ("infinity", "-infinity", "1969-12-31T23:59:59Z", "294276-12-31", "4713-01-01 BC"):
         with q.refused("job_schedule.invalid_instant", "RL010"):
             q.row("next_fire_at", cron="* * * * *", after=after)
+
+
+def test_an_expression_that_never_fires_is_not_looked_for_without_end(db: Db, q: Ledger):
+    """_parse_cron refuses these; here is one that has got past it."""
+    never = "jsonb_populate_record(runledger._parse_cron('0 0 1 1 *'), '{\"months\": 0}')"
+    assert db.value(f"select runledger._next_cron_day({never}, date '2026-01-01')") is None
+    with pytest.raises(psycopg.Error) as error:
+        db.value(f"select runledger._next_fire({never}, 'UTC', '2026-01-01Z')")
+    assert json.loads(error.value.diag.message_detail or "")["code"] == "job_schedule.cron_never_fires"

@@ -218,3 +218,15 @@ def test_an_enqueue_retry_survives_appended_steps(start: Flows, q: Ledger):
     flow.append(step("x"))
     row = q.row("enqueue_workflow", workflow_type="w", steps=[gate("g")], idempotency_key="k")
     assert (row["workflow_run_id"], row["disposition"]) == (flow.id, "EXISTING")
+
+
+def test_a_run_does_not_grow_beyond_its_bound(start: Flows):
+    flow = start(gate("g"))
+    q, most = flow.q, flow.q.db.value("select runledger._limit('run_steps')")
+    # As if all but one had been there and succeeded.
+    q.db.execute("update runledger.workflow_runs set steps_total = %s, steps_succeeded = %s", [most - 1, most - 2])
+    with q.refused("workflow.invalid_dag_dependency_count_overflow", "RL030") as told:
+        flow.append(step("a"), step("b"))
+    assert told.detail["max_steps"] == most
+    q.db.execute("update runledger.workflow_runs set steps_total = 1, steps_succeeded = 0")
+    flow.append(step("a"), step("b"))

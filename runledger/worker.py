@@ -104,6 +104,7 @@ class Worker:
         self._timer: asyncio.TimerHandle | None = None
         self._busy = 0  # handlers at work
         self._reserved = 0  # slots of claims under way
+        self._claims: dict[int, _calls.Many[ClaimedJob]] = {}  # by how many they ask for
         self._tries = 0  # refused claims in a row
         self._alarm: asyncio.TimerHandle | None = None  # the earliest deadline of a handler
         self._alarm_at = math.inf
@@ -295,10 +296,12 @@ class Worker:
             logger.error("a claim is refused, it is tried again: %s", brief(error))
 
     def _claim(self, want: int) -> _calls.Many[ClaimedJob]:
-        call = _calls.claim_jobs(
-            self._config.worker_id, self._types, max_jobs=want, lease_seconds=self._config.lease_ttl_seconds
-        )
-        return replace(call, query=_calls.id_as_text(call.query))
+        if want not in self._claims:
+            call = _calls.claim_jobs(
+                self._config.worker_id, self._types, max_jobs=want, lease_seconds=self._config.lease_ttl_seconds
+            )
+            self._claims[want] = replace(call, query=_calls.id_as_text(call.query))
+        return self._claims[want]
 
     def _received(self, rows: Rows, *, sent: float, want: int = 1) -> None:
         self._tries = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import sys
 import time
 from collections import Counter, defaultdict
@@ -89,6 +90,13 @@ class Harness:
     def _run_all(self, wanted: list[Mutant]) -> None:
         waiting = list(reversed(wanted))
         alive: list[tuple[Child, list[str]]] = []
+        try:
+            self._live_and_let_die(waiting, alive)
+        finally:
+            for child, _ in alive:
+                child.kill()
+
+    def _live_and_let_die(self, waiting: list[Mutant], alive: list[tuple[Child, list[str]]]) -> None:
         while waiting or alive:
             while waiting and len(alive) < self.side_by_side:
                 mutant = waiting.pop()
@@ -237,6 +245,7 @@ def main(
     only_list: bool,
 ) -> None:  # fmt: skip
     """Put small faults into the SQL and see whether a test notices; exit 1 under 90 % or if a strict one survives."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     seed = seed or random.randrange(1, 1_000_000)
     if ids_from:
         ids = (*ids, *Path(ids_from).read_text().split())

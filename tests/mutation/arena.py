@@ -26,7 +26,7 @@ import runledger.testing
 from runledger import migrate
 from runledger.testing import DatabaseServer
 from tests.mutation.operators import Mutant
-from tests.support import access, servers
+from tests.support import access, database, servers
 
 # A child that takes longer is killed, and so is its mutant: it made something hang.
 HANGS = 300
@@ -118,6 +118,9 @@ class Failures:
 
 def run_tests(items: list[pytest.Item], failures: Failures) -> int:
     """Run them in this order up to the first that fails; return how many ran."""
+    findings = database.Db.findings
+    # What has failed needs no fsck.
+    database.Db.findings = lambda db: [] if failures.failed else findings(db)  # type: ignore[method-assign]
     for nth, item in enumerate(items):
         following = items[nth + 1] if nth + 1 < len(items) else None
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
@@ -138,10 +141,17 @@ class Child:
         if self.pid == 0:
             os.close(self._read)
             os.setsid()
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             with contextlib.suppress(BaseException):
                 _live(base, mutant, items, failures, write)
             os._exit(0)
         os.close(write)
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self._read)
 
     def poll(self, seconds: float) -> Verdict | None:
         ready, _, _ = select.select([self._read], [], [], seconds)
@@ -155,10 +165,7 @@ class Child:
             said: dict[str, Any] = json.loads(self._heard or b'{"what": "hung", "by": "the process ended"}')
             return Verdict(**said, seconds=took)
         if time.monotonic() - self._started > HANGS:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-            os.close(self._read)
+            self.kill()
             return Verdict("hung", seconds=HANGS)
         return None
 

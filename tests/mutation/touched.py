@@ -6,6 +6,7 @@ A function of language sql that the planner inlines is not counted; its callers 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import inspect
 import json
@@ -26,6 +27,8 @@ from runledger.testing import DatabaseServer
 from tests.mutation.arena import Failures, Patched
 from tests.mutation.operators import placebo
 from tests.support import database, servers
+from tests.support.flows import Flow, Flows
+from tests.support.ledger import Ledger
 from tests.support.plpgsql import SQL, function_files
 
 # They fill tables by the hundred thousand, or go on for long: last, where nothing was measured.
@@ -110,12 +113,22 @@ class Guessed(Touched):
             for path in [*function_files(), *(SQL / "views").glob("*.sql")]
         }
         sources: dict[Any, set[str]] = {}
+        # Tests call through short names: q.beat(lease) is heartbeat_jobs.
+        short = {
+            method: set(re.findall(r"\w+", inspect.getsource(code))) & names
+            for kind in (Ledger, Flow, Flows)
+            for method, code in vars(kind).items()
+            if inspect.isfunction(code)
+        }
         for name, item in items.items():
             test = getattr(item, "function", None)
             if test not in sources:
-                sources[test] = set(re.findall(r"\w+", inspect.getsource(test))) & names if test else set()
+                text = inspect.getsource(test) if test else ""
+                sources[test] = set(re.findall(r"\w+", text)) & names
+                sources[test] |= set().union(*(short.get(method, set()) for method in re.findall(r"\.(\w+)\(", text)))
             self.tests[name] = Test(0.1, frozenset(sources[test]))
-            distance = dict.fromkeys(sources[test], 0)
+            distance = dict.fromkeys(sources[test] | {f for f in names if f"[pg18-{f}" in name or f"-{f}]" in name}, 0)
+            distance |= {f: 1 for f in short_of(item) & names if f not in distance}
             level = set(distance)
             while level:
                 level = set().union(*(calls[f] for f in level)) - set(distance)
@@ -131,7 +144,8 @@ class Guessed(Touched):
         near = self.near[function]
 
         def far(name: str) -> tuple[bool, int, int, str]:
-            return name in self.long, near[name] - 3 * (words in _file(name)), len(self.tests[name].functions), name
+            named = 3 * (words in _file(name)) + 3 * (words in name.partition("::")[2])
+            return name in self.long, near[name] - named, len(self.tests[name].functions), name
 
         # A few of each file in turn: what one file does not see, the next might.
         files: dict[str, list[str]] = defaultdict(list)
@@ -141,6 +155,18 @@ class Guessed(Touched):
             (name in self.long, nth // 4, far(name), name) for names in files.values() for nth, name in enumerate(names)
         )
         return [name for *_, name in turns][: max(1, round(seconds / 0.1))]
+
+
+@functools.cache
+def _words_of(module: Any) -> frozenset[str]:
+    """What the tables and helpers of a test file name, without its tests."""
+    text = re.sub(r"^(    )?def test_.*?(?=^\S|\Z)", "", inspect.getsource(module), flags=re.MULTILINE | re.DOTALL)
+    return frozenset(re.findall(r"\w+", text))
+
+
+def short_of(item: pytest.Item) -> frozenset[str]:
+    module = getattr(item, "module", None)
+    return _words_of(module) if module else frozenset()
 
 
 def _file(name: str) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import re
 import signal
 import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import click
@@ -22,12 +24,13 @@ HERE = Path(__file__).parent
 AREAS = ["functions", "concurrency", "catalog", "anomaly", "property", "plans", "psql"]
 CATALOG = ("tests/catalog/test_security.py", "tests/catalog/test_access.py", "tests/functions/access/")
 
-# Who else may hold, take or end a lease: for fences and locks, whatever else was chosen.
+# Whatever else was chosen: for locks and most fences those who compete for a lease, for roles those who must not have it.
 RIVALS = (
-    "tests/functions/access/test_fence.py",
+    "tests/functions/jobs/test_fence_parts.py",
+    "tests/concurrency/test_row_locks.py",
     "tests/concurrency/test_leases.py",
-    "tests/concurrency/test_claims.py",
 )
+FENCES = ("tests/functions/access/test_fence.py",)
 
 
 def equivalents() -> dict[str, str]:
@@ -129,8 +132,10 @@ class Harness:
             )
         chosen = self.known.choose(mutant.function, self.deep if mutant.kind in STRICT else self.seconds)
         if mutant.kind in ("fence", "lock"):
-            also = sorted(self.known.touching(mutant.function) & {n for n in self.known.tests if n.startswith(RIVALS)})
-            chosen += [name for name in also if name not in chosen][:30]
+            files = FENCES if re.search(r"role|_acts_as", " ".join(mutant.lines)) else RIVALS
+            also = sorted(self.known.touching(mutant.function) & {n for n in self.known.tests if n.startswith(files)})
+            chosen = [name for pair in zip_longest(chosen, also) for name in pair if name]
+            chosen = list(dict.fromkeys(chosen))
         return chosen
 
     def _holds_without(self, test: str) -> bool:

@@ -22,7 +22,7 @@ from tests.support.plpgsql import SQL, function_files, relative
 
 # Of these kinds not one may survive, unless it is listed with a reason in equivalent.txt.
 STRICT = ("fence", "lock", "grant", "path")
-FENCE = re.compile(r"lease_token|lease_expires_at|lease_role|_acts_as|is_live|'LEASED'")
+FENCE = re.compile(r"lease_token|lease_expires_at|lease_role|role_name = v_caller|_acts_as|is_live|'LEASED'")
 LOCKS = re.compile(r"advisory|_lock_|\bfor (no key )?update\b|\bfor (key )?share\b|lock_timeout")
 # They look and report: a wrong fence there is a wrong report, counted with the rest.
 READERS = re.compile(

@@ -259,3 +259,9 @@ def test_a_lease_that_fsck_repaired_is_its_roles_again(db: Db, acting: Acting, q
     assert thief.beat(lease) == ["LOST"]
     assert holder.beat(lease) == ["EXTENDED"]
     assert holder.succeed(lease)["disposition"] == "SUCCEEDED"
+
+
+def test_every_role_acts_as_itself(db: Db, new_role: Callable[..., str]):
+    """So the comparison beside each _acts_as only spares a look-up; tests/mutation/equivalent.txt relies on it."""
+    for role in (new_role("plain"), new_role("alone", options="login noinherit"), new_role("group", options="nologin")):
+        assert db.value("select runledger._acts_as(%(r)s, %(r)s)", {"r": role}) is True

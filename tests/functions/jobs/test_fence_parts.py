@@ -101,17 +101,22 @@ def test_a_canceled_job_keeps_its_token_and_yields_no_lease(q: Ledger, verb: str
 def test_a_locked_row_is_told_as_it_was_up_to_the_same_instant(q: Ledger, clock: Clock):
     """A heartbeat does not wait: of a row that somebody is changing it tells what it can see."""
     clock.stop()
-    (lease,) = leases(q, "job", 1)
-    stale = {**lease, "lease_token": lease["lease_token"] + 1}
+    lease, canceled = leases(q, "job", 2)
+    stale = {**lease, "lease_token": lease["lease_token"] + 100}
+    q.row("cancel_job", job_id=canceled["job_id"])
+    asked = [lease, stale, canceled]
+
+    def beat() -> list[tuple[Any, Any]]:
+        ids, tokens = [x["job_id"] for x in asked], [x["lease_token"] for x in asked]
+        return [(r["disposition"], r["lease_expires_at"]) for r in q.rows("heartbeat_jobs", job_ids=ids, lease_tokens=tokens)]
+
     clock.advance(timedelta(seconds=60) - MOMENT)
+    until = q.job(lease["job_id"])["lease_expires_at"]
     with q.db.connect(autocommit=False) as rival:
         rival.execute("select from runledger.job_queue for update")
-        assert q.beat(lease, stale) == ["EXTENDED", "LOST"]
-        told = q.rows("heartbeat_jobs", job_ids=[lease["job_id"]], lease_tokens=[lease["lease_token"]])
-        assert told[0]["lease_expires_at"] == q.job(lease["job_id"])["lease_expires_at"]
+        assert beat() == [("EXTENDED", until), ("LOST", None), ("CANCELED", None)]
         clock.advance(MOMENT)
-        assert q.beat(lease) == ["LOST"]
-        assert q.rows("heartbeat_jobs", job_ids=[lease["job_id"]], lease_tokens=[lease["lease_token"]])[0]["lease_expires_at"] is None
+        assert beat() == [("LOST", None), ("LOST", None), ("CANCELED", None)]
 
 
 def test_the_reaper_takes_over_a_moment_after_the_instant(q: Ledger, clock: Clock):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from pglast import ast
+from pglast import ast, parse_sql
 from pglast.enums import SubLinkType
+from pglast.parser import scan
 
 from tests.support.plpgsql import Function, functions, nodes, option, table
 from tests.tidy.test_sql_files import code
@@ -24,6 +25,8 @@ STATUS_WRITERS = {
 # The ledger is append-only; what may delete from it does so by age.
 EVENT_ERASERS = {"jobs/redact_job.sql"}
 CLOCKS = {"_now", "_uuidv7"}
+# Privileges and kinds of objects are words of the language, taken from the catalog, and cannot be quoted.
+SPELLED = {"_sync_access"}
 ONE_ROW = {"runledger.upkeep_state"}
 
 
@@ -145,6 +148,43 @@ def test_only_raise_raises(function: Function):
     """A bare `raise;` hands on what was caught and says nothing of its own."""
     if function.name != "_raise":
         assert not re.search(r"\braise\b(?!\s*;)", code(function.body))
+
+
+def executed(function: Function) -> list[ast.Node]:
+    """What its EXECUTE statements run, as syntax trees."""
+    tokens = [t for t in scan(function.body) if not t.name.endswith("COMMENT")]
+    words = [function.body[t.start : t.end + 1] for t in tokens]
+    found = []
+    for i, word in enumerate(words):
+        if word == "execute":
+            end = next(j for j in range(i, len(words)) if words[j] in (";", "using", "into"))
+            text = function.body[tokens[i + 1].start : tokens[end].start]
+            found.append(parse_sql(f"select {text}")[0].stmt.targetList[0].val)
+    return found
+
+
+def templates(node: ast.Node) -> list[str]:
+    """The format strings, if the statement is a `format(…)` and they are constants; else nothing."""
+    if not isinstance(node, ast.FuncCall) or node.funcname[-1].sval != "format":
+        return []
+    first = node.args[0]
+    choices = [when.result for when in first.args] + [first.defresult] if isinstance(first, ast.CaseExpr) else [first]
+    return [c.val.sval for c in choices if isinstance(c, ast.A_Const)] if choices else []
+
+
+@each_function
+def test_execute_runs_a_constant_format_with_quoted_parts(function: Function):
+    """Values go through USING, names through %I, what cannot be a parameter through %L; nothing is put together by hand."""
+    for node in executed(function):
+        texts = templates(node)
+        assert texts, "not a format() of a constant"
+        parts = {kind for text in texts for kind in re.findall(r"%(?:\d+\$)?(.)", text)}
+        assert parts <= {"I", "L"} | ({"s"} if function.name in SPELLED else set())
+
+
+def test_every_execute_is_looked_at():
+    assert sum(len(executed(f)) for f in functions()) >= 6
+    assert {f.name for f in functions() if executed(f)} >= SPELLED
 
 
 @each_function

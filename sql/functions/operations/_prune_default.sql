@@ -23,9 +23,10 @@ begin
     return 0;
   end if;
   execute format(
-    'with doomed as materialized (select d.ctid as at from %1$s as d'
+    'with doomed as materialized (select d.ctid as at from runledger.%1$I as d'
     ' where d.ctid >= $1 and d.ctid < $2 and d.occurred_at < $3 order by d.ctid limit $4'
-    ' for update skip locked) delete from %1$s as l using doomed as d where l.ctid = d.at', v_table)
+    ' for update skip locked) delete from runledger.%1$I as l using doomed as d'
+    ' where l.ctid = d.at', _prune_default.parent || '_default')
     using format('(%s,0)', v_block)::tid, format('(%s,0)', v_block + v_looks)::tid, v_before,
       _prune_default.max_rows;
   get diagnostics v_rows = row_count;

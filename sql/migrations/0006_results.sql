@@ -309,8 +309,10 @@ create type runledger._enqueue_item as (
 comment on type runledger._enqueue_item is
   'One decoded item of enqueue_jobs; code says why it is refused. Internal.';
 
-create type runledger._pick as (priorities integer[], due_ats timestamptz[], ids uuid[]);
-comment on type runledger._pick is 'Ready jobs, locked, in claim order. Internal.';
+create type runledger._pick as (
+  priorities integer[], due_ats timestamptz[], ids uuid[], places tid[]);
+comment on type runledger._pick is
+  'Ready jobs, locked, in claim order, with the places of their rows. Internal.';
 
 create type runledger._mark as (
   scope text, looked_at timestamptz, priorities integer[], due_ats timestamptz[], ids uuid[]);
@@ -327,8 +329,11 @@ comment on type runledger._outcome is
   'One decoded outcome of finish_jobs; code says why it is refused. Internal.';
 
 create type runledger._successes as (
-  ordinals integer[], job_ids uuid[], lease_tokens bigint[], outputs jsonb[]);
-comment on type runledger._successes is 'Plain successes of a batch, by job id. Internal.';
+  ordinals integer[], job_ids uuid[], lease_tokens bigint[], outputs jsonb[], places tid[],
+  runs uuid[]);
+comment on type runledger._successes is
+  'Plain successes of a batch, by job id, with the places of the job rows, and the runs they belong '
+  'to. Internal.';
 
 create type runledger._verdict as (
   job_id uuid, job_type text, settlement runledger._settlement, result runledger.finished_job,

@@ -9,7 +9,7 @@ declare
   v_pick runledger._pick;
 begin
   with picked as materialized (
-    select q.id, q.next_run_at
+    select q.id, q.next_run_at, q.ctid as place
       from runledger.job_queue as q
      where q.status = 'PENDING' and q.job_type = _lock_lane.job_type
        and q.priority = _lock_lane.priority and q.next_run_at <= _lock_lane.now
@@ -18,7 +18,8 @@ begin
      limit _lock_lane.max_jobs
        for update skip locked
   )
-  select array_agg(_lock_lane.priority), array_agg(p.next_run_at), array_agg(p.id) into v_pick
+  select array_agg(_lock_lane.priority), array_agg(p.next_run_at), array_agg(p.id),
+         array_agg(p.place) into v_pick
     from picked as p;
   return v_pick;
 end

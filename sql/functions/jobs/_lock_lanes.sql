@@ -24,7 +24,7 @@ begin
           order by q.next_run_at, q.id limit v_depth) as c
        order by c.next_run_at, c.id limit v_depth
     ), picked as materialized (
-      select q.id, q.next_run_at
+      select q.id, q.next_run_at, q.ctid as place
         from candidate as c
         join runledger.job_queue as q on q.id = c.id
        where q.status = 'PENDING' and q.next_run_at <= _lock_lanes.now
@@ -32,7 +32,8 @@ begin
        limit _lock_lanes.max_jobs
          for update of q skip locked
     )
-    select array_agg(_lock_lanes.priority), array_agg(p.next_run_at), array_agg(p.id) into v_pick
+    select array_agg(_lock_lanes.priority), array_agg(p.next_run_at), array_agg(p.id),
+           array_agg(p.place) into v_pick
       from picked as p;
     exit when cardinality(v_pick.ids) = _lock_lanes.max_jobs;
     v_depth := v_depth * 4;

@@ -10,7 +10,7 @@ declare
   v_pick runledger._pick;
 begin
   with picked as materialized (
-    select q.id, q.next_run_at
+    select q.id, q.next_run_at, q.ctid as place
       from runledger.job_queue as q
      where q.status = 'PENDING' and q.priority = _lock_window.priority
        and (q.next_run_at, q.id) > (_lock_window.from_at, _lock_window.from_id)
@@ -20,7 +20,8 @@ begin
      limit _lock_window.max_jobs
        for update skip locked
   )
-  select array_agg(_lock_window.priority), array_agg(p.next_run_at), array_agg(p.id) into v_pick
+  select array_agg(_lock_window.priority), array_agg(p.next_run_at), array_agg(p.id),
+         array_agg(p.place) into v_pick
     from picked as p;
   return v_pick;
 end

@@ -3,7 +3,7 @@
 -- again at commit.
 create or replace function runledger._pick_jobs(
   job_types text[], max_jobs integer, now timestamptz)
-returns uuid[]
+returns runledger._pick
 language plpgsql volatile
 as $$
 declare
@@ -12,7 +12,7 @@ declare
   v_limits integer[];
   v_slots integer;
   v_pick runledger._pick;
-  v_all runledger._pick := row('{}', '{}', '{}');
+  v_all runledger._pick := row('{}', '{}', '{}', '{}');
 begin
   select array_agg(d.job_type order by d.job_type) filter (where d.max_concurrency is null),
          array_agg(d.job_type order by d.job_type) filter (where d.max_concurrency is not null),
@@ -25,7 +25,7 @@ begin
     v_all := runledger._pick_ready(v_open, _pick_jobs.max_jobs, _pick_jobs.now);
   end if;
   if v_limited is null then
-    return v_all.ids;
+    return v_all;
   end if;
   for v_nth in 1..cardinality(v_limited) loop
     v_slots := least(_pick_jobs.max_jobs,
@@ -33,15 +33,21 @@ begin
     continue when v_slots = 0;
     v_pick := runledger._pick_ready(array[v_limited[v_nth]], v_slots, _pick_jobs.now);
     v_all := row(v_all.priorities || v_pick.priorities, v_all.due_ats || v_pick.due_ats,
-                 v_all.ids || v_pick.ids)::runledger._pick;
+                 v_all.ids || v_pick.ids, v_all.places || v_pick.places)::runledger._pick;
   end loop;
-  return array(
-    select p.id
-      from unnest(v_all.priorities, v_all.due_ats, v_all.ids) as p(priority, due_at, id)
+  with picked as materialized (
+    select p.*
+      from unnest(v_all.priorities, v_all.due_ats, v_all.ids, v_all.places)
+           as p(priority, due_at, id, place)
      order by p.priority desc, p.due_at, p.id
-     limit _pick_jobs.max_jobs);
+     limit _pick_jobs.max_jobs
+  )
+  select coalesce(array_agg(p.priority), '{}'), coalesce(array_agg(p.due_at), '{}'),
+         coalesce(array_agg(p.id), '{}'), coalesce(array_agg(p.place), '{}') into v_all
+    from picked as p;
+  return v_all;
 end
 $$;
 
 comment on function runledger._pick_jobs(text[], integer, timestamptz) is
-  'Lock up to max_jobs claimable jobs of these types; their ids in claim order.';
+  'Lock up to max_jobs claimable jobs of these types, in claim order.';

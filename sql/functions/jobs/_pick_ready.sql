@@ -28,7 +28,7 @@ declare
   v_marked boolean;
 begin
   loop
-    v_all := row('{}', '{}', '{}')::runledger._pick;
+    v_all := row('{}', '{}', '{}', '{}')::runledger._pick;
     v_left := row(v_scope, coalesce(v_mark.looked_at, _pick_ready.now), '{}', '{}', '{}');
     v_below := 2147483648;
     v_nth := 1;
@@ -46,7 +46,7 @@ begin
         _pick_ready.max_jobs - cardinality(v_all.ids), _pick_ready.now);
       if v_one.ids is not null then
         v_all := row(v_all.priorities || v_one.priorities, v_all.due_ats || v_one.due_ats,
-                     v_all.ids || v_one.ids)::runledger._pick;
+                     v_all.ids || v_one.ids, v_all.places || v_one.places)::runledger._pick;
       end if;
       v_barren := v_barren + (v_one.ids is null)::integer;
       v_left := runledger._move_mark(v_left, v_next,

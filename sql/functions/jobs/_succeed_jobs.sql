@@ -3,39 +3,32 @@
 -- the subtransaction, because the judge locks in an order of its own. The clock is read row by row,
 -- after the row lock: an update that waited looks at the row and at the clock again, and ends the
 -- job after whatever it has waited for. The run of a job never changes, so the runs are known
--- before the jobs are locked, as the order of locks wants it.
---
--- A write that is taken back costs as much as one that stays, so what can be seen to be in the way
--- is looked for first, without a lock; only a race is left to the subtransaction.
+-- before the jobs are locked, as the order of locks wants it. A job that stands twice in the batch
+-- is ended once, so that the count is wrong and the judge says which was the repetition.
 --
 -- The index of held leases must not serve here, it would be read whole for each item: coalesce
 -- keeps the planner from it.
-create or replace function runledger._succeed_jobs(successes runledger._successes)
+create or replace function runledger._succeed_jobs(outcomes jsonb)
 returns runledger.finished_job[]
 language plpgsql volatile
 as $$
 declare
-  v_asked constant runledger._successes := _succeed_jobs.successes;
   v_caller constant text := runledger._caller();
+  v_asked runledger._successes;
   v_results runledger.finished_job[];
-  v_is_live boolean;
-  v_runs uuid[];
 begin
-  select bool_and((q.status = 'LEASED' and q.lease_token = a.lease_token) is true),
-         array_agg(distinct q.workflow_run_id) filter (where q.workflow_run_id is not null)
-    into v_is_live, v_runs
-    from unnest(v_asked.job_ids, v_asked.lease_tokens) as a(job_id, lease_token)
-    left join runledger.job_queue as q on q.id = a.job_id;
-  if not v_is_live then
+  v_asked := runledger._plain_successes(_succeed_jobs.outcomes);
+  if v_asked.job_ids is null then
     return null;
-  elsif v_runs is not null then
+  elsif v_asked.runs is not null then
     perform runledger._require_read_committed('workflow.unsupported_isolation');
     perform from runledger.workflow_runs as r
-      where r.id = any (v_runs) order by r.id for no key update;
+      where r.id = any (v_asked.runs) order by r.id for no key update;
   end if;
   with asked as materialized (
     select a.* from unnest(v_asked.ordinals, v_asked.job_ids, v_asked.lease_tokens,
-                           v_asked.outputs) as a(ordinal, job_id, lease_token, output)
+                           v_asked.outputs, v_asked.places)
+                    as a(ordinal, job_id, lease_token, output, place)
   ), ended as (
     update runledger.job_queue as q
        set status = 'SUCCEEDED', worker_id = null, lease_token = null, lease_expires_at = null,
@@ -44,7 +37,7 @@ begin
            status_reason = null, last_error_code = null, last_error_message = null,
            updated_at = runledger._now()
       from asked as a
-     where q.id = a.job_id and q.status = 'LEASED'
+     where q.ctid = a.place and q.id = a.job_id and q.status = 'LEASED'
        and coalesce(q.lease_token, 0) = a.lease_token
        and q.lease_expires_at > runledger._now()
        and (q.lease_role = v_caller or runledger._acts_as(v_caller, q.lease_role))
@@ -59,7 +52,6 @@ begin
     insert into runledger.job_events (job_id, run_number, attempt, event_type, stage, occurred_at)
     select e.id, e.run_number, e.attempt, 'SUCCEEDED', 'completed', e.finished_at
       from ended as e
-     order by e.ordinal
   )
   select array_agg(
            row(e.ordinal, e.id, 'SUCCEEDED', false, 'SUCCEEDED', null, null, e.progress_done,
@@ -68,15 +60,16 @@ begin
     from ended as e;
   if coalesce(cardinality(v_results), 0) < cardinality(v_asked.job_ids) then
     perform runledger._raise('job.lease_owner_mismatch');
-  elsif v_runs is not null then
+  elsif v_asked.runs is not null then
     perform runledger._succeed_steps(v_asked.job_ids, v_asked.outputs, runledger._now());
   end if;
   return v_results;
 exception
-  when sqlstate 'RL003' then return null;
+  -- No uuid, no integer: the judge says which. A lease that was lost between look and lock.
+  when data_exception or sqlstate 'RL003' then return null;
 end
 $$;
 
-comment on function runledger._succeed_jobs(runledger._successes) is
+comment on function runledger._succeed_jobs(jsonb) is
   'End these leases with success if all of them are live, and the steps of workflow jobs with '
   'them; their results, or NULL and nothing is written.';

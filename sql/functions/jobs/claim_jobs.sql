@@ -28,18 +28,19 @@ declare
   v_note jsonb := jsonb_build_object('worker_id', claim_jobs.worker_id,
     'lease_duration_seconds', claim_jobs.lease_seconds);
   v_role constant text := runledger._caller();
-  v_ids uuid[];
+  v_pick runledger._pick;
 begin
   perform runledger._check_claim(claim_jobs.worker_id, claim_jobs.job_types, claim_jobs.max_jobs,
     claim_jobs.lease_seconds);
   perform runledger._require_read_committed('job.claim_unsupported_isolation');
-  v_ids := runledger._pick_jobs(claim_jobs.job_types, claim_jobs.max_jobs, v_now);
-  if cardinality(v_ids) = 0 then
+  v_pick := runledger._pick_jobs(claim_jobs.job_types, claim_jobs.max_jobs, v_now);
+  if cardinality(v_pick.ids) = 0 then
     return;
   end if;
   return query
   with picked as materialized (
-    select p.id, p.nth from unnest(v_ids) with ordinality as p(id, nth)
+    select p.id, p.place, p.nth
+      from unnest(v_pick.ids, v_pick.places) with ordinality as p(id, place, nth)
   ), leased as (
     update runledger.job_queue as q
        set status = 'LEASED', attempt = q.attempt + 1, worker_id = claim_jobs.worker_id,
@@ -48,13 +49,15 @@ begin
            started_at = coalesce(q.started_at, v_now),
            stage = case when v_prestart then q.stage else 'running' end, updated_at = v_now
       from picked as p
-     where q.id = p.id
-    returning p.nth, q.*
+     where q.ctid = p.place and q.id = p.id
+    returning p.nth, q.id, q.lease_token, q.job_type, q.organization_id, q.payload, q.checkpoint,
+              q.run_number, q.attempt, q.max_attempts, q.priority, q.timeout_seconds, q.stage,
+              q.workflow_run_id, q.created_at
   ), charged as (
     insert into runledger.job_attempts
       (job_id, run_number, attempt, worker_id, lease_token, role_name, claim_origin, leased_at,
        started_at)
-    select l.id, l.run_number, l.attempt, l.worker_id, l.lease_token, v_role,
+    select l.id, l.run_number, l.attempt, claim_jobs.worker_id, l.lease_token, v_role,
            case when v_prestart then 'WORKER_PRESTART' else 'DIRECT' end, v_now,
            case when not v_prestart then v_now end
       from leased as l
@@ -72,7 +75,7 @@ begin
               runledger._step_inputs(s.id, s.dependency_count_total) as inputs
   )
   select l.id, l.lease_token, l.job_type, l.organization_id, l.payload, l.checkpoint, l.run_number,
-         l.attempt, l.max_attempts, l.priority, l.timeout_seconds, l.lease_expires_at,
+         l.attempt, l.max_attempts, l.priority, l.timeout_seconds, v_expires_at,
          l.workflow_run_id, s.step_key, s.inputs, s.job_id is not null and s.inputs is null,
          l.created_at
     from leased as l

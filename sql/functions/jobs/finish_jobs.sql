@@ -17,7 +17,6 @@ set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_now timestamptz := runledger._now();
-  v_successes runledger._successes;
   v_results runledger.finished_job[];
   v_outcomes runledger._outcome[];
   v_ids uuid[];
@@ -28,13 +27,10 @@ declare
   v_due text[];
 begin
   perform runledger._check_batch(finish_jobs.outcomes);
-  v_successes := runledger._decode_successes(finish_jobs.outcomes);
-  if v_successes.job_ids is not null then
-    v_results := runledger._succeed_jobs(v_successes);
-    if v_results is not null then
-      return query select r.* from unnest(v_results) as r;
-      return;
-    end if;
+  v_results := runledger._succeed_jobs(finish_jobs.outcomes);
+  if v_results is not null then
+    return query select r.* from unnest(v_results) as r;
+    return;
   end if;
   select array_agg(runledger._decode_outcome(j.item, j.ordinal::integer, v_now) order by j.ordinal)
     into v_outcomes

@@ -7,8 +7,9 @@ as $$
 declare
   v_run constant uuid := _fsck_attempts.workflow_run_id;
 begin
-  -- A4: exactly the finished have a disposition, exactly the failed an outcome; a direct claim is
-  -- started; leased, started and finished stand in this order.
+  -- A4: exactly the finished have a disposition, exactly the failed an outcome, exactly the retried
+  -- a delay, an instant and its source; a direct claim is started; leased, started and finished
+  -- stand in this order.
   return query
   select 'A4', case when w.whole then 'WARN' else 'ERROR' end, 'job ' || a.job_id,
          jsonb_build_object('run_number', a.run_number, 'attempt', a.attempt,
@@ -18,6 +19,11 @@ begin
          runledger._fsck_attempt_repair(a.job_id, a.run_number, a.attempt)
     from runledger.job_attempts as a
    cross join lateral (select (a.finished_at is null) = (a.disposition is null)
+           and coalesce(a.disposition in ('SUCCEEDED', 'RETRY_SCHEDULED', 'DEAD_LETTERED',
+             'CONTINUED', 'RELEASED', 'CANCELED'), true)
+           and (a.disposition is not distinct from 'RETRY_SCHEDULED')
+             = (a.retry_delay_ms is not null and a.effective_next_run_at is not null
+               and a.retry_timing_source is not null)
            and (a.outcome is not null)
              = coalesce(a.disposition in ('RETRY_SCHEDULED', 'DEAD_LETTERED'), false)
            and (a.started_at is not null or a.claim_origin = 'WORKER_PRESTART') as whole) as w

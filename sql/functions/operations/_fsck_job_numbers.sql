@@ -1,5 +1,5 @@
--- J3-J5: counters and times. As with J1 a fast look trusts the constraints that stand. That a time
--- is finite they hold; that it lies within the horizon is then asked of held jobs alone.
+-- J3-J5: counters and times. A constraint holds that there is an attempt left, and as with J1 a
+-- fast look trusts it; the rest is asked of held jobs alone.
 create or replace function runledger._fsck_job_numbers(
   everything boolean, workflow_run_id uuid, max_rows integer, now timestamptz)
 returns setof runledger.fsck_finding
@@ -11,27 +11,21 @@ declare
   v_run constant uuid := _fsck_job_numbers.workflow_run_id;
   v_max constant integer := _fsck_job_numbers.max_rows;
   v_full constant boolean := _fsck_job_numbers.everything;
-  v_all constant boolean := v_full or not runledger._is_guarded('job_queue', array[
-    'a_job_becomes_due_at_a_finite_time', 'a_lease_ends_at_a_finite_time']);
 begin
   -- J3: attempts lie within their budget. What was charged is what stands in job_attempts.
-  if v_full or not runledger._is_guarded('job_queue', array[
-    'run_number_starts_at_one',
-    'attempts_stay_within_their_budget',
-    'a_lease_has_worker_token_expiry_and_attempt']) then
-    return query
-    select 'J3', 'ERROR', 'job ' || q.id, jsonb_build_object('status', q.status,
-             'run_number', q.run_number, 'attempt', q.attempt, 'max_attempts', q.max_attempts,
-             'violations', count(*) over ()),
-           format('update runledger.job_queue as q set run_number = greatest(q.run_number, 1),'
-             ' attempt = a.n, max_attempts = greatest(q.max_attempts, a.n, 1) from (select count(*)'
-             ' as n from runledger.job_attempts where job_id = %1$L and run_number = %2$s) as a'
-             ' where q.id = %1$L', q.id, greatest(q.run_number, 1))
-      from runledger._fsck_scope(v_full, v_run) as q
-     where q.attempt < 0 or q.attempt > q.max_attempts or q.max_attempts < 1 or q.run_number < 1
-        or (q.status = 'LEASED' and q.attempt < 1)
-     order by q.id limit v_max;
-  end if;
+  return query
+  select 'J3', 'ERROR', 'job ' || q.id, jsonb_build_object('status', q.status,
+           'run_number', q.run_number, 'attempt', q.attempt, 'max_attempts', q.max_attempts,
+           'violations', count(*) over ()),
+         format('update runledger.job_queue as q set run_number = greatest(q.run_number, 1),'
+           ' attempt = a.n, max_attempts = greatest(q.max_attempts, a.n, 1) from (select count(*)'
+           ' as n from runledger.job_attempts where job_id = %1$L and run_number = %2$s) as a'
+           ' where q.id = %1$L', q.id, greatest(q.run_number, 1))
+    from runledger._fsck_scope(v_full, v_run) as q
+   where (v_full or q.lease_token is not null)
+     and (q.attempt < 0 or q.attempt > q.max_attempts or q.max_attempts < 1 or q.run_number < 1
+          or (q.status = 'LEASED' and q.attempt < 1))
+   order by q.id limit v_max;
   -- J4: a pending job has an attempt left; without one, each claim that meets it fails.
   if v_full or not runledger._is_guarded('job_queue', array[
     'a_pending_job_has_an_attempt_left']) then
@@ -56,7 +50,7 @@ begin
    cross join lateral (select isfinite(q.next_run_at) and q.next_run_at <= v_horizon as due_ok,
            coalesce(isfinite(q.lease_expires_at) and q.lease_expires_at <= v_horizon, true)
              as expiry_ok) as t
-   where (v_all or q.lease_token is not null) and not (t.due_ok and t.expiry_ok)
+   where (v_full or q.lease_token is not null) and not (t.due_ok and t.expiry_ok)
    order by q.id limit v_max;
 end
 $$;

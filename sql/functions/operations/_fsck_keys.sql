@@ -1,6 +1,6 @@
 -- K1, K2: idempotency keys. The groups are counted on the two unique indexes alone; ids are
 -- fetched for those that are wrong. The repair lets the oldest job keep the key. Keys are never
--- shown. A fast look trusts the indexes and constraints that stand, as with J1.
+-- shown. A fast look trusts the indexes that stand, as with J1, and does not ask for K2.
 create or replace function runledger._fsck_keys(
   everything boolean, workflow_run_id uuid, max_rows integer)
 returns setof runledger.fsck_finding
@@ -43,15 +43,14 @@ begin
      order by n.ids[1];
   end if;
   -- K2: a key is no blank, has at most 512 bytes, and its request is kept.
-  if _fsck_keys.everything or not runledger._is_guarded('job_queue', array[
-    'a_keyed_job_keeps_its_request']) then
+  if _fsck_keys.everything then
     return query
     select 'K2', 'ERROR', 'job ' || q.id, jsonb_build_object('status', q.status,
              'key_bytes', octet_length(q.idempotency_key),
              'has_request', q.enqueue_request is not null, 'violations', count(*) over ()),
            format('update runledger.job_queue set idempotency_key = null, enqueue_request = null'
              ' where id = %L', q.id)
-      from runledger._fsck_scope(_fsck_keys.everything, _fsck_keys.workflow_run_id) as q
+      from runledger._fsck_scope(true, _fsck_keys.workflow_run_id) as q
      where q.idempotency_key is not null
        and (q.enqueue_request is null
             or not runledger._is_name(q.idempotency_key, runledger._limit('key_bytes')))

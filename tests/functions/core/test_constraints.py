@@ -11,16 +11,11 @@ from tests.support.ledger import Ledger
 JOB = "update runledger.job_queue set "
 REFUSED = {
     "a_job_type_is_not_blank": ["update runledger.job_definitions set job_type = ' '"],
-    "run_number_starts_at_one": [JOB + "run_number = 0", "update runledger.job_attempts set run_number = 0"],
-    "attempt_starts_at_one": ["update runledger.job_attempts set attempt = 0"],
-    "attempts_stay_within_their_budget": [JOB + "max_attempts = 0", JOB + "attempt = 9"],
+    "a_pending_job_has_an_attempt_left": [JOB + "max_attempts = 0", JOB + "attempt = 9"],
     "max_attempts_is_positive": ["update runledger.job_definitions set max_attempts = 0"],
     "a_timeout_is_positive": ["update runledger.job_definitions set default_timeout_seconds = 0"],
-    "a_lease_has_worker_token_expiry_and_attempt": [JOB + "worker_id = null", JOB + "lease_token = null", JOB + "lease_expires_at = null"],
-    "a_keyed_job_keeps_its_request": [JOB + "idempotency_key = 'k'", JOB + "idempotency_key = '', enqueue_request = '{}'"],
+    "a_lease_has_worker_token_and_expiry": [JOB + "worker_id = null", JOB + "lease_token = null", JOB + "lease_expires_at = null"],
     "exactly_the_finished_jobs_have_finished_at": [JOB + "finished_at = now()"],
-    "a_job_becomes_due_at_a_finite_time": [JOB + "next_run_at = 'infinity'"],
-    "exactly_a_finished_attempt_has_a_disposition": ["update runledger.job_attempts set finished_at = now()"],
     "a_config_is_an_object": ["insert into runledger.job_runtime_configs values ('t', 1, '[]', 'x', now(), now())"],
     "retry_delays_rise_from_base_to_max": ["update runledger.job_definitions set retry_max_ms = 1"],
 }  # fmt: skip

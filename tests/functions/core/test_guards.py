@@ -121,7 +121,7 @@ def test_a_violated_check_would_tell_a_payload_so_none_is_reached(db: Db, q: Led
     names = db.column(
         "select conname::text from pg_constraint where conrelid = 'runledger.job_queue'::regclass and contype = 'c'"
     )
-    assert len(names) >= 9
+    assert len(names) >= 3
     lease = q.leased(payload="SECRET")
     for code, call in (
         ("job.invalid_stage", lambda: q.row("report_progress", **lease, stage=" ")),

@@ -212,10 +212,10 @@ CORRUPTIONS = [
     Corruption("attempts beyond the budget", "J3", job("attempt = 99", "leased"), fast=True),
     Corruption("leased without an attempt", "J3", job("attempt = 0", "leased"), fast=True),
     Corruption("run zero", "J3", job("run_number = 0", "pending") + ";"
-               "update runledger.job_events set run_number = 1 where job_id = '{pending}'", fast=True),
+               "update runledger.job_events set run_number = 1 where job_id = '{pending}'"),
     Corruption("retry past the limit", "J4", job("max_attempts = 1", "retrying"), fast=True),
-    Corruption("due at infinity", "J5", job("next_run_at = 'infinity'", "pending"), fast=True),
-    Corruption("due in a century", "J5", job("next_run_at = now() + interval '100 years'", "delayed"), fast=True),
+    Corruption("due at infinity", "J5", job("next_run_at = 'infinity'", "pending")),
+    Corruption("due in a century", "J5", job("next_run_at = now() + interval '100 years'", "delayed")),
     Corruption("leased for ever", "J5", job("lease_expires_at = 'infinity'", "leased"), fast=True),
     Corruption("clock set back under a lease", "J6",
                job("last_heartbeat_at = now() + interval '1 hour', lease_expires_at = now() + interval '2 hours'", "leased"),
@@ -257,9 +257,9 @@ CORRUPTIONS = [
         ("last_disposition = 'RELEASED'", "pending"))),
     Corruption("key of two jobs", "K1", job("idempotency_key = 'sekrit'", "keyed2"), fast=True),
     Corruption("key of two jobs of a tenant", "K1", job("idempotency_key = 'sekrit'", "tenant2"), fast=True),
-    Corruption("key without its request", "K2", job("enqueue_request = null", "keyed"), fast=True),
-    Corruption("blank key", "K2", job("idempotency_key = E' \\t'", "keyed"), fast=True),
-    Corruption("long key", "K2", job("idempotency_key = repeat('sekrit', 100)", "tenant"), fast=True),
+    Corruption("key without its request", "K2", job("enqueue_request = null", "keyed")),
+    Corruption("blank key", "K2", job("idempotency_key = E' \\t'", "keyed")),
+    Corruption("long key", "K2", job("idempotency_key = repeat('sekrit', 100)", "tenant")),
     Corruption("fired twice", "S1", job(FIRE, "pending") + ";" + job(FIRE, "other"), fast=True),
 
     Corruption("lease without attempt", "A1", "delete from runledger.job_attempts where job_id = '{leased}'"),
@@ -277,6 +277,10 @@ CORRUPTIONS = [
                repairable=False),
     Corruption("failure without an end", "A4", attempt("outcome = 'TERMINAL'", "leased")),
     Corruption("end without a disposition", "A4", attempt("disposition = null", "quiet")),
+    Corruption("end of an unknown kind", "A4", attempt("disposition = 'LOST'", "quiet")),
+    Corruption("delay without a retry", "A4",
+               attempt("retry_delay_ms = 1, effective_next_run_at = now(), retry_timing_source = 'POLICY'", "done", 2)),
+    Corruption("retry without a delay", "A4", attempt("retry_delay_ms = null", "done", 1)),
     Corruption("direct claim never started", "A4", attempt("started_at = null", "leased")),
     Corruption("started before it was leased", "A4", attempt("started_at = leased_at - interval '1 hour'", "leased"),
                severity="WARN"),
@@ -344,7 +348,7 @@ CORRUPTIONS = [
                "update runledger.job_schedules set next_fire_at = '2020-01-01', next_base_at = '2020-01-01'",
                fast=True, severity="WARN"),
 ]  # fmt: skip
-FAST = {"J1", "J2", "J3", "J4", "J5", "J6", "J7", "J8", "J9", "J10", "J11", "K1", "K2", "S1", "S2", "S3"}
+FAST = {"J1", "J2", "J3", "J4", "J5", "J6", "J7", "J8", "J9", "J10", "J11", "K1", "S1", "S2", "S3"}
 
 
 def drop_guards(conn: psycopg.Connection[Any]) -> str:

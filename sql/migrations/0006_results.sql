@@ -332,8 +332,8 @@ create type runledger._successes as (
   ordinals integer[], job_ids uuid[], lease_tokens bigint[], outputs jsonb[], places tid[],
   runs uuid[]);
 comment on type runledger._successes is
-  'Plain successes of a batch, by job id, with the places of the job rows, and the runs they belong '
-  'to. Internal.';
+  'Plain successes of a batch, by job id, with the places of the job rows, and the runs they '
+  'belong to. Internal.';
 
 create type runledger._verdict as (
   job_id uuid, job_type text, settlement runledger._settlement, result runledger.finished_job,

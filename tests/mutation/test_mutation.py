@@ -42,9 +42,9 @@ def fault(function: str, operator: str, removed: str) -> Mutant:
 def test_each_part_of_a_fence_is_dropped_and_turned():
     found = changes("_succeed_jobs", "fence")
     for part in (
-        "- where q.id = a.job_id and q.status = 'LEASED' + where q.id = a.job_id",
+        "- where q.ctid = a.place and q.id = a.job_id and q.status = 'LEASED' + where q.ctid = a.place and q.id = a.job_id",
         "- and coalesce(q.lease_token, 0) = a.lease_token +",
-        "- and q.lease_expires_at > runledger._now() and q.workflow_run_id is null + and q.workflow_run_id is null",
+        "- and q.lease_expires_at > runledger._now() +",
         "- and (q.lease_role = v_caller or runledger._acts_as(v_caller, q.lease_role)) +",
         "- and coalesce(q.lease_token, 0) = a.lease_token + and coalesce(q.lease_token, 0) <> a.lease_token",
     ):

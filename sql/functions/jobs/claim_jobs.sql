@@ -38,17 +38,14 @@ begin
     return;
   end if;
   return query
-  with picked as materialized (
-    select p.id, p.place, p.nth
-      from unnest(v_pick.ids, v_pick.places) with ordinality as p(id, place, nth)
-  ), leased as (
+  with leased as (
     update runledger.job_queue as q
        set status = 'LEASED', attempt = q.attempt + 1, worker_id = claim_jobs.worker_id,
            lease_token = nextval('runledger.lease_token_seq'), lease_role = v_role,
            lease_expires_at = v_expires_at, last_heartbeat_at = v_now,
            started_at = coalesce(q.started_at, v_now),
            stage = case when v_prestart then q.stage else 'running' end, updated_at = v_now
-      from picked as p
+      from unnest(v_pick.ids, v_pick.places) with ordinality as p(id, place, nth)
      where q.ctid = p.place and q.id = p.id
     returning p.nth, q.id, q.lease_token, q.job_type, q.organization_id, q.payload, q.checkpoint,
               q.run_number, q.attempt, q.max_attempts, q.priority, q.timeout_seconds, q.stage,

@@ -384,10 +384,11 @@ COMMENT ON TYPE runledger._outcome IS 'One decoded outcome of finish_jobs; code 
 CREATE TYPE runledger._pick AS (
 	priorities integer[],
 	due_ats timestamp with time zone[],
-	ids uuid[]
+	ids uuid[],
+	places tid[]
 );
 
-COMMENT ON TYPE runledger._pick IS 'Ready jobs, locked, in claim order. Internal.';
+COMMENT ON TYPE runledger._pick IS 'Ready jobs, locked, in claim order, with the places of their rows. Internal.';
 
 CREATE TYPE runledger._sample AS (
 	family text,
@@ -489,10 +490,12 @@ CREATE TYPE runledger._successes AS (
 	ordinals integer[],
 	job_ids uuid[],
 	lease_tokens bigint[],
-	outputs jsonb[]
+	outputs jsonb[],
+	places tid[],
+	runs uuid[]
 );
 
-COMMENT ON TYPE runledger._successes IS 'Plain successes of a batch, by job id. Internal.';
+COMMENT ON TYPE runledger._successes IS 'Plain successes of a batch, by job id, with the places of the job rows, and the runs they belong to. Internal.';
 
 CREATE TYPE runledger.finished_job AS (
 	ordinal integer,
@@ -1711,12 +1714,6 @@ CREATE FUNCTION runledger._decode_steps(steps jsonb) RETURNS runledger._step_ite
 
 COMMENT ON FUNCTION runledger._decode_steps(steps jsonb) IS 'The steps of a workflow, decoded; raises only if there are none or far too many.';
 
-CREATE FUNCTION runledger._decode_successes(outcomes jsonb) RETURNS runledger._successes
-    LANGUAGE plpgsql STABLE
-    AS 'see sql/functions';
-
-COMMENT ON FUNCTION runledger._decode_successes(outcomes jsonb) IS 'The outcomes of a batch of plain successes, by job id; NULL when it is anything else.';
-
 CREATE FUNCTION runledger._definition(job_type text) RETURNS runledger.job_definition
     LANGUAGE sql STABLE
     AS 'see sql/functions';
@@ -2037,63 +2034,51 @@ COMMENT ON FUNCTION runledger._fsck_schedules(workflow_run_id uuid, max_rows int
 
 CREATE TABLE runledger.job_queue (
     id uuid NOT NULL,
-    job_type text NOT NULL,
-    organization_id uuid,
-    payload jsonb DEFAULT '{}'::jsonb NOT NULL,
     status runledger.job_status DEFAULT 'PENDING'::runledger.job_status NOT NULL,
     priority integer NOT NULL,
     run_number integer DEFAULT 1 NOT NULL,
     attempt integer DEFAULT 0 NOT NULL,
     max_attempts integer NOT NULL,
     timeout_seconds integer NOT NULL,
+    release_count integer DEFAULT 0 NOT NULL,
     next_run_at timestamp with time zone NOT NULL,
-    worker_id text,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    job_type text NOT NULL,
     lease_token bigint,
-    lease_role text,
     lease_expires_at timestamp with time zone,
     last_heartbeat_at timestamp with time zone,
-    last_lease_token bigint,
-    last_disposition text,
-    release_count integer DEFAULT 0 NOT NULL,
     started_at timestamp with time zone,
     finished_at timestamp with time zone,
+    worker_id text,
+    lease_role text,
     stage text DEFAULT 'queued'::text NOT NULL,
+    payload jsonb DEFAULT '{}'::jsonb NOT NULL,
+    organization_id uuid,
+    workflow_run_id uuid,
+    idempotency_key text,
+    enqueue_request jsonb,
+    schedule_id uuid,
+    scheduled_for timestamp with time zone,
+    last_lease_token bigint,
+    last_disposition text,
     progress_done bigint,
     progress_total bigint,
     progress_pct numeric,
     checkpoint jsonb,
     output jsonb,
-    idempotency_key text,
-    enqueue_request jsonb,
     status_reason text,
     last_error_code text,
     last_error_message text,
-    workflow_run_id uuid,
-    schedule_id uuid,
-    scheduled_for timestamp with time zone,
-    created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
-    CONSTRAINT a_job_becomes_due_at_a_finite_time CHECK (isfinite(next_run_at)),
-    CONSTRAINT a_keyed_job_keeps_its_request CHECK (((idempotency_key IS NULL) OR ((enqueue_request IS NOT NULL) AND ((octet_length(idempotency_key) >= 1) AND (octet_length(idempotency_key) <= 512))))),
-    CONSTRAINT a_lease_ends_at_a_finite_time CHECK (isfinite(lease_expires_at)),
-    CONSTRAINT a_lease_has_worker_token_expiry_and_attempt CHECK ((((status = 'LEASED'::runledger.job_status) = (worker_id IS NOT NULL)) AND ((lease_token IS NULL) = (lease_expires_at IS NULL)) AND ((status <> 'LEASED'::runledger.job_status) OR ((lease_token IS NOT NULL) AND (attempt >= 1) AND (last_heartbeat_at IS NOT NULL))))),
-    CONSTRAINT a_pending_job_has_an_attempt_left CHECK (((status <> 'PENDING'::runledger.job_status) OR (attempt < max_attempts))),
-    CONSTRAINT attempts_stay_within_their_budget CHECK ((((attempt >= 0) AND (attempt <= max_attempts)) AND (max_attempts > 0))),
-    CONSTRAINT exactly_the_finished_jobs_have_finished_at CHECK (((status = ANY (ARRAY['SUCCEEDED'::runledger.job_status, 'DEAD_LETTERED'::runledger.job_status, 'CANCELED'::runledger.job_status])) = (finished_at IS NOT NULL))),
-    CONSTRAINT only_a_leased_or_canceled_job_holds_a_token CHECK (((lease_token IS NULL) OR (status = ANY (ARRAY['LEASED'::runledger.job_status, 'CANCELED'::runledger.job_status])))),
-    CONSTRAINT run_number_starts_at_one CHECK ((run_number >= 1))
+    CONSTRAINT a_lease_has_worker_token_and_expiry CHECK ((((status = 'LEASED'::runledger.job_status) = (worker_id IS NOT NULL)) AND ((lease_token IS NULL) = (lease_expires_at IS NULL)) AND ((worker_id IS NULL) OR (lease_token IS NOT NULL)))),
+    CONSTRAINT a_pending_job_has_an_attempt_left CHECK (((attempt + ((status = 'PENDING'::runledger.job_status))::integer) <= max_attempts)),
+    CONSTRAINT exactly_the_finished_jobs_have_finished_at CHECK (((status = ANY (ARRAY['PENDING'::runledger.job_status, 'LEASED'::runledger.job_status])) = (finished_at IS NULL)))
 )
 WITH (fillfactor='75', autovacuum_vacuum_scale_factor='0.0', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_insert_scale_factor='0.05', autovacuum_analyze_scale_factor='0.02', autovacuum_vacuum_cost_delay='0');
 
 COMMENT ON TABLE runledger.job_queue IS 'The jobs, one row each for life: identity, state, lease, progress and result. Written by functions alone.';
 
 COMMENT ON COLUMN runledger.job_queue.id IS 'Identity of the job (uuid v7); stays over retries and requeues.';
-
-COMMENT ON COLUMN runledger.job_queue.job_type IS 'Its type; see job_definitions.';
-
-COMMENT ON COLUMN runledger.job_queue.organization_id IS 'Tenant, opaque to us; NULL: global.';
-
-COMMENT ON COLUMN runledger.job_queue.payload IS 'What the handler gets.';
 
 COMMENT ON COLUMN runledger.job_queue.status IS 'Where the job is in its life; see the type job_status.';
 
@@ -2107,29 +2092,49 @@ COMMENT ON COLUMN runledger.job_queue.max_attempts IS 'Budget of attempts for on
 
 COMMENT ON COLUMN runledger.job_queue.timeout_seconds IS 'Time a handler may take, in seconds.';
 
+COMMENT ON COLUMN runledger.job_queue.release_count IS 'Releases in this run; after 100 of them a release no longer refunds the attempt.';
+
 COMMENT ON COLUMN runledger.job_queue.next_run_at IS 'A PENDING job may be claimed from this instant on.';
 
-COMMENT ON COLUMN runledger.job_queue.worker_id IS 'Who holds the lease; set exactly while LEASED.';
+COMMENT ON COLUMN runledger.job_queue.created_at IS 'When it was enqueued.';
+
+COMMENT ON COLUMN runledger.job_queue.updated_at IS 'When the row last changed.';
+
+COMMENT ON COLUMN runledger.job_queue.job_type IS 'Its type; see job_definitions.';
 
 COMMENT ON COLUMN runledger.job_queue.lease_token IS 'Proof of the present claim. A canceled job keeps it until its handler is known to be quiet.';
-
-COMMENT ON COLUMN runledger.job_queue.lease_role IS 'The role that claimed: tokens are numbers one after the other and can be guessed, so only that role and its members may use one. Stays with last_lease_token.';
 
 COMMENT ON COLUMN runledger.job_queue.lease_expires_at IS 'When the lease ends unless a heartbeat moves it. Not indexed: heartbeats stay HOT.';
 
 COMMENT ON COLUMN runledger.job_queue.last_heartbeat_at IS 'Last claim or heartbeat; lease_expires_at minus this is the length granted.';
 
-COMMENT ON COLUMN runledger.job_queue.last_lease_token IS 'Token of the last lease that was released or canceled: its attempt row may be gone.';
-
-COMMENT ON COLUMN runledger.job_queue.last_disposition IS 'What became of that lease: RELEASED or CANCELED.';
-
-COMMENT ON COLUMN runledger.job_queue.release_count IS 'Releases in this run; after 100 of them a release no longer refunds the attempt.';
-
 COMMENT ON COLUMN runledger.job_queue.started_at IS 'First claim of this run that counted.';
 
 COMMENT ON COLUMN runledger.job_queue.finished_at IS 'When the job reached a finished status.';
 
+COMMENT ON COLUMN runledger.job_queue.worker_id IS 'Who holds the lease; set exactly while LEASED.';
+
+COMMENT ON COLUMN runledger.job_queue.lease_role IS 'The role that claimed: tokens are numbers one after the other and can be guessed, so only that role and its members may use one. Stays with last_lease_token.';
+
 COMMENT ON COLUMN runledger.job_queue.stage IS 'queued, scheduled, running, completed, or a word of the handler.';
+
+COMMENT ON COLUMN runledger.job_queue.payload IS 'What the handler gets.';
+
+COMMENT ON COLUMN runledger.job_queue.organization_id IS 'Tenant, opaque to us; NULL: global.';
+
+COMMENT ON COLUMN runledger.job_queue.workflow_run_id IS 'The workflow run this job is a step of; never changes.';
+
+COMMENT ON COLUMN runledger.job_queue.idempotency_key IS 'Unique per job_type and tenant.';
+
+COMMENT ON COLUMN runledger.job_queue.enqueue_request IS 'The request as first made, to tell a retry from a conflict.';
+
+COMMENT ON COLUMN runledger.job_queue.schedule_id IS 'The schedule that enqueued it.';
+
+COMMENT ON COLUMN runledger.job_queue.scheduled_for IS 'The instant of that schedule it stands for.';
+
+COMMENT ON COLUMN runledger.job_queue.last_lease_token IS 'Token of the last lease that was released or canceled: its attempt row may be gone.';
+
+COMMENT ON COLUMN runledger.job_queue.last_disposition IS 'What became of that lease: RELEASED or CANCELED.';
 
 COMMENT ON COLUMN runledger.job_queue.progress_done IS 'Units done, as reported.';
 
@@ -2141,25 +2146,11 @@ COMMENT ON COLUMN runledger.job_queue.checkpoint IS 'State from which the next a
 
 COMMENT ON COLUMN runledger.job_queue.output IS 'Result of a succeeded job.';
 
-COMMENT ON COLUMN runledger.job_queue.idempotency_key IS 'Unique per job_type and tenant.';
-
-COMMENT ON COLUMN runledger.job_queue.enqueue_request IS 'The request as first made, to tell a retry from a conflict.';
-
 COMMENT ON COLUMN runledger.job_queue.status_reason IS 'Failure kind, cancel reason or requeue reason of the last change.';
 
 COMMENT ON COLUMN runledger.job_queue.last_error_code IS 'Code of the last failure of this run.';
 
 COMMENT ON COLUMN runledger.job_queue.last_error_message IS 'Message of the last failure of this run.';
-
-COMMENT ON COLUMN runledger.job_queue.workflow_run_id IS 'The workflow run this job is a step of; never changes.';
-
-COMMENT ON COLUMN runledger.job_queue.schedule_id IS 'The schedule that enqueued it.';
-
-COMMENT ON COLUMN runledger.job_queue.scheduled_for IS 'The instant of that schedule it stands for.';
-
-COMMENT ON COLUMN runledger.job_queue.created_at IS 'When it was enqueued.';
-
-COMMENT ON COLUMN runledger.job_queue.updated_at IS 'When the row last changed.';
 
 CREATE FUNCTION runledger._fsck_scope(everything boolean, workflow_run_id uuid) RETURNS SETOF runledger.job_queue
     LANGUAGE sql STABLE
@@ -2910,11 +2901,11 @@ CREATE FUNCTION runledger._percent(done bigint, total bigint) RETURNS numeric
 
 COMMENT ON FUNCTION runledger._percent(done bigint, total bigint) IS 'done of total in percent; NULL while either is unknown or there is nothing to do.';
 
-CREATE FUNCTION runledger._pick_jobs(job_types text[], max_jobs integer, now timestamp with time zone) RETURNS uuid[]
+CREATE FUNCTION runledger._pick_jobs(job_types text[], max_jobs integer, now timestamp with time zone) RETURNS runledger._pick
     LANGUAGE plpgsql
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._pick_jobs(job_types text[], max_jobs integer, now timestamp with time zone) IS 'Lock up to max_jobs claimable jobs of these types; their ids in claim order.';
+COMMENT ON FUNCTION runledger._pick_jobs(job_types text[], max_jobs integer, now timestamp with time zone) IS 'Lock up to max_jobs claimable jobs of these types, in claim order.';
 
 CREATE FUNCTION runledger._pick_ready(job_types text[], max_jobs integer, now timestamp with time zone) RETURNS runledger._pick
     LANGUAGE plpgsql
@@ -2927,6 +2918,12 @@ CREATE FUNCTION runledger._places(ordered integer[]) RETURNS integer[]
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._places(ordered integer[]) IS 'The inverse of a permutation of 1..n.';
+
+CREATE FUNCTION runledger._plain_successes(outcomes jsonb) RETURNS runledger._successes
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._plain_successes(outcomes jsonb) IS 'The outcomes of a batch of plain successes under live leases, by job id; NULL when it is anything else.';
 
 CREATE FUNCTION runledger._plan_catalog(catalog text, entries runledger._catalog_entry[], now timestamp with time zone) RETURNS runledger._catalog_entry[]
     LANGUAGE plpgsql
@@ -3246,11 +3243,11 @@ CREATE FUNCTION runledger._step_problems(step runledger._step_item, given jsonb)
 
 COMMENT ON FUNCTION runledger._step_problems(step runledger._step_item, given jsonb) IS 'The codes of what is wrong with one step by itself, without their prefix.';
 
-CREATE FUNCTION runledger._succeed_jobs(successes runledger._successes) RETURNS runledger.finished_job[]
+CREATE FUNCTION runledger._succeed_jobs(outcomes jsonb) RETURNS runledger.finished_job[]
     LANGUAGE plpgsql
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._succeed_jobs(successes runledger._successes) IS 'End these leases with success if all of them are live, and the steps of workflow jobs with them; their results, or NULL and nothing is written.';
+COMMENT ON FUNCTION runledger._succeed_jobs(outcomes jsonb) IS 'End these leases with success if all of them are live, and the steps of workflow jobs with them; their results, or NULL and nothing is written.';
 
 CREATE FUNCTION runledger._succeed_steps(job_ids uuid[], outputs jsonb[], now timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
@@ -4372,13 +4369,7 @@ CREATE TABLE runledger.job_attempts (
     retry_delay_ms bigint,
     requested_retry_not_before timestamp with time zone,
     effective_next_run_at timestamp with time zone,
-    retry_timing_source text,
-    CONSTRAINT a_disposition_is_one_of_six CHECK ((disposition = ANY (ARRAY['SUCCEEDED'::text, 'RETRY_SCHEDULED'::text, 'DEAD_LETTERED'::text, 'CONTINUED'::text, 'RELEASED'::text, 'CANCELED'::text]))),
-    CONSTRAINT a_retry_has_a_delay_an_instant_and_a_source CHECK (((NOT (disposition IS DISTINCT FROM 'RETRY_SCHEDULED'::text)) = ((retry_delay_ms IS NOT NULL) AND (effective_next_run_at IS NOT NULL) AND (retry_timing_source IS NOT NULL)))),
-    CONSTRAINT attempt_starts_at_one CHECK ((attempt >= 1)),
-    CONSTRAINT exactly_a_finished_attempt_has_a_disposition CHECK (((finished_at IS NULL) = (disposition IS NULL))),
-    CONSTRAINT only_a_failed_attempt_has_an_outcome CHECK (((outcome IS NOT NULL) = COALESCE((disposition = ANY (ARRAY['RETRY_SCHEDULED'::text, 'DEAD_LETTERED'::text])), false))),
-    CONSTRAINT run_number_starts_at_one CHECK ((run_number >= 1))
+    retry_timing_source text
 )
 WITH (fillfactor='60', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_insert_scale_factor='0.05', autovacuum_vacuum_cost_delay='0');
 
@@ -5765,9 +5756,6 @@ ALTER INDEX runledger.job_events_pkey ATTACH PARTITION runledger.job_events_defa
 
 ALTER INDEX runledger.job_logs_pkey ATTACH PARTITION runledger.job_logs_default_pkey;
 
-ALTER TABLE ONLY runledger.job_replays
-    ADD CONSTRAINT job_replays_replay_job_id_fkey FOREIGN KEY (replay_job_id) REFERENCES runledger.job_queue(id);
-
 ALTER TABLE ONLY runledger.job_runtime_configs
     ADD CONSTRAINT job_runtime_configs_job_type_fkey FOREIGN KEY (job_type) REFERENCES runledger.job_definitions(job_type) ON DELETE CASCADE;
 
@@ -6073,8 +6061,6 @@ REVOKE ALL ON FUNCTION runledger._decode_step(item jsonb, nth integer) FROM PUBL
 
 REVOKE ALL ON FUNCTION runledger._decode_steps(steps jsonb) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger._decode_successes(outcomes jsonb) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION runledger._definition(job_type text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._definition_problem(definition runledger.job_definitions) FROM PUBLIC;
@@ -6367,6 +6353,8 @@ REVOKE ALL ON FUNCTION runledger._pick_ready(job_types text[], max_jobs integer,
 
 REVOKE ALL ON FUNCTION runledger._places(ordered integer[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._plain_successes(outcomes jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._plan_catalog(catalog text, entries runledger._catalog_entry[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._plan_definition(entry runledger._catalog_entry, old runledger.job_definitions, catalog text) FROM PUBLIC;
@@ -6473,7 +6461,7 @@ REVOKE ALL ON FUNCTION runledger._step_levels(run_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._step_problems(step runledger._step_item, given jsonb) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger._succeed_jobs(successes runledger._successes) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger._succeed_jobs(outcomes jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._succeed_steps(job_ids uuid[], outputs jsonb[], now timestamp with time zone) FROM PUBLIC;
 

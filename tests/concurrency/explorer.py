@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg.pq import ExecStatus
+from psycopg.pq import DiagnosticField, ExecStatus
 
 from tests.concurrency.world import NUMBERED, ROLES, UNSEEN, World
 from tests.support.database import Db
@@ -54,6 +54,7 @@ class Actor:
         self.conn = psycopg.connect(dsn, autocommit=True, application_name=name)
         self.pid = self.conn.info.backend_pid
         self._pg = self.conn.pgconn
+        self._told, self._done = "", True
 
     def run(self, statement: str) -> None:
         self.send(statement)
@@ -61,14 +62,27 @@ class Actor:
         assert not answer.startswith("!"), f"{statement}: {answer}"
 
     def send(self, statement: str) -> None:
+        assert self._done, f"{self.name} is busy"
+        self._told, self._done = "", False
         self._pg.send_query(statement.encode())
 
     def ended(self, seconds: float) -> bool:
-        """Whether the statement has ended, waiting for that so long."""
-        if self._pg.is_busy():
+        """Whether the statement has ended, waiting for that so long. An error is told before its transaction has let
+        go of what it held: the end is when the server is ready for the next statement."""
+        if not self._done and self._pg.is_busy():
             select.select([self._pg.socket], [], [], seconds)
             self._pg.consume_input()
-        return not self._pg.is_busy()
+        while not self._done and not self._pg.is_busy():
+            result = self._pg.get_result()
+            if result is None:
+                self._done = True
+            elif result.status == ExecStatus.TUPLES_OK and result.ntuples and result.nfields:
+                self._told = (result.get_value(0, 0) or b"").decode()
+            elif result.status == ExecStatus.FATAL_ERROR:
+                state = (result.error_field(DiagnosticField.SQLSTATE) or b"?").decode()
+                detail = (result.error_field(DiagnosticField.MESSAGE_DETAIL) or b"").decode()
+                self._told = "!" + (json.loads(detail)["code"] if state.startswith("RL") else f"{state} ")
+        return self._done
 
     def answer(self) -> str:
         """The one value of the statement's one row; or `!` and the code of what it raised."""
@@ -76,15 +90,7 @@ class Actor:
         while not self.ended(0.05):
             if time.monotonic() > deadline:
                 raise Stuck(f"{self.name} does not end")
-        told = ""
-        while result := self._pg.get_result():
-            if result.status == ExecStatus.TUPLES_OK and result.ntuples and result.nfields:
-                told = (result.get_value(0, 0) or b"").decode()
-            elif result.status == ExecStatus.FATAL_ERROR:
-                state = (result.error_field(67) or b"?").decode()
-                detail = (result.error_field(68) or b"").decode()
-                told = "!" + (json.loads(detail)["code"] if state.startswith("RL") else f"{state} ")
-        return told
+        return self._told
 
 
 @dataclass(frozen=True, slots=True)
@@ -643,7 +649,8 @@ class Matrix:
 
     def text(self) -> str:
         verbs = self.verbs()
-        lines = [HEAD, "## Verb by verb", "", "```", " " * 26 + " ".join(f"{n:<3}" for n in range(1, len(verbs) + 1))]
+        lines = [HEAD, "## Verb by verb", "", "```"]
+        lines.append(" " * 26 + " ".join(f"{n:<3}" for n in range(1, len(verbs) + 1)).rstrip())
         for n, one in enumerate(verbs):
             cells = " ".join(f"{self.pairs[two, one].cell():<3}" for two in verbs[: n + 1])
             lines.append(f"{n + 1:>2} {one:<22} {cells}".rstrip())

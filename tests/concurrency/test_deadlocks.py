@@ -329,6 +329,7 @@ def still_hot(told: Counter[str]) -> None:
     assert refused < sum(tried.values()) / 2, told
 
 
+@pytest.mark.timeout(300)
 def test_nobody_meets_another_crosswise(db: Db):
     still_hot(hunt(db, 8))
 

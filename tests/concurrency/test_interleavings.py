@@ -2,7 +2,8 @@
 
 A gate holds the row of the job. Both verbs are sent and come to wait at it, or skip it; then it opens. What they
 answer and what the ledger holds afterwards must be what "first A, then B" or "first B, then A" gives on such a job,
-or, for verbs that skip what others hold, what the other one alone gives.
+or, for verbs that skip what others hold, what the other one alone gives. All verbs of the ledger, those of workflows,
+schedules and upkeep too, meet in explorer.py; here are those of one job, in each of its states, every time.
 """
 
 from __future__ import annotations

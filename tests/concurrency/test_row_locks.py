@@ -32,7 +32,9 @@ class World:
         self.caller = q.on(options=HASTY)
         self.dead = q.dead()
         self.succeeded = q.leased()["job_id"]
-        db.execute("select runledger.succeed_job(id, lease_token) from runledger.job_queue where id = %s", [self.succeeded])
+        db.execute(
+            "select runledger.succeed_job(id, lease_token) from runledger.job_queue where id = %s", [self.succeeded]
+        )
         self.lease, self.prestart = q.leased(lease_seconds=3600), q.leased(lease_seconds=3600, prestart=True)
         self.run: Flow = Flows(q)(step("a"), gate("g"), step("b", ["a", "g"]))
         self.step = self.run.lease("a", lease_seconds=3600)

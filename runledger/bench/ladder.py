@@ -41,7 +41,7 @@ def measure(stage: Stage) -> Iterator[Figure]:
         what = f"buffers of a claim of {BATCH}, {kind}"
         yield Figure(
             what=what, ours=steps, ratio=growth, goal="<= 1.2 x", reached=growth <= 1.2,
-            series={what: list(zip(map(float, sizes), map(float, buffers), strict=True))}, axes=("rows", "buffers"),
+            series={"Runledger": list(zip(map(float, sizes), map(float, buffers), strict=True))}, axes=("rows", "buffers"),
         )  # fmt: skip
 
 

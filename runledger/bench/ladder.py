@@ -39,9 +39,10 @@ def measure(stage: Stage) -> Iterator[Figure]:
         steps = ", ".join(f"{size:,}: {count}" for size, count in zip(sizes, buffers, strict=True))
         growth = buffers[-1] / buffers[0]
         what = f"buffers of a claim of {BATCH}, {kind}"
+        points = list(zip(map(float, sizes), map(float, buffers), strict=True))
         yield Figure(
             what=what, ours=steps, ratio=growth, goal="<= 1.2 x", reached=growth <= 1.2,
-            series={"Runledger": list(zip(map(float, sizes), map(float, buffers), strict=True))}, axes=("rows", "buffers"),
+            series={"Runledger": points}, axes=("rows", "buffers"),
         )  # fmt: skip
 
 

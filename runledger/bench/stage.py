@@ -64,7 +64,7 @@ class Scale:
 
 QUICK = Scale(
     jobs=500, rounds=1, ladder=(500, 1000), idle_seconds=1, pickups=5, cron_calls=5, ways=2,
-    width=20, diamonds=5, chain=10, graph=100, snapshot_seconds=2, offered=200,
+    width=20, diamonds=5, chain=10, graph=100, snapshot_seconds=1, offered=200,
 )  # fmt: skip
 """A look at whether everything works; its figures say little."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.model.base import EPOCH, HORIZON, MARK, Refused, Told, is_name, percent, plain, refuse_if
 
+RELEASES = 2
 ENDED = ("SUCCEEDED", "DEAD_LETTERED", "CANCELED")
 Row = dict[str, Any]
 
@@ -365,17 +366,21 @@ class Jobs:
             )
             self.event(job, "LEASED", {"worker_id": worker_id, "lease_duration_seconds": lease_seconds},
                        attempt=job.attempt, stage=job.stage)  # fmt: skip
-            rows.append(self.claimed(job))
+            self.step_of(job, "RUNNING")
+            rows.append(self.as_claimed(job))
         return rows
 
-    def claimed(self, job: Job) -> Row:
-        self.step_of(job, "RUNNING")
+    def as_claimed(self, job: Job) -> Row:
         return {
             **{k: v for k, v in columns(job).items() if k in (
                 "lease_token", "job_type", "organization_id", "payload", "checkpoint", "run_number", "attempt",
                 "max_attempts", "priority", "timeout_seconds", "lease_expires_at", "workflow_run_id", "created_at")},
             "job_id": job.id, "inputs_omitted": False, **self.inputs_of(job),
         }  # fmt: skip
+
+    def leased_jobs(self, told: Told, worker_id: str, known_tokens: list[int]) -> list[Row]:
+        mine = [j for j in self.jobs.values() if j.worker_id == worker_id and self.is_live(j, j.lease_token)]
+        return [self.as_claimed(j) for j in sorted(mine, key=lambda j: j.lease_token or 0) if j.lease_token not in known_tokens]
 
     def inputs_of(self, job: Job) -> Row:
         return {"step_key": None, "inputs": None}
@@ -568,7 +573,7 @@ class Jobs:
             job.stage, job.next_run_at = "queued", due
             self.step_of(job, "ENQUEUED", reason=job.status_reason)
         elif outcome == "RELEASE":
-            refund = job.release_count < 100
+            refund = job.release_count < RELEASES
             if not refund and job.attempt >= job.max_attempts:
                 text = "released more often than a run may be, on its last attempt"
                 self._fail(told, job, end, "TERMINAL", "job.released_too_often", text)

@@ -12,6 +12,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from tests.model.base import START, Refused, Told, plain
+from tests.model.jobs import RELEASES
 from tests.model.schedules import Model
 from tests.support.database import Db
 from tests.support.ledger import statement
@@ -99,6 +100,8 @@ class World:
         )
         # Planning its queries anew is nine tenths of a full fsck on a small ledger; which rows it finds is the same.
         db.execute("alter function runledger.fsck(text, uuid, integer) set plan_cache_mode = force_generic_plan")
+        # So that programs come to the end of what a run may be released.
+        self.break_verb("_limits", "'releases',                 100,", f"'releases', {RELEASES},")
         # What goes by its age is not in the model; 0 is for ever.
         db.execute("select runledger.set_retention('0', '0', '0')")
         self.calls: Counter[str] = Counter()
@@ -181,7 +184,7 @@ class World:
                 self.conn.execute("set local statement_timeout = '1ms'")
             self.conn.execute(query.encode(), params)
         if how == "terminated":
-            self.admin.execute("select pg_terminate_backend(%s, 5000)", [self.conn.info.backend_pid])
+            self.admin.execute("select pg_terminate_backend(%s, 60000)", [self.conn.info.backend_pid])
             self.conn.close()
             self.connect()
         else:

@@ -206,6 +206,8 @@ class Programs(RuleBasedStateMachine):
         "is_enabled": flag, "max_concurrency": st.integers(0, 2), "retry_base_ms": st.sampled_from([5000, 9000]),
         "retry_max_ms": st.sampled_from([20_000, 300_000]), "retry_delays_ms": st.sampled_from([{}, {"e.x": 1500}])}))  # fmt: skip
     def define_job(self, job_type: str, fields: dict[str, Any]) -> None:
+        # Two changes of a type are never of the same instant: fsck takes one that was not changed since it was made at its word.
+        self.world.advance(timedelta(microseconds=1))
         self.do("define_job", job_type=job_type, **fields)
 
     @verb(
@@ -252,6 +254,10 @@ class Programs(RuleBasedStateMachine):
             lease_seconds=seconds,
             prestart=prestart,
         )
+
+    @verb("operators", lambda m: m.tokens, worker=st.sampled_from(["w1", "w2"]), n=pick)
+    def leased_jobs(self, worker: str, n: int) -> None:
+        self.do("leased_jobs", worker_id=worker, known_tokens=[self.lease(n)[1]])
 
     @verb(when=lambda m: m.tokens, ns=st.lists(pick, min_size=1, max_size=4))
     def start_jobs(self, ns: list[int]) -> None:

@@ -19,8 +19,8 @@ def world(db: Db) -> Iterator[World]:
 
 @pytest.mark.timeout(600)
 def test_the_same_programs_each_time(world: World):
-    run(world, programs=40, steps=30)
-    assert world.programs >= 40
+    run(world, programs=30, steps=30)
+    assert world.programs >= 30
     assert world.steps > 500
 
 
@@ -43,8 +43,13 @@ DEFECTS = {
     "no event tells of progress": ("report_progress", "where num_nonnulls(e.stage, e.done, e.total) > 0", "where e.stage is not null"),
     "a lease is reaped as it ends": ("_lock_expired", "q.lease_expires_at < _lock_expired.now", "q.lease_expires_at <= _lock_expired.now"),
     "a requeue keeps the checkpoint": ("_requeue", "checkpoint = case when not _requeue.reset_state then q.checkpoint end", "checkpoint = q.checkpoint"),
+    "a prerequisite that failed is as good as one that succeeded": (
+        "_advance", "when o.dependency_count_unsatisfied + t.unsatisfied > 0 then 'CANCELED'", ""),
+    "a gate times out a moment late": ("_time_out_gates", "s.gate_expires_at <= _time_out_gates.now", "s.gate_expires_at < _time_out_gates.now"),
+    "a key is given back under a handler at work": ("_release_active_keys", "and not exists (", "and true or not exists ("),
+    "a late fire is not skipped": ("_fire_schedule", "v_schedule.next_fire_at < v_late", "false"),
 }  # fmt: skip
-QUICK = ["any token may report", "a claim is not charged", "no event tells of progress"]
+QUICK = ["a lease never ends", "a lease is reaped as it ends", "a key is given back under a handler at work"]
 
 
 @pytest.mark.corrupts

@@ -5,6 +5,8 @@ from __future__ import annotations
 import psycopg
 import pytest
 
+from runledger.migrate import migrate
+
 
 @pytest.fixture
 def outsider(db, stranger):
@@ -137,3 +139,26 @@ def test_a_callers_search_path_does_not_reach_a_definer_function(db, stranger, o
     outsider.execute("set search_path = trap, pg_catalog")
     row = outsider.execute("select job_type from runledger.define_job('safe')").fetchone()
     assert row == ("safe",)
+
+
+def test_an_apply_takes_back_what_was_granted_by_hand(db, new_role):
+    """To PUBLIC on each kind of object, and to the owner on what not even the owner may change; and gives back what is due."""
+    role, owner = new_role(), db.value("select nspowner::regrole::text from pg_namespace where nspname = 'runledger'")
+    db.execute("select runledger.grant_access(%s, 'producer')", [role])
+    db.execute(f"revoke execute on function runledger.enqueue_job from {role}")
+    for what in (
+        "usage on schema runledger", "select on runledger.job_queue", "select on runledger.jobs",
+        "usage on sequence runledger.lease_token_seq", "execute on function runledger.claim_jobs",
+        "execute on function runledger._now", "usage on type runledger.job_status", "usage on type runledger.claimed_job",
+    ):  # fmt: skip
+        db.execute(f"grant {what} to public")
+    db.execute(f"grant update, delete, truncate on runledger.operator_actions to {owner}")
+    # As if the functions there were of an older version.
+    db.execute("update runledger._shelves set sha256 = repeat('0', 64)")
+    assert migrate(db.dsn).shelf_applied
+    test_nothing_is_granted_to_public(db)
+    for right in ("update", "delete", "truncate"):
+        assert not db.value("select has_table_privilege(%s, 'runledger.operator_actions', %s)", [owner, right])
+    assert db.value(
+        "select has_function_privilege(%s, oid, 'execute') from pg_proc where oid = 'runledger.enqueue_job'::regproc", [role]
+    )

@@ -472,6 +472,8 @@ def main(calls: int, seed: int, pg: str) -> None:
     plan += [(level, kind, calls // 30) for level in LEVELS for kind in [*KINDS, "nobody"]]
     seen = Seen()
     with servers.start(pg) as server:
+        with psycopg.connect(server.admin_dsn, autocommit=True) as conn, contextlib.suppress(psycopg.errors.DuplicateObject):
+            conn.execute("create role runledger_stranger login")  # whom the generator names, for grants
         for level, kind, rounds in plan:
             db = Db(server.take(), server)
             fuzz = Fuzz(db, seed, level, kind)

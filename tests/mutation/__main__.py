@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
@@ -111,11 +112,11 @@ class Harness:
                 child, tests = pair
                 if verdict := child.poll(0.05):
                     alive.remove(pair)
-                    if (
-                        verdict.what == "killed"
-                        and child.mutant.kind != "placebo"
-                        and not self._holds_without(verdict.by)
-                    ):
+                    if child.mutant.kind == "placebo":
+                        self._done(child.mutant, verdict)
+                    elif verdict.what == "hung" and not self._ends_without(tests):
+                        self._done(child.mutant, replace(verdict, what="undecided"))
+                    elif verdict.what == "killed" and not self._holds_without(verdict.by):
                         self.unreliable.add(verdict.by)
                         waiting.append(child.mutant)
                     else:
@@ -151,6 +152,14 @@ class Harness:
             self.reliable.add(name)
         return verdict.what == "survived"
 
+    def _ends_without(self, tests: list[str]) -> bool:
+        """The machine may be too busy for the same tests without any fault: then nothing is known."""
+        (any_file, *_) = function_files()
+        child = Child(self.base, placebo(any_file), [self.items[name] for name in tests], self.failures)
+        while not (verdict := child.poll(1)):
+            pass
+        return verdict.what == "survived"
+
     def _done(self, mutant: Mutant, verdict: Verdict) -> None:
         self.verdicts.append((mutant, verdict))
         by = f" by {verdict.by}" if verdict.by else f" {verdict.tests} tests"
@@ -182,7 +191,9 @@ def report(verdicts: Iterable[tuple[Mutant, Verdict]]) -> bool:
     for mutant in survivors:
         if mutant.kind != "placebo":
             say(f"\nSURVIVED {mutant.kind} {mutant.id}\n{mutant.diff or mutant.text}")
-    say(f"\n{'kind':14}{'counted':>9}{'killed':>8}{'hung':>6}{'survived':>10}{'equivalent':>12}{'stillborn':>11}")
+    say(
+        f"\n{'kind':14}{'counted':>9}{'killed':>8}{'hung':>6}{'survived':>10}{'equivalent':>12}{'stillborn':>11}{'undecided':>11}"
+    )
     total: Counter[str] = Counter()
     for kind, row in sorted(rows.items()):
         if kind != "placebo":
@@ -196,12 +207,13 @@ def report(verdicts: Iterable[tuple[Mutant, Verdict]]) -> bool:
     say(
         f"\n{share:.1%} of {counted} killed; {len(strict)} survivors among {', '.join(STRICT)}; {false_alarm} placebos killed"
     )
-    return share >= 0.9 and not strict and not false_alarm
+    undecided = sum(row["undecided"] for row in rows.values())
+    return share >= 0.9 and not strict and not false_alarm and not undecided
 
 
 def _line(kind: str, row: Counter[str]) -> str:
     counted = row["killed"] + row["hung"] + row["survived"]
-    return f"{kind:14}{counted:9}{row['killed']:8}{row['hung']:6}{row['survived']:10}{row['equivalent']:12}{row['stillborn']:11}"
+    return f"{kind:14}{counted:9}{row['killed']:8}{row['hung']:6}{row['survived']:10}{row['equivalent']:12}{row['stillborn']:11}{row['undecided']:11}"
 
 
 def pick(kinds: Sequence[str], function: str, file: str, ids: Sequence[str], sample: int, seed: int) -> list[Mutant]:

@@ -34,7 +34,7 @@ HANGS = 300
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`what`: killed, survived, stillborn (the server refused it) or hung; `by`: the test that failed."""
+    """`what`: killed, survived, stillborn (the server refused it), hung or undecided; `by`: the test that failed."""
 
     what: str
     by: str = ""

@@ -54,6 +54,14 @@ def _copy_if_there(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
+def follow(data: Path, primary: embedded.Server, *, slot: str = "") -> None:
+    """Let the server of that copy be a standby."""
+    (data / "standby.signal").touch()
+    with (data / "postgresql.auto.conf").open("a") as conf:
+        conf.write(f"primary_conninfo = 'host={primary.directory} user=postgres application_name=standby'\n")
+        conf.write(f"primary_slot_name = '{slot}'\n")
+
+
 def recover_to(data: Path, xid: int, *, wal: Path) -> None:
     """Let the server of that copy begin right after a transaction."""
     (data / "recovery.signal").touch()
@@ -77,9 +85,7 @@ class Pair:
 
     def _copy(self) -> Path:
         data = base_backup(self.first)
-        (data / "standby.signal").touch()
-        with (data / "postgresql.auto.conf").open("a") as conf:
-            conf.write(f"primary_conninfo = 'host={self.first.directory} user=postgres application_name=standby'\n")
+        follow(data, self.first)
         return data
 
     def caught_up(self) -> bool:

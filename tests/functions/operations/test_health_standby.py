@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from psycopg.rows import dict_row
 from runledger import embedded
 from runledger.migrate import migrate
 from runledger.testing import DatabaseServer
+from tests.support.standby import base_backup, follow
 
 pytestmark = pytest.mark.slow
 PRIMARY = {**embedded.FAST, "wal_level": "replica", "max_wal_senders": "4", "max_prepared_transactions": "4"}
@@ -35,14 +35,10 @@ def pair(pg: DatabaseServer, tmp_path: Path) -> Iterator[tuple[embedded.Server, 
             conn.execute("create role owner login")
             conn.execute("create database jobs owner owner")
         migrate(primary.dsn("jobs", "owner"))
-        copy = primary.directory / "standby"
-        subprocess.run(
-            [
-                primary.bindir / "pg_basebackup", "-D", copy, "-h", primary.directory, "-U", "postgres", "-R",
-                "--create-slot", "--slot=standby", "--checkpoint=fast", "--no-sync",
-            ],
-            check=True, capture_output=True,
-        )  # fmt: skip
+        with psycopg.connect(primary.dsn(), autocommit=True) as conn:
+            conn.execute("select pg_create_physical_replication_slot('standby', true)")
+        copy = base_backup(primary)
+        follow(copy, primary, slot="standby")
         with embedded.Server(primary.bindir, data=copy, settings=STANDBY) as standby:
             yield primary, standby
 

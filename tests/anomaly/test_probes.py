@@ -46,9 +46,7 @@ def unsound(conn: psycopg.Connection[Any]) -> list[tuple[Any, ...]]:
     return conn.execute("select * from runledger.fsck() where severity <> 'WARN'").fetchall()
 
 
-def ended_at(
-    conn: psycopg.Connection[Any], query: str, arguments: dict[str, object], mode: str, point: Point
-) -> bool:
+def ended_at(conn: psycopg.Connection[Any], query: str, arguments: dict[str, object], mode: str, point: Point) -> bool:
     """Whether the call ended there as `mode` says. If it did not, it put something off: then the ledger is sound."""
     try:
         with Probes().armed(conn, mode, point):

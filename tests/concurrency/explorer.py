@@ -323,11 +323,10 @@ class Explorer:
             return Verdict(schedule, "wrong", report=f"{schedule}: {bad}")
         if schedule.end == "rollback":
             return self._judge_rollback(schedule, got, waited)
-        if got == self.apart(names):
-            return Verdict(schedule, "serial" if waited else "apart", waited=waited)
         for order in dict.fromkeys(itertools.permutations(names)):
             if got == self.serial(tuple((n, ()) for n in order), names):
-                return Verdict(schedule, "serial", self._new_codes(schedule, got), waited)
+                kind = "apart" if not waited and got == self.apart(names) else "serial"
+                return Verdict(schedule, kind, self._new_codes(schedule, got), waited)
         for program in self._skipping(names, schedule):
             if got == self.serial(program, names):
                 return Verdict(schedule, "skips", self._new_codes(schedule, got), waited)
@@ -357,7 +356,7 @@ class Explorer:
         return told
 
     def apart(self, names: tuple[str, ...]) -> Outcome:
-        """What calls give that have nothing to do with each other."""
+        """What calls give if each does what it does alone. That is not enough: both may be wrong to."""
         told = [self.alone(name) for name in names]
         return Outcome(tuple(o.answers[0] for o in told), tuple(sorted(r for o in told for r in o.rows))).of(names)
 

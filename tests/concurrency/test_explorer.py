@@ -189,6 +189,14 @@ def test_it_finds_who_looks_before_he_locks(db: Db, explorer: Explorer):
     assert "done" in verdict.report
 
 
+def test_it_finds_two_who_are_right_each_alone(explorer: Explorer, change: Change):
+    """One disables the type that the other makes a schedule of: neither changes a row that the other changes."""
+    names = "disable_job_type spare", "upsert_schedule new"
+    assert found(explorer, *names) == []
+    change("_require_schedule_types", ("order by d.job_type for share", "order by d.job_type"))
+    assert found(explorer, *names) != []
+
+
 def test_it_finds_a_verb_that_is_refused_by_the_server(explorer: Explorer, change: Change):
     """Two who insert the same schedule meet on the unique name, not on an error."""
     names = "upsert_schedule new", "upsert_schedule new"

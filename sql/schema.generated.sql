@@ -3003,6 +3003,12 @@ CREATE FUNCTION runledger._record_read(action text, object text, detail jsonb DE
 
 COMMENT ON FUNCTION runledger._record_read(action text, object text, detail jsonb) IS 'Record that bodies were read, unless this is a standby.';
 
+CREATE FUNCTION runledger._refuse(problem text) RETURNS void
+    LANGUAGE plpgsql STRICT
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._refuse(problem text) IS 'Raise the error of that code; nothing for NULL.';
+
 CREATE FUNCTION runledger._release_active_keys(run_ids uuid[], now timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
     AS 'see sql/functions';
@@ -6380,6 +6386,8 @@ REVOKE ALL ON FUNCTION runledger._reap_verdicts(job_ids uuid[], retry_delay inte
 REVOKE ALL ON FUNCTION runledger._record_action(action text, object text, reason text, detail jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._record_read(action text, object text, detail jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._refuse(problem text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._release_active_keys(run_ids uuid[], now timestamp with time zone) FROM PUBLIC;
 

@@ -3,8 +3,9 @@ create or replace view runledger._job_summaries as
          runledger._job_state(q.status, q.lease_expires_at, q.next_run_at, q.attempt,
            runledger._now()) as state,
          q.priority, q.run_number, q.attempt, q.max_attempts, q.next_run_at, q.worker_id,
-         q.lease_expires_at, q.started_at, q.finished_at, q.stage, q.progress_done, q.progress_total, q.progress_pct,
-         q.status_reason, q.last_error_code, q.workflow_run_id, q.created_at, q.updated_at
+         q.lease_expires_at, q.started_at, q.finished_at, q.stage, q.progress_done,
+         q.progress_total, q.progress_pct, q.status_reason, q.last_error_code, q.workflow_run_id,
+         q.created_at, q.updated_at
     from runledger.job_queue as q;
 
 comment on view runledger._job_summaries is

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import psycopg
 import pytest
 
 from tests.support.database import Db
-from tests.support.interleave import PATIENCE, Session
+from tests.support.interleave import Session, until
 from tests.support.probes import LOCK, Point, Probes
 
 
@@ -43,14 +43,12 @@ class Stops:
     @contextmanager
     def at(self, point: Point) -> Iterator[None]:
         """The block is run while the call stands there; then it goes on to the next stop."""
-        deadline = time.monotonic() + PATIENCE
         waits = (
             "select 1 as waits from pg_locks where pid = %s and locktype = 'advisory' and not granted"
             " and (classid::bigint, objid::bigint) = (%s, %s)"
         )
-        while not self._db.all(waits, [self._caller.pid, LOCK, point.id]):
-            assert time.monotonic() < deadline, f"it never came to {point}"
-            time.sleep(0.002)
+        come = partial(self._db.all, waits, [self._caller.pid, LOCK, point.id])
+        until(come, f"it never came to {point}")
         yield
         self._hold()
         Probes().let_go(self._holder.conn, point)

@@ -10,12 +10,8 @@
 -- The settings keep plans to index scans: a plan made while the table was small must not outlive
 -- it.
 create or replace function runledger.claim_jobs(
-  worker_id     text,
-  job_types     text[],
-  max_jobs      integer default 1,
-  lease_seconds integer default 60,
-  prestart      boolean default false
-)
+  worker_id text, job_types text[], max_jobs integer default 1, lease_seconds integer default 60,
+  prestart boolean default false)
 returns setof runledger.claimed_job
 language plpgsql volatile
 security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan

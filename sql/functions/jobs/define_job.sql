@@ -5,18 +5,11 @@
 -- Raises: RL004 job_definition.active_schedule_exists, RL010 for each setting that makes no sense,
 --         RL011 for retry_delays_ms.
 create or replace function runledger.define_job(
-  job_type        text,
-  version         integer default null,
-  max_attempts    integer default null,
-  timeout_seconds integer default null,
-  priority        integer default null,
-  is_enabled      boolean default null,
-  max_concurrency integer default null,
-  retry_base_ms   integer default null,
-  retry_max_ms    integer default null,
-  retry_delays_ms jsonb default null,
-  if_missing      boolean default false
-)
+  job_type text, version integer default null, max_attempts integer default null,
+  timeout_seconds integer default null, priority integer default null,
+  is_enabled boolean default null, max_concurrency integer default null,
+  retry_base_ms integer default null, retry_max_ms integer default null,
+  retry_delays_ms jsonb default null, if_missing boolean default false)
 returns runledger.job_definition
 language plpgsql volatile
 security definer set search_path = pg_catalog, pg_temp

@@ -5,16 +5,10 @@
 -- Raises: RL002 job.definition_not_found_or_disabled, RL005 access.job_type_not_granted, RL010,
 --         RL011, RL013 and RL020 for keyed calls.
 create or replace function runledger.enqueue_job(
-  job_type        text,
-  payload         jsonb default '{}',
-  organization_id uuid default null,
-  priority        integer default null,
-  max_attempts    integer default null,
-  timeout_seconds integer default null,
-  run_at          timestamptz default null,
-  idempotency_key text default null,
-  stage           text default 'queued'
-)
+  job_type text, payload jsonb default '{}', organization_id uuid default null,
+  priority integer default null, max_attempts integer default null,
+  timeout_seconds integer default null, run_at timestamptz default null,
+  idempotency_key text default null, stage text default 'queued')
 returns runledger.enqueued_job
 language plpgsql volatile
 security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
@@ -27,7 +21,6 @@ declare
   v_existing runledger.enqueued_job;
   v_id uuid;
   v_wakes boolean;
-  v_problem text;
 begin
   if v_granted is not null then
     perform runledger._require_granted(array[enqueue_job.job_type], v_granted);
@@ -35,14 +28,12 @@ begin
   -- An expression is made anew in each transaction: what most calls need is one of its own.
   if num_nonnulls(enqueue_job.max_attempts, enqueue_job.timeout_seconds, enqueue_job.run_at,
       enqueue_job.idempotency_key) = 0 and enqueue_job.stage = 'queued' then
-    v_problem := runledger._json_problem(v_payload, runledger._limit('payload_bytes'));
+    perform runledger._refuse(runledger._json_problem(
+      v_payload, runledger._limit('payload_bytes')));
   else
-    v_problem := runledger._enqueue_problem(v_payload, enqueue_job.max_attempts,
+    perform runledger._refuse(runledger._enqueue_problem(v_payload, enqueue_job.max_attempts,
       enqueue_job.timeout_seconds, enqueue_job.run_at, enqueue_job.idempotency_key,
-      enqueue_job.stage, v_now);
-  end if;
-  if v_problem is not null then
-    perform runledger._raise(v_problem);
+      enqueue_job.stage, v_now));
   end if;
   if enqueue_job.idempotency_key is not null then
     v_request := runledger._enqueue_request(v_payload, enqueue_job.priority,

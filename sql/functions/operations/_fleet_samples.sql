@@ -35,7 +35,8 @@ begin
   union all
   select 'runledger_schedules', u.nth, '', runledger._metric_label('state', u.state),
          (select count(*) from schedule as s where s.state = u.state)::text
-    from unnest(array['active', 'deferred', 'inactive', 'overdue', 'paused']) with ordinality as u(state, nth)
+    from unnest('{active,deferred,inactive,overdue,paused}'::text[])
+         with ordinality as u(state, nth)
   union all
   select 'runledger_workflow_runs', u.nth, '', runledger._metric_label('status', lower(u.state)),
          coalesce((select r.n from run as r where r.state = u.state), 0)::text

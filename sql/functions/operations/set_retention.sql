@@ -27,7 +27,7 @@ begin
   on conflict do nothing;
   if not found then
     -- What was before is what the rival left for whom this call has waited.
-    perform from runledger.retention_settings as s for no key update;
+    perform from runledger.retention_settings as s where s.only_row for no key update;
     v_old := runledger.retention();
   end if;
   update runledger.retention_settings as s

@@ -3,9 +3,9 @@
 -- to succeed did not; a canceled one then is a finished prerequisite itself. The caller holds the
 -- rows of all runs concerned, so nobody else decides; a canceled run lets nothing go. A constant
 -- number of statements per level, whatever the number of steps and runs. Callers force generic
--- plans: planning anew takes ten times as long as a level of a chain.
-create or replace function runledger._advance(
-  finished runledger._finished_step[], now timestamptz)
+-- plans: planning anew takes ten times as long as a level of a chain. What moved is gathered in two
+-- steps, since || copies what it adds to: in a chain of 10,000 levels that must not be all of it.
+create or replace function runledger._advance(finished runledger._finished_step[], now timestamptz)
 returns runledger._finished_step[]
 language plpgsql volatile
 as $$
@@ -42,32 +42,29 @@ begin
                then _advance.now + make_interval(secs => s.gate_timeout_seconds) end,
              finished_at = case when d.status = 'CANCELED'
                                 then coalesce(s.finished_at, _advance.now) end,
-             status_reason = case when d.status = 'CANCELED' and s.status = 'BLOCKED'
-               then 'workflow.dependency_unsatisfied' else s.status_reason end,
-             last_error_code = case when d.status = 'CANCELED' and s.status = 'BLOCKED'
-               then 'workflow.dependency_unsatisfied' else s.last_error_code end
+             status_reason = coalesce(c.code, s.status_reason),
+             last_error_code = coalesce(c.code, s.last_error_code)
         from touched as t join runledger.workflow_steps as o on o.id = t.id
-       cross join lateral (select case
-               when o.status <> 'BLOCKED' then o.status
+       cross join lateral (select case when o.status <> 'BLOCKED' then o.status
                when o.dependency_count_pending > t.finished then 'BLOCKED'
                when o.dependency_count_unsatisfied + t.unsatisfied > 0 then 'CANCELED'
                when o.execution_kind = 'EXTERNAL' then 'WAITING_FOR_EXTERNAL'
                else 'ENQUEUED' end::runledger.step_status) as d(status)
+       cross join lateral (select case when d.status = 'CANCELED' and o.status = 'BLOCKED'
+               then 'workflow.dependency_unsatisfied' end) as c(code)
        where s.id = o.id
-      returning s.id, s.workflow_run_id, s.status, o.status as before
+      returning row(s.id, s.workflow_run_id, s.status)::runledger._finished_step as step,
+                s.id, s.status, o.status as before
     )
-    select array_agg(row(t.id, t.workflow_run_id, t.status)::runledger._finished_step)
-             filter (where t.status = 'CANCELED'),
+    select array_agg(t.step) filter (where t.status = 'CANCELED'),
            array_agg(t.id) filter (where t.status = 'ENQUEUED'),
-           array_agg(row(t.id, t.workflow_run_id, t.status)::runledger._finished_step)
-             filter (where t.status = 'WAITING_FOR_EXTERNAL')
+           array_agg(t.step) filter (where t.status = 'WAITING_FOR_EXTERNAL')
       into v_next, v_enqueued, v_waiting
       from told as t
      where t.before = 'BLOCKED';
     if v_enqueued is not null then
       perform runledger._enqueue_steps(v_enqueued, _advance.now);
     end if;
-    -- Each || copies what it adds to: in a chain of 10,000 levels that must not be all of it.
     v_recent := v_recent || v_waiting || v_next;
     if cardinality(v_recent) > 200 then
       v_moved := v_moved || v_recent;

@@ -2,8 +2,8 @@
 -- order is enough: no recursion over the graph.
 create or replace function runledger._step_levels(run_id uuid)
 returns table (id uuid, ordinal integer, level integer, step_key text,
-  organization_id uuid, status runledger.step_status, job_id uuid, status_reason text, created_at timestamptz,
-  released_at timestamptz, started_at timestamptz, finished_at timestamptz)
+  organization_id uuid, status runledger.step_status, job_id uuid, status_reason text,
+  created_at timestamptz, released_at timestamptz, started_at timestamptz, finished_at timestamptz)
 language plpgsql stable
 as $$
 declare
@@ -23,7 +23,8 @@ begin
   end loop;
   return query
   select s.id, s.ordinal, coalesce(v_level[s.ordinal], 0), s.step_key,
-         s.organization_id, s.status, s.job_id, s.status_reason, s.created_at, s.released_at, s.started_at, s.finished_at
+         s.organization_id, s.status, s.job_id, s.status_reason, s.created_at, s.released_at,
+         s.started_at, s.finished_at
     from runledger.workflow_steps as s
    where s.workflow_run_id = _step_levels.run_id;
 end

@@ -64,8 +64,7 @@ begin
          jsonb_build_object('job_type', enqueue_job.job_type), v_now
     from inserted as n
   returning job_id, coalesce(enqueue_job.run_at <= v_now, true) and exists (
-    select from runledger.workers as w where w.idle_until > v_now)
-    into v_id, v_wakes;
+    select from runledger.workers as w where w.idle_until > v_now) into v_id, v_wakes;
   if v_id is null then
     return runledger._rival_job(enqueue_job.job_type, enqueue_job.organization_id,
       enqueue_job.idempotency_key, v_request);

@@ -3004,7 +3004,7 @@ CREATE FUNCTION runledger._record_read(action text, object text, detail jsonb DE
 COMMENT ON FUNCTION runledger._record_read(action text, object text, detail jsonb) IS 'Record that bodies were read, unless this is a standby.';
 
 CREATE FUNCTION runledger._refuse(problem text) RETURNS void
-    LANGUAGE plpgsql STRICT
+    LANGUAGE plpgsql
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._refuse(problem text) IS 'Raise the error of that code; nothing for NULL.';

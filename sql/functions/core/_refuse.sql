@@ -1,10 +1,11 @@
--- Strict: for nothing to refuse it is not even called.
 create or replace function runledger._refuse(problem text)
 returns void
-language plpgsql volatile strict
+language plpgsql volatile
 as $$
 begin
-  perform runledger._raise(_refuse.problem);
+  if _refuse.problem is not null then
+    perform runledger._raise(_refuse.problem);
+  end if;
 end
 $$;
 

@@ -354,12 +354,13 @@ COMMENT ON TYPE runledger._log_entry IS 'One decoded item of log_jobs; code says
 CREATE TYPE runledger._mark AS (
 	scope text,
 	looked_at timestamp with time zone,
+	look_took interval,
 	priorities integer[],
 	due_ats timestamp with time zone[],
 	ids uuid[]
 );
 
-COMMENT ON TYPE runledger._mark IS 'Where the claims of a session left off: the last job taken in each priority, and when the index was last read from its start. Internal.';
+COMMENT ON TYPE runledger._mark IS 'Where the claims of a session left off: the last job taken in each priority, and when the index was last read from its start, and for how long. Internal.';
 
 CREATE TYPE runledger._outcome AS (
 	ordinal integer,
@@ -3129,11 +3130,11 @@ CREATE FUNCTION runledger._same_request(stored jsonb, request jsonb) RETURNS boo
 
 COMMENT ON FUNCTION runledger._same_request(stored jsonb, request jsonb) IS 'Whether a keyed request repeats the stored one.';
 
-CREATE FUNCTION runledger._save_mark(mark runledger._mark) RETURNS void
+CREATE FUNCTION runledger._save_mark(mark runledger._mark, before runledger._mark, nth integer) RETURNS void
     LANGUAGE plpgsql
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._save_mark(mark runledger._mark) IS 'Remember where this claim left off, per priority.';
+COMMENT ON FUNCTION runledger._save_mark(mark runledger._mark, before runledger._mark, nth integer) IS 'Remember where this claim left off, per priority; below that what the mark before had from its nth priority on.';
 
 CREATE FUNCTION runledger._schedule_settings(schedule runledger.job_schedules) RETURNS jsonb
     LANGUAGE sql STABLE
@@ -6429,7 +6430,7 @@ REVOKE ALL ON FUNCTION runledger._run_of_key(workflow_type text, organization_id
 
 REVOKE ALL ON FUNCTION runledger._same_request(stored jsonb, request jsonb) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger._save_mark(mark runledger._mark) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger._save_mark(mark runledger._mark, before runledger._mark, nth integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._schedule_settings(schedule runledger.job_schedules) FROM PUBLIC;
 

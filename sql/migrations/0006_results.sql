@@ -315,10 +315,11 @@ comment on type runledger._pick is
   'Ready jobs, locked, in claim order, with the places of their rows. Internal.';
 
 create type runledger._mark as (
-  scope text, looked_at timestamptz, priorities integer[], due_ats timestamptz[], ids uuid[]);
+  scope text, looked_at timestamptz, look_took interval, priorities integer[],
+  due_ats timestamptz[], ids uuid[]);
 comment on type runledger._mark is
   'Where the claims of a session left off: the last job taken in each priority, and when the '
-  'index was last read from its start. Internal.';
+  'index was last read from its start, and for how long. Internal.';
 
 create type runledger._outcome as (
   ordinal integer, job_id uuid, lease_token bigint, outcome text, kind text, error_code text,

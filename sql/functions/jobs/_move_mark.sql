@@ -5,7 +5,7 @@ language sql immutable parallel safe
 as $$
   select case
     when id is null or cardinality((mark).ids) >= runledger._limit('priorities_marked') then mark
-    else row((mark).scope, (mark).looked_at, (mark).priorities || priority,
+    else row((mark).scope, (mark).looked_at, (mark).look_took, (mark).priorities || priority,
              (mark).due_ats || due_at, (mark).ids || id)::runledger._mark end
 $$;
 

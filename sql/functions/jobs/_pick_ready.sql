@@ -1,9 +1,10 @@
 -- Lock up to max_jobs ready jobs of these types: priority by priority, oldest due first. Starts
 -- behind the mark of this session; what lies between marked priorities is always read, so a job of
 -- a new priority is never overlooked. If the marks yield nothing, the index is read from its start
--- in the same call. If they yield less than wanted, it is read from a little before them, where a
--- job stands that was committed late: a queue that keeps up with its work yields less at every
--- claim, and under a held snapshot each would walk over all that was claimed since. The loops end
+-- in the same call, unless that took long of late. If they yield less than wanted, it is read from
+-- a little before them, where a job stands that was committed late: a queue that keeps up with its
+-- work yields less at every claim, and under a held snapshot each would walk over all that was
+-- claimed since. The loops end
 -- with the priorities that have pending jobs; when many of them are barren, only those that the
 -- types at hand have.
 create or replace function runledger._pick_ready(
@@ -20,6 +21,7 @@ declare
   v_all runledger._pick;
   v_one runledger._pick;
   v_slack interval := '0';
+  v_began timestamptz;
   v_below bigint;
   v_above bigint;
   v_barren integer := 0;
@@ -29,7 +31,8 @@ declare
 begin
   loop
     v_all := row('{}', '{}', '{}', '{}')::runledger._pick;
-    v_left := row(v_scope, coalesce(v_mark.looked_at, _pick_ready.now), '{}', '{}', '{}');
+    v_left := row(v_scope, coalesce(v_mark.looked_at, _pick_ready.now), null, '{}', '{}', '{}');
+    v_began := runledger._now();
     v_below := 2147483648;
     v_nth := 1;
     loop
@@ -57,17 +60,16 @@ begin
       v_nth := v_nth + v_marked::integer;
       exit when cardinality(v_all.ids) >= _pick_ready.max_jobs;
     end loop;
+    v_left.look_took := coalesce(v_mark.look_took, runledger._now() - v_began);
     exit when cardinality(v_all.ids) >= _pick_ready.max_jobs or v_mark.scope is null
       or v_slack > '0';
-    if cardinality(v_all.ids) = 0 then
+    if cardinality(v_all.ids) = 0 and (v_mark.look_took < '25 ms'
+      or v_mark.looked_at < _pick_ready.now - v_mark.look_took * 20) then
       v_mark := null;
     end if;
     v_slack := '100 ms';
   end loop;
-  v_left.priorities := v_left.priorities || v_mark.priorities[v_nth:];
-  v_left.due_ats := v_left.due_ats || v_mark.due_ats[v_nth:];
-  v_left.ids := v_left.ids || v_mark.ids[v_nth:];
-  perform runledger._save_mark(v_left);
+  perform runledger._save_mark(v_left, v_mark, v_nth);
   return v_all;
 end
 $$;

@@ -4581,7 +4581,7 @@ CREATE VIEW runledger._job_summaries AS
     job_type,
     organization_id,
     (status)::text AS status,
-    runledger._job_state(status, lease_expires_at, next_run_at, attempt, runledger._now()) AS state,
+    runledger._job_state(status, lease_expires_at, next_run_at, attempt, statement_timestamp()) AS state,
     priority,
     run_number,
     attempt,

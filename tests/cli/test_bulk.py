@@ -13,6 +13,7 @@ import pytest
 from runledger.cli import _run
 from tests.cli.conftest import objects
 from tests.cli.test_errors import process
+from tests.functions.operations.test_prune import counted
 
 
 @pytest.fixture
@@ -226,6 +227,7 @@ def test_a_prune_goes_on_until_nothing_old_is_left(db, cli, old):
 
 
 def test_a_dry_run_of_a_prune_deletes_nothing(db, cli, old):
+    counted(db)
     result = cli("prune", "--older-than", "30m", "--reason", "space", "--dry-run", "--json")
     assert sum(row["affected"] for row in objects(result)) >= 7
     assert jobs(db) == 8
@@ -241,6 +243,7 @@ def test_an_interrupted_prune_says_how_far_it_got(db, cli, old, monkeypatch):
         return run(self, call)
 
     monkeypatch.setattr(_run.Run, "call", interrupted)
+    counted(db)
     result = cli("prune", "--older-than", "30m", "--reason", "space", "--batch", "2", "--yes")
     assert (result.exit_code, result.stdout) == (130, "")
     assert result.stderr.startswith("interrupted: deleted ")

@@ -80,7 +80,8 @@ def test_maintenance_goes_on_until_nothing_is_left(db, cli, clock):
     rows = objects(result)
     assert list(rows[0]) == names(t.UpkeepReport)
     assert not any(row["more"] for row in rows[-len({row["task"] for row in rows}) :])
-    assert db.value("select count(*) from runledger.job_queue") == 2880
+    # A fire a minute, and one more if a minute ended meanwhile.
+    assert db.value("select count(*) from runledger.job_queue") in (2880, 2881)
 
 
 def test_due_schedules_are_fired_and_told(db, cli, clock):

@@ -102,12 +102,12 @@ def test_an_act_that_is_taken_back_leaves_no_row(db: Db, acting: Acting, q: Ledg
 def test_what_changed_is_told_without_bodies(db: Db, q: Ledger):
     q.define("t", max_attempts=3, retry_delays_ms={"e.x": 5})
     scheduled(q)
-    scheduled(q, cron="@hourly", payload={"y": SECRET})
+    scheduled(q, cron="30 * * * *", payload={"y": SECRET})
     details = dict(db.conn.execute("select action, detail from runledger.operator_actions order by id").fetchall())
     assert details["define_job"] == {"max_attempts": 3, "retry_delays_ms": {"e.x": 5}}
     assert details["upsert_schedule"].pop("next_fire_at")
     assert details["upsert_schedule"].pop("next_base_at")
-    assert details["upsert_schedule"] == {"cron_expr": "@hourly"}
+    assert details["upsert_schedule"] == {"cron_expr": "30 * * * *"}
 
 
 def test_a_new_type_is_an_act_even_with_nothing_but_defaults(db: Db, q: Ledger):

@@ -14,7 +14,7 @@ ENGINE  = tests/functions tests/property tests/concurrency tests/anomaly
 .PHONY: help venv demo test test-fast test-all test-web soak explore chaos conformance model coverage mutants fuzz pgspot tidy schema freeze docs check bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(VENV)/.installed ## make the virtual environment with everything in it
 
@@ -49,6 +49,7 @@ soak: venv ## run the tests that take a minute and more, on PostgreSQL 18
 
 explore: venv ## put every pair of verbs beside each other in every way; ARGS="--write --jobs=… --only=…"
 	$(BIN)/python -m tests.concurrency.explorer $(ARGS)
+
 conformance: venv ## play the scenarios of the contract by psycopg, psql and node
 	$(BIN)/python -m tests.conformance
 

@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +19,10 @@ from tests.chaos.journal import Journal, now
 from tests.chaos.producer import ENQUEUE
 from tests.support import servers
 from tests.support.database import Db
+from tests.support.waiting import until
 
 LEASE = 1
 RECOVERY = LEASE + REAP_SECONDS + 0.3 + storm.EPSILON
-PATIENCE = 40.0
-
-
-def until(check: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if answer := check():
-            return answer
-        time.sleep(0.01)
-    raise TimeoutError(what)
 
 
 class Site:

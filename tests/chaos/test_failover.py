@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from tests.chaos.bare import REAP_SECONDS, TYPES
 from tests.chaos.checker import DOUBLE, LOST, RECORDED, History, Ledger
 from tests.chaos.journal import Journal
 from tests.chaos.producer import Producer
-from tests.support import servers
+from tests.support import servers, waiting
 from tests.support.standby import Pair
 
 pytestmark = [pytest.mark.chaos, pytest.mark.soak, pytest.mark.timeout(300)]
@@ -113,14 +112,12 @@ def ledger_of(dsn: str) -> Ledger:
 
 
 def until(check: Callable[[], Any], what: str) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+    def holds() -> Any:
         # A standby cancels what stands in the way of its recovery.
         with contextlib.suppress(psycopg.errors.SerializationFailure):
-            if check():
-                return
-        time.sleep(0.02)
-    raise TimeoutError(what)
+            return check()
+
+    waiting.until(holds, what)
 
 
 @pytest.fixture

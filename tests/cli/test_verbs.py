@@ -16,7 +16,7 @@ from runledger import _words
 from runledger.cli import _output as out
 from tests.cli.cases import CHANGES, EMPTY, READS, Case
 from tests.cli.conftest import objects, verbs
-from tests.psql.test_psql import psql
+from tests.support.psql import psql
 
 # What differs between two executions, or is written differently by PostgreSQL and in JSON.
 BORN = {

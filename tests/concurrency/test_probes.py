@@ -11,8 +11,9 @@ import psycopg
 import pytest
 
 from tests.support.database import Db
-from tests.support.interleave import Session, until
+from tests.support.interleave import Session
 from tests.support.probes import LOCK, Point, Probes
+from tests.support.waiting import until
 
 
 class Stops:

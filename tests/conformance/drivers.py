@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from runledger import embedded
 from tests.conformance import driver
 from tests.support import node
+from tests.support.psql import psql as find_psql
 
 HERE = Path(__file__).parent
 Scenario = dict[str, Any]
@@ -29,10 +28,7 @@ def psycopg(dsn: str, scenario: Scenario) -> str | None:
 
 
 def psql(dsn: str, scenario: Scenario) -> str | None:
-    ours = embedded.find_binaries() / "psql"
-    found = str(ours) if ours.exists() else shutil.which("psql")
-    assert found, "psql is missing"
-    argv = [found, "-X", "-d", dsn, "-v", f"scenario={json.dumps(scenario)}", "-f", str(HERE / "driver.sql")]
+    argv = [find_psql(), "-X", "-d", dsn, "-v", f"scenario={json.dumps(scenario)}", "-f", str(HERE / "driver.sql")]
     told = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
     return None if told.stdout.strip() == "ok" else told.stdout.strip() + told.stderr
 

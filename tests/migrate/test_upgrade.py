@@ -7,9 +7,8 @@ use them are replaced. The worker and the producers are older than it.
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Self
 
 import psycopg
@@ -24,6 +23,7 @@ from tests.runner.conftest import Gate
 from tests.support import freeze
 from tests.support.catalog import snapshot
 from tests.support.database import Db
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -36,15 +36,6 @@ USES = {
     "claim_jobs": ("l.created_at\n    from leased as l", "l"),
     "leased_jobs": ("q.created_at\n    from runledger", "q"),
 }
-
-
-def until(check: Callable[[], Any], what: str) -> None:
-    """Longer than the retry delay of a lease that maintenance reaps."""
-    deadline = time.monotonic() + 80
-    while not check():
-        if time.monotonic() > deadline:
-            raise TimeoutError(what)
-        time.sleep(0.01)
 
 
 @pytest.fixture

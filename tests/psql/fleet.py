@@ -6,26 +6,15 @@ import json
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 from tests.support.database import Db
+from tests.support.waiting import until
 
 PATIENCE = 60.0
-
-
-def until(holds: Callable[[], Any], what: str) -> Any:
-    """Ask until the answer is true, and return it."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if answer := holds():
-            return answer
-        time.sleep(0.02)
-    raise TimeoutError(what)
 
 
 class Fleet:

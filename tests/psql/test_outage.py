@@ -15,11 +15,11 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from tests.psql.test_psql import psql
 from tests.support.clock import Clock
 from tests.support.database import Db
 from tests.support.flows import Flow, Flows, gate, step
 from tests.support.ledger import LATER, Ledger
+from tests.support.psql import psql
 
 Job = Callable[[], UUID]
 CAUSES: dict[str, Callable[[Outage], Job]] = {}

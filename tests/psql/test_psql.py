@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from runledger import embedded
 from tests.psql import fleet
 from tests.support.database import Db
+from tests.support.psql import psql
 
 HERE = Path(__file__).parent
-
-
-def psql() -> str:
-    """That of the newest binaries at hand: older ones do not know newer servers."""
-    ours = embedded.find_binaries() / "psql"
-    found = str(ours) if ours.exists() else shutil.which("psql")
-    assert found, "psql is missing"
-    return found
 
 
 def run(db: Db, script: str, *options: str) -> subprocess.CompletedProcess[str]:

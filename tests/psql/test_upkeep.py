@@ -12,9 +12,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.psql.test_psql import psql
 from tests.support.clock import Clock
 from tests.support.database import Db
+from tests.support.psql import psql
 
 ROOT = Path(__file__).parents[2]
 SETTING = """

@@ -23,18 +23,9 @@ from runledger.config import Config
 from runledger.supervisor import Supervisor
 from tests.support.database import Db
 from tests.support.servers import ROOT
+from tests.support.waiting import until
 
 PATIENCE = 20.0
-
-
-def until(check: Callable[[], Any], what: str = "") -> Any:
-    """The first true answer of `check`; PATIENCE only bounds a failure."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if answer := check():
-            return answer
-        time.sleep(0.005)
-    raise TimeoutError(f"did not happen: {what or check}")
 
 
 class Gate:

@@ -13,15 +13,6 @@ from psycopg.rows import dict_row
 PATIENCE = 30.0
 
 
-def until(holds: Callable[[], object], what: str) -> None:
-    """Ask the server again and again until it says so; `what` is told if it never does."""
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        if time.monotonic() > deadline:
-            raise TimeoutError(what)
-        time.sleep(0.002)
-
-
 class Pending:
     """A statement under way in another thread."""
 

@@ -31,12 +31,17 @@ EPSILON = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """`jobs` are enqueued, unless `seconds` pass first; then the faults stop and all must come to its end."""
+    """`jobs` are enqueued, unless `seconds` pass first; then the faults stop and all must come to its end.
+
+    With `kinds` it goes on, with new jobs, until so many kinds of fault have struck and `jobs` leases were given out: a
+    fast machine is through with its jobs before anything can happen to it.
+    """
 
     jobs: int
     seconds: float
     seed: int
     bindir: Path
+    kinds: int = 0
     lease: int = 2
     runners: int = 2
     bares: int = 2
@@ -183,7 +188,10 @@ class Storm:
         )]  # fmt: skip
         producers = [m for name, m in arena.members.items() if name.startswith("producer")]
         while time.monotonic() - began < plan.seconds and not self._errors:
-            if all(m.process and m.process.poll() == 0 for m in producers):
+            if plan.kinds:
+                if self._claims >= plan.jobs and len(outcome.faults) >= plan.kinds:
+                    break
+            elif all(m.process and m.process.poll() == 0 for m in producers):
                 break
             time.sleep(0.1)
         self._over.set()
@@ -247,7 +255,7 @@ class Storm:
         for n in range(plan.producers):
             arena.add(
                 f"producer{n}", "producer", route=routes[(n + 1) % 2], user="chaos_producer",
-                CHAOS_JOBS=str(plan.jobs // plan.producers), CHAOS_SEED=str(plan.seed + n), CHAOS_BURST=str(plan.burst),
+                CHAOS_JOBS=str(1 << 30 if plan.kinds else plan.jobs // plan.producers), CHAOS_SEED=str(plan.seed + n), CHAOS_BURST=str(plan.burst),
             )  # fmt: skip
 
     def _watch(self) -> None:

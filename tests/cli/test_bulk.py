@@ -218,6 +218,7 @@ def jobs(db) -> int:
 
 
 def test_a_prune_goes_on_until_nothing_old_is_left(db, cli, old):
+    counted(db)
     result = cli("prune", "--older-than", "30m", "--reason", "space", "--batch", "2", "--yes", "--show-sql")
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("deleted ")

@@ -13,7 +13,7 @@ import pytest
 from tests.anomaly.fuzz import KINDS, LEVELS, REFUSED_ABOVE_READ_COMMITTED, Fuzz, Seen
 from tests.support.database import Db
 
-CALLS = int(os.environ.get("RUNLEDGER_FUZZ_CALLS", "50"))
+CALLS = int(os.environ.get("RUNLEDGER_FUZZ_CALLS", "30"))
 SEED = int(os.environ.get("RUNLEDGER_FUZZ_SEED", "20"))
 
 

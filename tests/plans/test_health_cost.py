@@ -10,7 +10,7 @@ import pytest
 from tests.plans.test_claim_cost import AHEAD, fill
 from tests.support.database import Db
 
-SMALL, LARGE = 30_000, 300_000
+SMALL, LARGE = 15_000, 150_000
 
 
 def buffers(conn: psycopg.Connection[Any], query: str) -> int:
@@ -42,7 +42,7 @@ def prepare(db: Db) -> None:
 
 @pytest.mark.slow
 @pytest.mark.corrupts
-def test_health_touches_as_many_buffers_at_300_000_jobs_as_at_30_000(db: Db):
+def test_health_touches_as_many_buffers_at_150_000_jobs_as_at_15_000(db: Db):
     prepare(db)
     mixed(db, 1, SMALL)
     db.execute("vacuum analyze runledger.job_queue")
@@ -60,7 +60,7 @@ def test_health_touches_as_many_buffers_at_300_000_jobs_as_at_30_000(db: Db):
 
 @pytest.mark.slow
 @pytest.mark.corrupts
-def test_a_fast_fsck_touches_as_many_buffers_at_300_000_keyed_jobs_as_at_30_000(db: Db):
+def test_a_fast_fsck_touches_as_many_buffers_at_150_000_keyed_jobs_as_at_15_000(db: Db):
     look = "select * from runledger.fsck('fast')"
     prepare(db)
     mixed(db, 1, SMALL)
@@ -77,7 +77,7 @@ def test_a_fast_fsck_touches_as_many_buffers_at_300_000_keyed_jobs_as_at_30_000(
     assert {buffers(stale, look) <= small * 1.2 for _ in range(5)} == {True}
     assert db.all(look) == []
     db.execute("alter table runledger.job_queue drop constraint a_pending_job_has_an_attempt_left")
-    assert buffers(db.connect(), look) > 10 * small, "without the constraint the rows are read"
+    assert buffers(db.connect(), look) > 5 * small, "without the constraint the rows are read"
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from tests.functions.operations.test_metrics import roll_up_all, slots, totals
 from tests.support.database import Db
 from tests.support.ledger import Ledger
 
-RECENT, SMALL, LARGE = 10_000, 30_000, 300_000
+RECENT, SMALL, LARGE = 4_000, 10_000, 100_000
 # What the functions would have written for jobs that were enqueued, claimed and succeeded, 20 types, over days.
 FILL = (
     """

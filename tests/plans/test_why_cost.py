@@ -13,7 +13,7 @@ from tests.support.ledger import Ledger
 # The rows are written without their events, which fsck would rightly miss.
 pytestmark = pytest.mark.corrupts
 
-SMALL, LARGE = 30_000, 300_000
+SMALL, LARGE = 15_000, 150_000
 # Written by hand: through the functions it would take minutes, and only the shape of the tables matters here.
 FILL = """
     insert into runledger.job_queue

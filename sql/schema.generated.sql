@@ -355,12 +355,13 @@ CREATE TYPE runledger._mark AS (
 	scope text,
 	looked_at timestamp with time zone,
 	look_took interval,
+	swept_at timestamp with time zone,
 	priorities integer[],
 	due_ats timestamp with time zone[],
 	ids uuid[]
 );
 
-COMMENT ON TYPE runledger._mark IS 'Where the claims of a session left off: the last job taken in each priority, and when the index was last read from its start, and for how long. Internal.';
+COMMENT ON TYPE runledger._mark IS 'Where the claims of a session left off: the last job taken in each priority; when the index was last read from its start, and for how long (0: it was cheap); up to when all that was due has been walked over, -infinity if it is not known. Internal.';
 
 CREATE TYPE runledger._outcome AS (
 	ordinal integer,
@@ -521,6 +522,13 @@ CREATE TYPE runledger._verdict AS (
 );
 
 COMMENT ON TYPE runledger._verdict IS 'What one outcome comes to: how the lease ends (or NULL), what is reported, and whether it tells that a canceled handler is quiet. Internal.';
+
+CREATE TYPE runledger._walk AS (
+	picked runledger._pick,
+	mark runledger._mark
+);
+
+COMMENT ON TYPE runledger._walk IS 'What one walk of a claim through the queue locked, and the mark at its end. Internal.';
 
 CREATE TYPE runledger.access_grant AS (
 	role_name text,
@@ -1619,6 +1627,12 @@ CREATE FUNCTION runledger._close_gates(step_ids uuid[], outcome text, output jso
 
 COMMENT ON FUNCTION runledger._close_gates(step_ids uuid[], outcome text, output jsonb, reason text, error_code text, error_message text, now timestamp with time zone) IS 'Complete open gates, with outcome NULL each by its on_timeout; the caller holds their runs.';
 
+CREATE FUNCTION runledger._close_mark(mark runledger._mark, before runledger._mark, nth integer, is_filled boolean, now timestamp with time zone) RETURNS runledger._mark
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._close_mark(mark runledger._mark, before runledger._mark, nth integer, is_filled boolean, now timestamp with time zone) IS 'The mark at the end of a walk.';
+
 CREATE FUNCTION runledger._close_runs(run_ids uuid[], now timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
     AS 'see sql/functions';
@@ -1786,6 +1800,12 @@ CREATE FUNCTION runledger._ensure_partitions() RETURNS TABLE(partition_name text
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._ensure_partitions() IS 'Create the partitions of job_events and job_logs for today and the next days; returns their names.';
+
+CREATE FUNCTION runledger._entries_walked() RETURNS bigint
+    LANGUAGE sql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._entries_walked() IS 'How many entries of the indexes of pending jobs this transaction has met, those of rows that are gone included.';
 
 CREATE FUNCTION runledger._erase_jobs(job_ids uuid[], horizon timestamp with time zone, caller text, max_rows bigint, more_each integer) RETURNS runledger._erasure
     LANGUAGE plpgsql
@@ -2794,11 +2814,11 @@ CREATE FUNCTION runledger._metric_label(name text, value text) RETURNS text
 
 COMMENT ON FUNCTION runledger._metric_label(name text, value text) IS 'A label as the text format wants it: backslash, quote and line feed escaped.';
 
-CREATE FUNCTION runledger._move_mark(mark runledger._mark, priority integer, due_at timestamp with time zone, id uuid) RETURNS runledger._mark
+CREATE FUNCTION runledger._move_mark(mark runledger._mark, priority integer, picked runledger._pick, from_at timestamp with time zone, from_id uuid) RETURNS runledger._mark
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._move_mark(mark runledger._mark, priority integer, due_at timestamp with time zone, id uuid) IS 'The mark with one more priority, as long as there is room.';
+COMMENT ON FUNCTION runledger._move_mark(mark runledger._mark, priority integer, picked runledger._pick, from_at timestamp with time zone, from_id uuid) IS 'The mark with one more priority, as long as there is room.';
 
 CREATE FUNCTION runledger._next_bit(mask bigint, at integer) RETURNS integer
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
@@ -2818,11 +2838,11 @@ CREATE FUNCTION runledger._next_cron_local(cron runledger._cron, at timestamp wi
 
 COMMENT ON FUNCTION runledger._next_cron_local(cron runledger._cron, at timestamp without time zone) IS 'The first time of a wall clock, at or after one, that matches; NULL if none does in 9 years.';
 
-CREATE FUNCTION runledger._next_due_at(job_types text[]) RETURNS timestamp with time zone
+CREATE FUNCTION runledger._next_due_at(job_types text[], now timestamp with time zone) RETURNS timestamp with time zone
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._next_due_at(job_types text[]) IS 'When the next pending job of these types becomes due; paused types do not count.';
+COMMENT ON FUNCTION runledger._next_due_at(job_types text[], now timestamp with time zone) IS 'When the next pending job of these types becomes due; paused types do not count.';
 
 CREATE FUNCTION runledger._next_fire(cron runledger._cron, timezone text, after timestamp with time zone) RETURNS timestamp with time zone
     LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -2830,17 +2850,23 @@ CREATE FUNCTION runledger._next_fire(cron runledger._cron, timezone text, after 
 
 COMMENT ON FUNCTION runledger._next_fire(cron runledger._cron, timezone text, after timestamp with time zone) IS 'The first instant after one at which a parsed cron expression fires in a zone.';
 
-CREATE FUNCTION runledger._next_lane(job_types text[], below bigint, above bigint) RETURNS integer
+CREATE FUNCTION runledger._next_lane(job_types text[], below bigint, above bigint, after timestamp with time zone) RETURNS integer
     LANGUAGE sql STABLE
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._next_lane(job_types text[], below bigint, above bigint) IS 'The highest priority between the bounds with a pending job of these types, or NULL.';
+COMMENT ON FUNCTION runledger._next_lane(job_types text[], below bigint, above bigint, after timestamp with time zone) IS 'The highest priority between the bounds with a pending job of these types, or NULL.';
 
-CREATE FUNCTION runledger._next_priority(job_type text, below bigint, above bigint) RETURNS integer
+CREATE FUNCTION runledger._next_priority(job_type text, below bigint, above bigint, after timestamp with time zone) RETURNS integer
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._next_priority(job_type text, below bigint, above bigint) IS 'The highest priority between the bounds with a pending job, or NULL; job_type NULL means any.';
+COMMENT ON FUNCTION runledger._next_priority(job_type text, below bigint, above bigint, after timestamp with time zone) IS 'The highest priority between the bounds with a pending job, or NULL; job_type NULL means any.';
+
+CREATE FUNCTION runledger._next_walked(job_types text[], lane text, by_lanes boolean, below bigint, marked integer, after timestamp with time zone) RETURNS integer
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._next_walked(job_types text[], lane text, by_lanes boolean, below bigint, marked integer, after timestamp with time zone) IS 'The next priority of a walk through the queue, or NULL at its end.';
 
 CREATE FUNCTION runledger._notice_timeline(now timestamp with time zone) RETURNS bigint
     LANGUAGE plpgsql
@@ -2908,11 +2934,11 @@ CREATE FUNCTION runledger._pick_jobs(job_types text[], max_jobs integer, now tim
 
 COMMENT ON FUNCTION runledger._pick_jobs(job_types text[], max_jobs integer, now timestamp with time zone) IS 'Lock up to max_jobs claimable jobs of these types, in claim order.';
 
-CREATE FUNCTION runledger._pick_ready(job_types text[], max_jobs integer, now timestamp with time zone) RETURNS runledger._pick
+CREATE FUNCTION runledger._pick_ready(job_types text[], max_jobs integer, now timestamp with time zone, is_marked boolean) RETURNS runledger._pick
     LANGUAGE plpgsql
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._pick_ready(job_types text[], max_jobs integer, now timestamp with time zone) IS 'Lock up to max_jobs ready jobs of these types in claim order.';
+COMMENT ON FUNCTION runledger._pick_ready(job_types text[], max_jobs integer, now timestamp with time zone, is_marked boolean) IS 'Lock up to max_jobs ready jobs of these types in claim order.';
 
 CREATE FUNCTION runledger._places(ordered integer[]) RETURNS integer[]
     LANGUAGE plpgsql IMMUTABLE
@@ -3130,11 +3156,11 @@ CREATE FUNCTION runledger._same_request(stored jsonb, request jsonb) RETURNS boo
 
 COMMENT ON FUNCTION runledger._same_request(stored jsonb, request jsonb) IS 'Whether a keyed request repeats the stored one.';
 
-CREATE FUNCTION runledger._save_mark(mark runledger._mark, before runledger._mark, nth integer) RETURNS void
+CREATE FUNCTION runledger._save_mark(scope text, mark runledger._mark) RETURNS void
     LANGUAGE plpgsql
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._save_mark(mark runledger._mark, before runledger._mark, nth integer) IS 'Remember where this claim left off, per priority; below that what the mark before had from its nth priority on.';
+COMMENT ON FUNCTION runledger._save_mark(scope text, mark runledger._mark) IS 'Remember for this session where this claim left off, per priority.';
 
 CREATE FUNCTION runledger._schedule_settings(schedule runledger.job_schedules) RETURNS jsonb
     LANGUAGE sql STABLE
@@ -3286,6 +3312,12 @@ CREATE FUNCTION runledger._sync_catalog(catalog text, entries runledger._catalog
 
 COMMENT ON FUNCTION runledger._sync_catalog(catalog text, entries runledger._catalog_entry[], now timestamp with time zone) IS 'Lock, decide and write what sync_catalog was given.';
 
+CREATE FUNCTION runledger._time_mark(mark runledger._mark, walked bigint, began timestamp with time zone, now timestamp with time zone) RETURNS runledger._mark
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._time_mark(mark runledger._mark, walked bigint, began timestamp with time zone, now timestamp with time zone) IS 'The mark after a look from the start.';
+
 CREATE FUNCTION runledger._time_out_gates(max_rows integer, now timestamp with time zone) RETURNS bigint
     LANGUAGE plpgsql
     AS 'see sql/functions';
@@ -3339,6 +3371,12 @@ CREATE FUNCTION runledger._wake_key(job_type text) RETURNS text
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._wake_key(job_type text) IS 'What a wake-up for this type carries on the channel runledger_wake: a hash, never data.';
+
+CREATE FUNCTION runledger._walk_queue(mark runledger._mark, job_types text[], max_jobs integer, is_whole boolean, slack interval, now timestamp with time zone) RETURNS runledger._walk
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._walk_queue(mark runledger._mark, job_types text[], max_jobs integer, is_whole boolean, slack interval, now timestamp with time zone) IS 'Lock up to max_jobs ready jobs of these types behind a mark, and say where that ended.';
 
 CREATE FUNCTION runledger._when(at timestamp with time zone, now timestamp with time zone) RETURNS text
     LANGUAGE sql STABLE PARALLEL SAFE
@@ -5685,7 +5723,7 @@ COMMENT ON INDEX runledger.job_events_id_idx IS 'The end of the log, for those w
 
 CREATE INDEX job_events_default_id_idx ON runledger.job_events_default USING brin (id) WITH (pages_per_range='16');
 
-CREATE INDEX job_queue_claim_idx ON runledger.job_queue USING btree (priority DESC, next_run_at, id) WHERE (status = 'PENDING'::runledger.job_status);
+CREATE INDEX job_queue_claim_idx ON runledger.job_queue USING btree (priority DESC, next_run_at, id) WHERE ((status = 'PENDING'::runledger.job_status) AND (attempt >= 0));
 
 COMMENT ON INDEX runledger.job_queue_claim_idx IS 'The order of claiming over all types.';
 
@@ -5827,6 +5865,8 @@ REVOKE ALL ON TYPE runledger._successes FROM PUBLIC;
 REVOKE ALL ON TYPE runledger.finished_job FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger._verdict FROM PUBLIC;
+
+REVOKE ALL ON TYPE runledger._walk FROM PUBLIC;
 
 REVOKE ALL ON TYPE runledger.access_grant FROM PUBLIC;
 
@@ -6036,6 +6076,8 @@ REVOKE ALL ON FUNCTION runledger._close_attempts(settlements runledger._settleme
 
 REVOKE ALL ON FUNCTION runledger._close_gates(step_ids uuid[], outcome text, output jsonb, reason text, error_code text, error_message text, now timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._close_mark(mark runledger._mark, before runledger._mark, nth integer, is_filled boolean, now timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._close_runs(run_ids uuid[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._complete_gate(run_id uuid, step_key text) FROM PUBLIC;
@@ -6091,6 +6133,8 @@ REVOKE ALL ON FUNCTION runledger._enqueue_request(payload jsonb, priority intege
 REVOKE ALL ON FUNCTION runledger._enqueue_steps(step_ids uuid[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._ensure_partitions() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._entries_walked() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._erase_jobs(job_ids uuid[], horizon timestamp with time zone, caller text, max_rows bigint, more_each integer) FROM PUBLIC;
 
@@ -6318,7 +6362,7 @@ REVOKE ALL ON FUNCTION runledger._metric_families() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._metric_label(name text, value text) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger._move_mark(mark runledger._mark, priority integer, due_at timestamp with time zone, id uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger._move_mark(mark runledger._mark, priority integer, picked runledger._pick, from_at timestamp with time zone, from_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._next_bit(mask bigint, at integer) FROM PUBLIC;
 
@@ -6326,13 +6370,15 @@ REVOKE ALL ON FUNCTION runledger._next_cron_day(cron runledger._cron, at date) F
 
 REVOKE ALL ON FUNCTION runledger._next_cron_local(cron runledger._cron, at timestamp without time zone) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger._next_due_at(job_types text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger._next_due_at(job_types text[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._next_fire(cron runledger._cron, timezone text, after timestamp with time zone) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger._next_lane(job_types text[], below bigint, above bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger._next_lane(job_types text[], below bigint, above bigint, after timestamp with time zone) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger._next_priority(job_type text, below bigint, above bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger._next_priority(job_type text, below bigint, above bigint, after timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._next_walked(job_types text[], lane text, by_lanes boolean, below bigint, marked integer, after timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._notice_timeline(now timestamp with time zone) FROM PUBLIC;
 
@@ -6356,7 +6402,7 @@ REVOKE ALL ON FUNCTION runledger._percent(done bigint, total bigint) FROM PUBLIC
 
 REVOKE ALL ON FUNCTION runledger._pick_jobs(job_types text[], max_jobs integer, now timestamp with time zone) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger._pick_ready(job_types text[], max_jobs integer, now timestamp with time zone) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger._pick_ready(job_types text[], max_jobs integer, now timestamp with time zone, is_marked boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._places(ordered integer[]) FROM PUBLIC;
 
@@ -6430,7 +6476,7 @@ REVOKE ALL ON FUNCTION runledger._run_of_key(workflow_type text, organization_id
 
 REVOKE ALL ON FUNCTION runledger._same_request(stored jsonb, request jsonb) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION runledger._save_mark(mark runledger._mark, before runledger._mark, nth integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION runledger._save_mark(scope text, mark runledger._mark) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._schedule_settings(schedule runledger.job_schedules) FROM PUBLIC;
 
@@ -6482,6 +6528,8 @@ REVOKE ALL ON FUNCTION runledger._sync_access(role_name text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._sync_catalog(catalog text, entries runledger._catalog_entry[], now timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION runledger._time_mark(mark runledger._mark, walked bigint, began timestamp with time zone, now timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION runledger._time_out_gates(max_rows integer, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._try_partitions() FROM PUBLIC;
@@ -6499,6 +6547,8 @@ REVOKE ALL ON FUNCTION runledger._waiting_types() FROM PUBLIC;
 REVOKE ALL ON FUNCTION runledger._wake(job_types text[], now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._wake_key(job_type text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._walk_queue(mark runledger._mark, job_types text[], max_jobs integer, is_whole boolean, slack interval, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._when(at timestamp with time zone, now timestamp with time zone) FROM PUBLIC;
 

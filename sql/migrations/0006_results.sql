@@ -315,11 +315,16 @@ comment on type runledger._pick is
   'Ready jobs, locked, in claim order, with the places of their rows. Internal.';
 
 create type runledger._mark as (
-  scope text, looked_at timestamptz, look_took interval, priorities integer[],
-  due_ats timestamptz[], ids uuid[]);
+  scope text, looked_at timestamptz, look_took interval, swept_at timestamptz,
+  priorities integer[], due_ats timestamptz[], ids uuid[]);
 comment on type runledger._mark is
-  'Where the claims of a session left off: the last job taken in each priority, and when the '
-  'index was last read from its start, and for how long. Internal.';
+  'Where the claims of a session left off: the last job taken in each priority; when the index was '
+  'last read from its start, and for how long (0: it was cheap); up to when all that was due has '
+  'been walked over, -infinity if it is not known. Internal.';
+
+create type runledger._walk as (picked runledger._pick, mark runledger._mark);
+comment on type runledger._walk is
+  'What one walk of a claim through the queue locked, and the mark at its end. Internal.';
 
 create type runledger._outcome as (
   ordinal integer, job_id uuid, lease_token bigint, outcome text, kind text, error_code text,

@@ -18,7 +18,7 @@ begin
   end if;
   select q.next_run_at, q.id into v_until_at, v_until_id
     from runledger.job_queue as q
-   where q.status = 'PENDING' and q.priority = _lock_ready.priority
+   where q.status = 'PENDING' and q.attempt >= 0 and q.priority = _lock_ready.priority
      and q.next_run_at <= _lock_ready.now
      and (q.next_run_at, q.id) > (_lock_ready.from_at, _lock_ready.from_id)
    order by q.next_run_at, q.id

@@ -12,7 +12,7 @@ begin
   with picked as materialized (
     select q.id, q.next_run_at, q.ctid as place
       from runledger.job_queue as q
-     where q.status = 'PENDING' and q.priority = _lock_window.priority
+     where q.status = 'PENDING' and q.attempt >= 0 and q.priority = _lock_window.priority
        and (q.next_run_at, q.id) > (_lock_window.from_at, _lock_window.from_id)
        and (q.next_run_at, q.id) <= (_lock_window.until_at, _lock_window.until_id)
        and q.job_type = any (_lock_window.job_types)

@@ -22,7 +22,7 @@ begin
     from runledger.job_definitions as d
    where d.job_type = any (_pick_jobs.job_types) and not d.is_paused;
   if v_open is not null then
-    v_all := runledger._pick_ready(v_open, _pick_jobs.max_jobs, _pick_jobs.now);
+    v_all := runledger._pick_ready(v_open, _pick_jobs.max_jobs, _pick_jobs.now, true);
   end if;
   if v_limited is null then
     return v_all;
@@ -31,7 +31,8 @@ begin
     v_slots := least(_pick_jobs.max_jobs,
       runledger._free_slots(v_limited[v_nth], v_limits[v_nth], _pick_jobs.now));
     continue when v_slots = 0;
-    v_pick := runledger._pick_ready(array[v_limited[v_nth]], v_slots, _pick_jobs.now);
+    v_pick := runledger._pick_ready(array[v_limited[v_nth]], v_slots, _pick_jobs.now,
+      v_open is null and cardinality(v_limited) = 1);
     v_all := row(v_all.priorities || v_pick.priorities, v_all.due_ats || v_pick.due_ats,
                  v_all.ids || v_pick.ids, v_all.places || v_pick.places)::runledger._pick;
   end loop;

@@ -15,10 +15,11 @@ begin
   return (
     with recursive lanes as (
       select t.job_type, runledger._next_priority(t.job_type, 2147483648,
-               v_mine::bigint - 1) as level
+               v_mine::bigint - 1, '-infinity') as level
         from unnest(_jobs_ahead.job_types) as t(job_type)
       union all
-      select l.job_type, runledger._next_priority(l.job_type, l.level, v_mine::bigint - 1)
+      select l.job_type, runledger._next_priority(l.job_type, l.level, v_mine::bigint - 1,
+               '-infinity')
         from lanes as l
        where l.level is not null
     )

@@ -30,7 +30,7 @@ begin
     perform runledger._raise('worker.not_found');
   end if;
   return row(idle_worker.worker_id, case when idle_worker.until > v_now
-    then runledger._next_due_at(v_types) end)::runledger.idle_report;
+    then runledger._next_due_at(v_types, v_now) end)::runledger.idle_report;
 end
 $$;
 

@@ -26,11 +26,9 @@ AREAS = ["functions", "concurrency", "catalog", "anomaly", "property", "plans", 
 CATALOG = ("tests/catalog/test_security.py", "tests/catalog/test_access.py", "tests/functions/access/")
 
 # Whatever else was chosen: for locks and most fences those who compete for a lease, for roles those who must not have it.
-RIVALS = (
-    "tests/functions/jobs/test_fence_parts.py",
-    "tests/concurrency/test_row_locks.py",
-    "tests/concurrency/test_leases.py",
-)
+ROWS = "tests/concurrency/test_row_locks.py"
+PARTS = "tests/functions/jobs/test_fence_parts.py"
+RIVALS = (PARTS, ROWS, "tests/concurrency/test_leases.py")
 FENCES = ("tests/functions/access/test_fence.py",)
 
 
@@ -135,8 +133,12 @@ class Harness:
         chosen = self.known.choose(mutant.function, self.deep if mutant.kind in STRICT else self.seconds)
         if mutant.kind in ("fence", "lock"):
             files = FENCES if re.search(r"role|_acts_as", " ".join(mutant.lines)) else RIVALS
-            also = sorted(self.known.touching(mutant.function) & {n for n in self.known.tests if n.startswith(files)})
-            chosen = [name for pair in zip_longest(chosen, also) for name in pair if name]
+            also = self.known.touching(mutant.function) & {n for n in self.known.tests if n.startswith(files)}
+            first = ROWS if mutant.kind == "lock" else PARTS
+            # What is about nothing else first: most die of it.
+            rivals = sorted(also, key=lambda n: (not n.startswith(first), f"-{mutant.function}" not in n, n))
+            direct = [n for n in rivals if n.startswith(ROWS)] if mutant.kind == "lock" else []
+            chosen = direct + [name for pair in zip_longest(rivals, chosen) for name in pair if name]
             chosen = list(dict.fromkeys(chosen))
         return chosen
 

@@ -137,6 +137,7 @@ class Harness:
             first = ROWS if mutant.kind == "lock" else PARTS
             # What is about nothing else first: most die of it.
             rivals = sorted(also, key=lambda n: (not n.startswith(first), f"-{mutant.function}" not in n, n))
+            rivals = rivals[: max(20, len(chosen))]
             direct = [n for n in rivals if n.startswith(ROWS)] if mutant.kind == "lock" else []
             chosen = direct + [name for pair in zip_longest(rivals, chosen) for name in pair if name]
             chosen = list(dict.fromkeys(chosen))

@@ -21,8 +21,7 @@ begin
     v_runs := runledger._lock_runs(v_ids, true);
     v_held := array(
       select q.id from runledger.job_queue as q
-       where q.id = any (v_ids) and q.lease_token is not null
-         and q.lease_expires_at < _lock_expired.now
+       where q.id = any (v_ids) and q.lease_expires_at < _lock_expired.now
          and (q.workflow_run_id is null or q.workflow_run_id = any (v_runs))
        order by q.lease_expires_at, q.id
        limit _lock_expired.max_jobs

@@ -54,7 +54,7 @@ begin
   if v_quiet is not null then
     update runledger.job_queue as q
        set lease_token = null, lease_expires_at = null, updated_at = v_now
-     where q.id = any (v_quiet) and q.status = 'CANCELED' and q.lease_token is not null;
+     where q.id = any (v_quiet);
     perform runledger._release_active_keys(v_runs, v_now);
   end if;
   if v_due is not null then

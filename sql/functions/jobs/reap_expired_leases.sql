@@ -44,8 +44,7 @@ begin
     end if;
   end;
   select jsonb_object_agg(q.id, jsonb_build_array(q.job_type, q.worker_id)) into v_workers
-    from runledger.job_queue as q
-   where q.id = any (v_ids) and q.status = 'LEASED';
+    from runledger.job_queue as q where q.id = any (v_ids);
   v_settlements := runledger._reap_verdicts(v_ids, reap_expired_leases.retry_delay, v_now);
   begin
     perform runledger._settle(v_settlements, v_now);

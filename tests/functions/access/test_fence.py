@@ -66,6 +66,20 @@ def test_a_guessed_token_is_a_wrong_token(db: Db, acting: Acting, q: Ledger, ver
     VERBS[verb](holder, lease)
 
 
+def line_of(q: Ledger, lease: dict[str, Any]) -> dict[str, Any]:
+    """What became of a log line that came with that lease, among others."""
+    entry = {"job_id": str(lease["job_id"]), "lease_token": lease["lease_token"], "level": "info", "message": "m"}
+    return q.row("log_jobs", entries=[entry])
+
+
+def test_a_batch_of_lines_stores_only_its_own(acting: Acting, q: Ledger):
+    holder, thief = acting("worker"), acting("worker")
+    lease = holder.hold(q.enqueue())
+    assert line_of(thief, lease) == line_of(thief, {**lease, "lease_token": 1})
+    assert line_of(thief, lease)["code"] == "job.lease_owner_mismatch"
+    assert line_of(holder, lease)["disposition"] == "STORED"
+
+
 def test_heartbeats_and_starts_of_another_role_are_lost(db: Db, acting: Acting, q: Ledger):
     holder, thief = acting("worker"), acting("worker")
     lease = holder.hold(q.enqueue(), prestart=True)
@@ -157,6 +171,53 @@ def test_members_of_the_role_that_claimed_may_go_on(db: Db, acting: Acting, q: L
     member.conn.execute("reset role")
     assert member.succeed(lease)["disposition"] == "SUCCEEDED"
     assert other.succeed(lease)["replayed"]
+
+
+def test_a_member_does_all_that_the_role_may(acting: Acting, q: Ledger, new_role: Callable[..., str]):
+    group = new_role("group", options="nologin")
+    q.row("grant_access", role_name=group, kind="worker")
+    member, other = acting(member_of=group), acting(member_of=group)
+    member.conn.execute(f"set role {group}")
+
+    def lease(**claim: Any) -> dict[str, Any]:
+        lease.made += 1  # type: ignore[attr-defined]
+        job_type = f"t{lease.made}"  # type: ignore[attr-defined]
+        q.define(job_type)
+        return member.hold(q.enqueue(job_type), job_type, **claim)
+
+    lease.made = 0  # type: ignore[attr-defined]
+    assert other.start(lease(prestart=True)) == ["STARTED"]
+    held = lease()
+    other.row("report_progress", **held, done=1)
+    other.row("log_job", **held, level="info", message="m")
+    assert line_of(other, held)["disposition"] == "STORED"
+    for outcome in OUTCOMES:
+        for alone in (True, False):
+            asked = [{**lease(), **outcome}, *([] if alone else [{**lease(), "outcome": "FAILED", "error_code": "e.x"}])]
+            assert "LEASE_LOST" not in {r["disposition"] for r in other.finish(*asked)}
+            assert all(r["replayed"] for r in other.finish(*asked))
+    q.row("cancel_job", job_id=held["job_id"])
+    assert other.beat(held) == ["CANCELED"]
+    with other.refused("job.canceled"):
+        other.row("report_progress", **held, done=1)
+    assert other.finish_one(held, "SUCCEEDED")["code"] == "job.canceled"
+    q.define("s")
+    q.row("enqueue_workflow", workflow_type="w", steps=[{"key": "a", "job_type": "s"}])
+    [step] = member.claim(1, "s")
+    assert other.rows("step_inputs", job_id=step["job_id"], lease_token=step["lease_token"]) == []
+
+
+def test_a_member_speaks_for_the_workers_of_its_role(db: Db, acting: Acting, q: Ledger, new_role: Callable[..., str]):
+    group = new_role("group", options="nologin")
+    q.row("grant_access", role_name=group, kind="worker")
+    member, other = acting(member_of=group), acting(member_of=group)
+    member.conn.execute(f"set role {group}")
+    for worker in "vw":
+        member.row("register_worker", worker_id=worker, job_types=["t"])
+    other.row("idle_worker", worker_id="v")
+    assert other.row("deregister_worker", worker_id="v") == {"deregister_worker": True}
+    other.row("register_worker", worker_id="w", job_types=["u"])
+    assert db.one("select job_types, role_name from runledger.workers") == {"job_types": ["u"], "role_name": other.role}  # type: ignore[attr-defined]
 
 
 def test_siblings_do_not_share_leases(acting: Acting, q: Ledger, new_role: Callable[..., str]):

@@ -98,6 +98,12 @@ def test_a_lease_may_be_ended_when_its_type_is_no_longer_granted(acting: Acting,
     with w.refused(CODE):
         w.claim()
     assert w.beat(lease) == ["EXTENDED"]
+    line = {"job_id": str(lease["job_id"]), "level": "info", "message": "m"}
+    with w.refused("job.not_found"):
+        w.row("log_job", **line)
+    w.row("log_job", **line, lease_token=lease["lease_token"])
+    told = w.rows("log_jobs", entries=[line, {**line, "lease_token": lease["lease_token"]}])
+    assert [r["code"] for r in told] == ["job.not_found", None]
     assert w.succeed(lease)["disposition"] == "SUCCEEDED"
 
 

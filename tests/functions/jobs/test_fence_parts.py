@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from tests.support.clock import Clock
+from tests.support.flows import Flows, step
 from tests.support.ledger import Ledger
 
 MOMENT = timedelta(microseconds=1)
@@ -154,6 +155,129 @@ def test_a_canceled_handler_counts_as_at_work_up_to_the_instant(q: Ledger, clock
     q.row("cancel_job", job_id=late["job_id"])
     assert q.job(late["job_id"])["lease_token"] is None
     assert q.row("requeue_job", job_id=early["job_id"])["disposition"] == "REQUEUED"
+
+
+def test_the_instant_ends_it_for_those_who_look(q: Ledger, clock: Clock):
+    clock.stop()
+    early, late, working = leases(q, "job", 3)
+    until = q.row("cancel_job", job_id=early["job_id"])["lease_quiesces_at"]
+    clock.advance(timedelta(seconds=60) - MOMENT)
+
+    def seen() -> list[Any]:
+        state = "select runledger._job_state(q.status, q.lease_expires_at, null, 1, runledger._now()) from runledger.job_queue q where id = %s"
+        prunable = "select runledger._is_prunable(q, 'infinity', 'infinity', runledger._now()) from runledger.job_queue q where id = %s"
+        return [
+            q.db.value(state, [early["job_id"]]), q.db.value(state, [working["job_id"]]), q.db.value(prunable, [early["job_id"]])
+        ]  # fmt: skip
+
+    assert seen() == ["stopping", "running", False]
+    clock.advance(MOMENT)
+    assert seen() == ["canceled", "lost", True]
+    assert until == clock.now()
+    assert q.row("cancel_job", job_id=early["job_id"])["lease_quiesces_at"] is None
+    assert q.row("cancel_job", job_id=late["job_id"])["lease_quiesces_at"] is None
+
+
+def test_a_canceled_run_holds_its_key_and_its_rows_up_to_the_instant(q: Ledger, clock: Clock):
+    """As long as a handler of it may be at work; what other runs and jobs do is nothing to it."""
+    clock.stop()
+    q.leased(lease_seconds=3600)
+    run = Flows(q)(step("a"), step("b"), active_key="k")
+    a = run.lease("a")
+    run.cancel()
+    marked = "select runledger._mark_runs(array[%s::uuid], 'infinity', 'infinity', runledger._now())"
+    clock.advance(timedelta(seconds=60) - MOMENT)
+    q.db.execute(marked, [run.id])
+    assert (run.run["active_key_held"], run.run["pruned_at"]) == (True, None)
+    clock.advance(MOMENT)
+    # The other one has not said anything, and nobody has looked since.
+    q.finish_one(a, "SUCCEEDED")
+    assert not run.run["active_key_held"]
+    q.db.execute(marked, [run.id])
+    assert run.run["pruned_at"] is not None
+
+
+def test_a_token_of_the_past_is_a_wrong_token(q: Ledger):
+    released, canceled = leases(q, "job", 2)
+    q.release(released, delay=timedelta(hours=1))
+    q.row("cancel_job", job_id=canceled["job_id"])
+    wrong = {**canceled, "lease_token": canceled["lease_token"] + 100}
+    with q.unchanged():
+        for lease in (released, wrong):
+            assert (q.beat(lease), q.start(lease)) == (["LOST"], ["LOST"])
+            for verb in ("report_progress", "log_job"):
+                with q.refused("job.lease_owner_mismatch"):
+                    VERBS[verb](q, lease)
+            assert not logged(q, lease)
+        for lease in ({**released, "lease_token": wrong["lease_token"]}, wrong):
+            told = q.finish_one(lease, "RELEASE", reason="r")
+            assert (told["disposition"], told["code"]) == ("LEASE_LOST", "job.lease_owner_mismatch")
+            # Not even what is wrong with it: it is not theirs to send.
+            told = q.finish_one(lease, "SUCCEEDED", done=-1)
+            assert (told["disposition"], told["code"]) == ("LEASE_LOST", "job.lease_owner_mismatch")
+        assert q.finish_one(released, "RELEASE", reason="r")["replayed"]
+    # What came after it makes it no less done.
+    q.row("cancel_job", job_id=released["job_id"])
+    told = q.finish_one(released, "RELEASE", reason="r")
+    assert (told["disposition"], told["replayed"], told["status"]) == ("RELEASED", True, "CANCELED")
+
+
+def test_inputs_are_for_a_live_lease_of_that_token(q: Ledger, clock: Clock):
+    clock.stop()
+    one, other, canceled = leases(q, "step", 3)
+
+    q.row("cancel_job", job_id=canceled["job_id"])
+    for lease in (canceled, {**one, "lease_token": other["lease_token"]}):
+        with q.refused("job.lease_owner_mismatch", "RL003"):
+            q.rows("step_inputs", **lease)
+    clock.advance(timedelta(seconds=60) - MOMENT)
+    assert q.rows("step_inputs", **one) == []
+    clock.advance(MOMENT)
+    with q.refused("job.lease_owner_mismatch"):
+        q.rows("step_inputs", **one)
+
+
+@pytest.mark.parametrize("why", ["wrong", "canceled"])
+def test_a_batch_that_is_not_all_live_is_written_once(q: Ledger, why: str):
+    """What can be seen to be in the way is seen before anything is written, and taken back."""
+    live, lost = leases(q, "job", 2)
+    if why == "wrong":
+        lost = {**lost, "lease_token": lost["lease_token"] + 100}
+    else:
+        q.row("cancel_job", job_id=lost["job_id"])
+    written = "select n_tup_upd from pg_stat_xact_user_tables where relid = 'runledger.job_attempts'::regclass"
+    with q.conn.transaction():
+        # What the session has not sent to the statistics yet is counted, too.
+        before = q.conn.execute(written).fetchone()
+        told = q.finish({**live, "outcome": "SUCCEEDED"}, {**lost, "outcome": "SUCCEEDED"})
+        assert [r["disposition"] for r in told] == ["SUCCEEDED", "LEASE_LOST"]
+        after = q.conn.execute(written).fetchone()
+    assert before is not None
+    assert after == (before[0] + 1,)
+
+
+def test_the_reaper_holds_nothing_of_a_live_lease(q: Ledger, clock: Clock):
+    clock.stop()
+    (expired,) = leases(q, "job", 1)
+    clock.advance(30)
+    leases(q, "job", 1)
+    leases(q, "step", 1)
+    clock.advance(31)
+    with q.db.connect(autocommit=False) as reaper:
+        assert [r["job_id"] for r in q.on(reaper).reap()] == [expired["job_id"]]
+        with q.db.connect(autocommit=False) as other:
+            other.execute("select from runledger.workflow_runs for update nowait")
+            other.execute("select from runledger.job_queue where id <> %s for update nowait", [expired["job_id"]])
+
+
+def test_a_cancel_leaves_what_has_ended(q: Ledger):
+    """Also if its caller were wrong about it."""
+    done, dead, lease = q.leased()["job_id"], q.dead(), q.leased()
+    q.db.execute("select runledger.succeed_job(id, lease_token) from runledger.job_queue where id = %s", [done])
+    before = q.snapshot(done, dead)
+    q.db.execute("select runledger._cancel_jobs(%s, null, runledger._now())", [[done, dead, lease["job_id"]]])
+    assert q.snapshot(done, dead) == before
+    assert q.job(lease["job_id"])["status"] == "CANCELED"
 
 
 def test_a_lease_that_runs_out_while_its_finish_waits_for_the_row_is_lost(q: Ledger, clock: Clock):

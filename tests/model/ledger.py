@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 
 from tests.model.base import START, Refused, Told, plain
 from tests.model.jobs import RELEASES
-from tests.model.schedules import Model
+from tests.model.schedules import FIRED, Model
 from tests.support.database import Db
 from tests.support.ledger import statement
 
@@ -100,8 +100,9 @@ class World:
         )
         # Planning its queries anew is nine tenths of a full fsck on a small ledger; which rows it finds is the same.
         db.execute("alter function runledger.fsck(text, uuid, integer) set plan_cache_mode = force_generic_plan")
-        # So that programs come to the end of what a run may be released.
+        # So that programs come to the end of what a run may be released, and of what one call fires.
         self.break_verb("_limits", "'releases',                 100,", f"'releases', {RELEASES},")
+        self.break_verb("_limits", "'fired_jobs',              1000,", f"'fired_jobs', {FIRED},")
         # What goes by its age is not in the model; 0 is for ever.
         db.execute("select runledger.set_retention('0', '0', '0')")
         self.calls: Counter[str] = Counter()

@@ -14,8 +14,9 @@ from typing import Any, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from tests.model.jobs import Job
 from tests.model.ledger import World
-from tests.model.schedules import CRONS
+from tests.model.schedules import CRONS, Model
 
 TYPES = ["a", "b", "c"]
 TENANTS = [None, "00000000-0000-7000-8000-00000000000a", "00000000-0000-7000-8000-00000000000b"]
@@ -134,6 +135,32 @@ def verb(group: str = "life", when: Callable[[Any], Any] = bool, **drawn: st.Sea
     return wrap
 
 
+def held(model: Model) -> list[Job]:
+    """Jobs under a live lease."""
+    return [j for j in model.jobs.values() if model.is_live(j, j.lease_token)]
+
+
+def outlived(model: Model) -> list[tuple[str, int]]:
+    """Tokens of jobs that somebody holds under a later one."""
+    now = {j.id: j.lease_token for j in held(model)}
+    return [(i, t) for i, t in model.tokens if i in now and now[i] != t]
+
+
+# Whatever takes a token.
+WORDS: dict[str, Callable[[str, int], dict[str, Any]]] = {
+    "start_jobs": lambda job_id, token: {"job_ids": [job_id], "lease_tokens": [token]},
+    "heartbeat_jobs": lambda job_id, token: {"job_ids": [job_id], "lease_tokens": [token], "lease_seconds": 60},
+    "report_progress": lambda job_id, token: {"job_id": job_id, "lease_token": token, "done": 1},
+    "log_job": lambda job_id, token: {"job_id": job_id, "lease_token": token, "level": "info", "message": "late"},
+    "succeed_job": lambda job_id, token: {"job_id": job_id, "lease_token": token},
+    "fail_job": lambda job_id, token: {"job_id": job_id, "lease_token": token, "error_code": "e.x", "error_message": "late"},
+    "continue_job": lambda job_id, token: {"job_id": job_id, "lease_token": token, "delay": timedelta(0)},
+    "release_job": lambda job_id, token: {
+        "job_id": job_id, "lease_token": token, "delay": timedelta(0), "reason": "WORKER_SHUTDOWN"},
+    "finish_jobs": lambda job_id, token: {"outcomes": [{"job_id": job_id, "lease_token": token, "outcome": "SUCCEEDED"}]},
+}  # fmt: skip
+
+
 class Programs(RuleBasedStateMachine):
     world: ClassVar[World]
 
@@ -156,12 +183,14 @@ class Programs(RuleBasedStateMachine):
         return NOBODY if n % 17 == 16 else known[n % len(known)]
 
     def lease(self, n: int) -> tuple[str, int]:
-        """A live lease as often as not, else any token ever issued, also under the id of another job."""
+        """A live lease as often as not, else an earlier one of such a job, or any ever given out, also under another's id."""
         live = [(j.id, j.lease_token) for j in self.model.jobs.values() if j.lease_token is not None]
         n, stale = divmod(n, 4)
         if live and stale < 2:
             return live[n % len(live)]  # type: ignore[return-value]
         known = self.model.tokens
+        if stale == 2 and (earlier := [t for t in known if t not in live and t[0] in dict(live)]):
+            return earlier[n % len(earlier)]
         if n % 13 == 12:
             return known[0][0], known[n % len(known)][1]
         return known[n % len(known)] if n % 17 < 16 else (NOBODY, known[0][1])
@@ -334,6 +363,24 @@ class Programs(RuleBasedStateMachine):
         ]
         self.do("finish_jobs", outcomes=[*batch, "junk", batch[0]] if junk else batch)
 
+    @verb(when=held, n=pick, worker=st.sampled_from(["w1", "w2"]), code=st.sampled_from(["e.x", "e.slow"]))
+    def fail_and_claim_again(self, n: int, worker: str, code: str) -> None:
+        """A second attempt, and so a stale token beside a live one: calls that seldom follow each other by chance."""
+        live = held(self.model)
+        job = live[n % len(live)]
+        self.do("fail_job", job_id=job.id, lease_token=job.lease_token, error_code=code, error_message="m")
+        if job.status == "PENDING" and job.next_run_at > self.model.now:
+            self.world.advance(job.next_run_at - self.model.now)
+        self.world.claim(worker_id=worker, job_types=TYPES, max_jobs=10)
+
+    @verb("faults", outlived, n=pick)
+    def late_words(self, n: int) -> None:
+        """All that a worker may say that went to sleep, and was given up, while another one holds its job."""
+        known = outlived(self.model)
+        job_id, token = known[n % len(known)]
+        for word, more in WORDS.items():
+            self.do(word, **more(job_id, token))
+
     @verb("faults", lambda m: m.jobs)
     def again(self) -> None:
         """The identical call once more, as after a lost reply."""
@@ -467,6 +514,7 @@ class Programs(RuleBasedStateMachine):
     # What a life is made of is drawn more often than the rest.
     enqueue_more = enqueue_job
     claim_more = claim_jobs
+    fail_and_claim_more = fail_and_claim_again
     finish_many = finish_jobs
     complete_more = complete_external_step
     wait_more = wait_until

@@ -23,6 +23,7 @@ CRONS = {
 }  # fmt: skip
 SECOND = timedelta(seconds=1)
 LATE = timedelta(seconds=60)
+FIRED = 20
 
 
 @lru_cache(4096)
@@ -204,9 +205,14 @@ class Model(Flows):
     def fire_due_schedules(self, told: Told, max_schedules: int = 100) -> list[Row]:
         refuse_if(not 1 <= max_schedules <= 1000, "job.invalid_limit")
         due = [s for s in self.schedules.values() if s.is_active and s.next_fire_at <= self.now]
-        rows = []
+        rows: list[Row] = []
+        room = FIRED
         for schedule in sorted(due, key=lambda s: (s.next_fire_at, s.id))[:max_schedules]:
-            while True:
+            if room <= 0:
+                break
+            each = max(1, len(schedule.workflow_steps or []))
+            for _ in range(max(1, room // each)):
+                room -= each
                 row = {"name": schedule.name, "job_id": None, "workflow_run_id": None, "code": None,
                        "scheduled_for": plain(schedule.next_fire_at), "disposition": "FIRED"}  # fmt: skip
                 if schedule.missed == "SKIP" and schedule.next_fire_at < self.now - LATE:
@@ -253,4 +259,9 @@ class Model(Flows):
         """What it does to the ledger; how much there was to do of the rest is told, not foreseen."""
         done = {"reap": len(self.reap_expired_leases(told, 1000)), "fire": len(self.fire_due_schedules(told, 1000)),
                 "gate_timeouts": self.time_out_gates(told), "prune": 0}  # fmt: skip
-        return [{**row, "affected": done.get(row["task"], row["affected"])} for row in told.rows]
+        is_due = any(s.is_active and s.next_fire_at <= self.now for s in self.schedules.values())
+        more = {"reap": False, "fire": done["fire"] > 0 and is_due, "gate_timeouts": False}
+        return [
+            {**row, "affected": done.get(row["task"], row["affected"]), "more": more.get(row["task"], row["more"])}
+            for row in told.rows
+        ]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from tests.model.ledger import Divergence, World
 from tests.model.run import run
+from tests.model.schedules import FIRED
 from tests.support.database import Db
 
 
@@ -22,6 +25,20 @@ def test_the_same_programs_each_time(world: World):
     run(world, programs=30, steps=30)
     assert world.programs >= 30
     assert world.steps > 500
+
+
+def test_what_one_call_leaves_due_the_next_one_fires(world: World):
+    world.begin()
+    world.do("define_job", job_type="a")
+    world.do("upsert_schedule", name="often", job_type="a", cron="*/20 * * * * *", missed="ALL")
+    world.advance(timedelta(seconds=(2 * FIRED + 5) * 20))
+    fired = [len(world.do("fire_due_schedules")), *(fires(world.do("run_maintenance")) for _ in range(3))]
+    assert fired == [FIRED, (FIRED, True), (5, False), (0, False)]
+
+
+def fires(report: list[dict[str, Any]]) -> tuple[int, bool]:
+    [row] = [r for r in report if r["task"] == "fire"]
+    return row["affected"], row["more"]
 
 
 @pytest.mark.soak
@@ -59,3 +76,4 @@ def test_a_defect_is_found(world: World, defect: str):
     world.break_verb(*DEFECTS[defect])
     with pytest.raises(Divergence):
         run(world, programs=400, steps=30, shrinks=False)
+    print(f"{defect}: found in {world.programs} programs")

@@ -35,6 +35,16 @@ class Clock:
         self._db.execute("update public.test_clock set stopped = runledger._now()")
         return self.now()
 
+    def noon(self) -> datetime:
+        """Go to noon of the day of the first partition: the template may be of yesterday, and this day end soon."""
+        self._db.execute(
+            "update public.test_clock set shift = day.at - clock_timestamp()"
+            " from (select min(to_date(right(c.relname, 8), 'YYYYMMDD')) + time '12:00' at time zone 'UTC'"
+            "   from pg_inherits i join pg_class c on c.oid = i.inhrelid"
+            "   where i.inhparent = 'runledger.job_events'::regclass and c.relname ~ '[0-9]{8}$') as day(at)"
+        )
+        return self.now()
+
     def now(self) -> datetime:
         now: datetime = self._db.value("select runledger._now()")
         return now

@@ -129,7 +129,7 @@ def tried(q: Ledger) -> UUID:
     q.row("continue_job", **q.hold(job_id))
     for _ in range(2):
         q.fail(q.hold(job_id), not_before="2000-01-01")
-        q.db.execute("update runledger.job_queue set next_run_at = created_at where id = %s", [job_id])
+        q.db.execute("update runledger.job_queue set next_run_at = now() where id = %s", [job_id])
     q.hold(job_id)
     return job_id
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import combinations
 from typing import Any
+
+import pytest
 
 from tests.support.clock import Clock
 from tests.support.database import Db
-from tests.support.ledger import LATER, OTHER_TENANT, TENANT, Ledger
+from tests.support.ledger import LATER, NOBODY, OTHER_TENANT, TENANT, Ledger
 
 
 def queue(q: Ledger, job_type: str = "t") -> dict[str, Any]:
@@ -167,3 +170,19 @@ def test_a_retry_is_held_since_it_was_claimed_again(q: Ledger, clock: Clock):
     first, second = q.db.attempts(lease["job_id"])
     assert (row["claimed_at"], row["attempt"]) == (second["leased_at"], 2)
     assert row["claimed_at"] - first["leased_at"] > timedelta(seconds=49)
+
+
+@pytest.mark.parametrize(
+    ("function", "place"),
+    [
+        ("list_waiting_jobs", {"after_priority": 0, "after_next_run_at": "2030-01-01", "after_id": NOBODY}),
+        ("list_running_jobs", {"after_claimed_at": "2030-01-01", "after_id": NOBODY}),
+    ],
+)
+def test_a_place_in_a_queue_is_whole(q: Ledger, function: str, place: dict[str, Any]):
+    asked = {"job_type": "t"}
+    assert q.rows(function, **asked, **place) == []
+    for size in range(1, len(place)):
+        for names in combinations(place, size):
+            with q.refused("job.invalid_cursor", "RL010"):
+                q.rows(function, **asked, **{name: place[name] for name in names})

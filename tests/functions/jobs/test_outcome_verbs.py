@@ -18,7 +18,7 @@ DAY = 86_400
 def test_succeed_stores_the_result(q: Ledger):
     lease = q.leased(max_attempts=3)
     q.fail(lease, code="first.failure")
-    q.db.execute("update runledger.job_queue set next_run_at = now() - interval '1 s'")
+    q.db.execute("update runledger.job_queue set next_run_at = now()")
     lease = q.hold(lease["job_id"])
     row = q.succeed(lease, output={"message_id": 7}, checkpoint={"page": 9}, done=9, total=9)
     assert (row["disposition"], row["replayed"], row["status"], row["code"]) == ("SUCCEEDED", False, "SUCCEEDED", None)

@@ -157,6 +157,7 @@ def test_the_lowest_of_many_priorities_is_looked_at(q: Ledger, clock: Clock):
 
 
 def test_ready_jobs_that_nobody_handles(q: Ledger, clock: Clock):
+    clock.stop()
     q.enqueue()
     seen(q, "something else")
     check(q, "queue.no_worker", "OK")
@@ -335,6 +336,7 @@ def test_tokens_behind(q: Ledger, db: Db):
 
 
 def test_missing_partitions(q: Ledger, clock: Clock):
+    clock.noon()
     clock.advance(DAY)
     check(q, "upkeep.partitions", "OK")
     clock.advance(DAY)
@@ -363,6 +365,7 @@ def test_rows_without_a_partition(q: Ledger, clock: Clock):
 
 
 def test_history_that_is_not_dropped_in_time(q: Ledger, clock: Clock):
+    clock.noon()
     q.row("set_retention", history="10 days")
     clock.advance(11 * DAY)
     check(q, "upkeep.retention", "OK")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from tests.support.clock import Clock
 from tests.support.database import Db
@@ -20,7 +20,8 @@ def partitions(db: Db, parent: str) -> list[str]:
     )
 
 
-def test_an_idle_system_has_nothing_to_do(q: Ledger):
+def test_an_idle_system_has_nothing_to_do(q: Ledger, clock: Clock):
+    clock.noon()
     for _ in range(2):
         tasks = maintain(q)
         assert set(tasks) >= {"timeline", "reap", "fire", "forget_workers", "partitions"}
@@ -92,7 +93,7 @@ def test_a_new_timeline_lifts_the_tokens(db: Db, q: Ledger):
 
 
 def test_partitions_reach_three_days_ahead(db: Db, q: Ledger, clock: Clock):
-    today = datetime.now(UTC)
+    today = clock.noon()
     for parent in ("job_events", "job_logs"):
         days = [f"{parent}_{today + timedelta(days=n):%Y%m%d}" for n in range(4)]
         assert partitions(db, parent) == sorted([f"{parent}_default", *days])
@@ -110,6 +111,7 @@ def test_partitions_reach_three_days_ahead(db: Db, q: Ledger, clock: Clock):
 
 def test_a_day_is_that_of_utc_however_the_session_writes_instants(db: Db, q: Ledger, clock: Clock):
     """In India a session may write IST behind an instant, which is Israel's time to whoever reads it."""
+    clock.noon()
     clock.advance(timedelta(days=2))
     q.conn.execute("set timezone = 'Asia/Kolkata'")
     q.conn.execute("set datestyle = 'SQL, DMY'")
@@ -123,6 +125,7 @@ def test_a_day_is_that_of_utc_however_the_session_writes_instants(db: Db, q: Led
 
 
 def test_a_missed_maintenance_blocks_no_write(db: Db, q: Ledger, clock: Clock):
+    clock.noon()
     clock.advance(timedelta(days=30))
     lease = q.leased()
     q.succeed(lease)
@@ -140,6 +143,7 @@ def test_a_missed_maintenance_blocks_no_write(db: Db, q: Ledger, clock: Clock):
 
 
 def test_partitions_wait_for_nobody(db: Db, q: Ledger, clock: Clock):
+    clock.noon()
     clock.advance(timedelta(days=2))
     reader = db.connect(admin=True, autocommit=False)
     reader.execute("lock table runledger.job_events in access share mode")

@@ -193,7 +193,7 @@ def test_job_timeline_tells_the_story_in_order(q: Ledger, db: Db):
     q.row("log_job", job_id=job_id, level="info", message="opening\nthe box")
     q.row("report_progress", **lease, done=1, total=4, stage="packing")
     q.fail(lease, message="no tape")
-    db.execute("update runledger.job_queue set next_run_at = created_at where id = %s", [job_id])
+    db.execute("update runledger.job_queue set next_run_at = now() where id = %s", [job_id])
     q.fail(q.hold(job_id), kind="TERMINAL", message="no box")
     q.row("requeue_job", job_id=job_id, reason="found one")
     q.row("continue_job", **q.hold(job_id, prestart=True))

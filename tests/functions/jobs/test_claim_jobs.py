@@ -222,6 +222,23 @@ def test_a_job_below_the_mark_is_found_at_once_when_nothing_else_is_left(q: Ledg
     assert {*q.ids(1), *q.ids(10)} == {third, late}
 
 
+@pytest.mark.parametrize("are_counted", [True, False])
+def test_a_look_that_met_little_is_cheap_however_long_it_took(db: Db, q: Ledger, are_counted: bool):
+    """On a machine that is busy with other things it takes long. Where nothing is counted only the time tells."""
+    db.execute(f"alter database {db.database.name} set track_counts = {are_counted}")
+    db.execute("create sequence public.ticks; grant usage on sequence public.ticks to public")
+    # Every look at the clock finds that thirty milliseconds have passed.
+    db.execute(
+        "create or replace function runledger._now() returns timestamptz language sql volatile as $$"
+        f" select timestamptz '{q.db.value('select now()')}' + nextval('public.ticks') * interval '30 ms' $$"
+    )
+    worker = q.on()
+    q.enqueue_many(3)
+    assert len(worker.ids(3)) == 3
+    late = q.enqueue(run_at=PAST)
+    assert worker.ids(1) == ([late] if are_counted else [])
+
+
 def test_a_job_below_the_mark_is_found_within_a_second(q: Ledger, clock: Clock):
     # Enough ready jobs that every claim is filled from above the mark.
     q.enqueue_many(50)

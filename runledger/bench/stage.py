@@ -148,8 +148,9 @@ class Stage:
 
     def empty(self) -> None:
         """Take all jobs away."""
-        tables = "job_queue, runledger.job_attempts, runledger.job_events, runledger.workflow_runs"
-        self.conn.execute(f"truncate runledger.{tables}, raw_queue cascade".encode())
+        self.conn.execute(b"""
+            truncate runledger.job_queue, runledger.job_attempts, runledger.job_events, runledger.workflow_runs,
+                     runledger.workflow_step_dependencies, raw_queue cascade""")
 
     @contextlib.contextmanager
     def worker(self, *settings: str) -> Iterator[subprocess.Popen[bytes]]:

@@ -21,12 +21,12 @@ begin
                                    else q.last_disposition end,
            status_reason = coalesce(_cancel_jobs.reason, 'CANCELED')
       from target as t
-     where q.id = t.id
+     where q.id = any (array[t.id])
   ), closed as (
     update runledger.job_attempts as a
        set finished_at = _cancel_jobs.now, disposition = 'CANCELED'
       from target as t
-     where a.job_id = t.id and a.run_number = t.run_number and a.attempt = t.attempt
+     where a.job_id = any (array[t.id]) and a.run_number = t.run_number and a.attempt = t.attempt
        and t.lease_token is not null
   )
   insert into runledger.job_events (job_id, run_number, attempt, event_type, payload, occurred_at)

@@ -17,12 +17,12 @@ begin
              then s.next_run_at end,
            retry_timing_source = s.timing_source
       from s
-     where a.job_id = s.job_id and a.run_number = s.run_number and a.attempt = s.attempt
-       and not s.refund
+     where a.job_id = any (array[s.job_id]) and a.run_number = s.run_number
+       and a.attempt = s.attempt and not s.refund
   )
   delete from runledger.job_attempts as a
    using s
-   where a.job_id = s.job_id and a.run_number = s.run_number and a.attempt = s.attempt
+   where a.job_id = any (array[s.job_id]) and a.run_number = s.run_number and a.attempt = s.attempt
      and s.refund;
 end
 $$;

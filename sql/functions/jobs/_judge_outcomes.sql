@@ -37,7 +37,9 @@ begin
                q.progress_done, q.progress_total, q.workflow_run_id,
                q.lease_role)::runledger._held_job as job
       from asked as a
-      left join runledger.job_queue as q on q.id = a.job_id and a.code is null
+      left join lateral (
+        select x.* from runledger.job_queue as x
+         where x.id = a.job_id and a.code is null offset 0) as q on true
   ), judged as materialized (
     select h.*, coalesce(h.code, case when h.is_live then h.misfit end) as problem,
            case

@@ -26,8 +26,8 @@ begin
     ), picked as materialized (
       select q.id, q.next_run_at, q.ctid as place
         from candidate as c
-        join runledger.job_queue as q on q.id = c.id
-       where q.status = 'PENDING' and q.next_run_at <= _lock_lanes.now
+        join runledger.job_queue as q on q.id = any (array[c.id])
+       where coalesce(q.status, 'LEASED') = 'PENDING' and q.next_run_at <= _lock_lanes.now
        order by q.next_run_at, q.id
        limit _lock_lanes.max_jobs
          for update of q skip locked

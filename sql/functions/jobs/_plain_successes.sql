@@ -33,7 +33,9 @@ begin
     into v_all.ordinals, v_all.job_ids, v_all.lease_tokens, v_all.outputs, v_all.places,
          v_all.runs, v_is_live
     from item as i
-    left join runledger.job_queue as q on q.id = i.job_id;
+    left join lateral (
+      select x.ctid, x.workflow_run_id, x.status, x.lease_token
+        from runledger.job_queue as x where x.id = i.job_id offset 0) as q on true;
   if v_is_live then
     return v_all;
   end if;

@@ -30,9 +30,13 @@ begin
     into v_settlements
     from (select i.id, i.nth as row_number
             from unnest(_reap_verdicts.job_ids) with ordinality as i(id, nth)) as i
-    join runledger.job_queue as q on q.id = i.id and q.status = 'LEASED'
-    left join runledger.job_attempts as a on a.job_id = q.id
-         and a.run_number = q.run_number and a.attempt = q.attempt
+   cross join lateral (
+     select x.* from runledger.job_queue as x
+      where x.id = i.id and x.status = 'LEASED' offset 0) as q
+    left join lateral (
+      select x.* from runledger.job_attempts as x
+       where x.job_id = q.id and x.run_number = q.run_number and x.attempt = q.attempt
+      offset 0) as a on true
    cross join lateral (select case
            when a.claim_origin = 'WORKER_PRESTART' and a.started_at is null then 'RELEASED'
            when q.attempt >= q.max_attempts then 'DEAD_LETTERED'

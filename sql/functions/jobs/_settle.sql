@@ -39,7 +39,7 @@ begin
            status_reason = coalesce(s.kind::text, s.reason),
            last_error_code = s.code, last_error_message = s.message
       from s
-     where q.id = s.job_id
+     where q.id = any (array[s.job_id])
     returning q.id, q.job_type, q.organization_id, q.status, q.run_number, q.attempt, q.payload,
               q.checkpoint, s.code, s.message
   ), lettered as (

@@ -37,7 +37,7 @@ begin
            status_reason = null, last_error_code = null, last_error_message = null,
            updated_at = runledger._now()
       from asked as a
-     where q.ctid = a.place and q.id = a.job_id and q.status = 'LEASED'
+     where q.ctid = a.place and q.id is not distinct from a.job_id and q.status = 'LEASED'
        and coalesce(q.lease_token, 0) = a.lease_token
        and q.lease_expires_at > runledger._now()
        and (q.lease_role = v_caller or runledger._acts_as(v_caller, q.lease_role))
@@ -47,7 +47,7 @@ begin
     update runledger.job_attempts as a
        set finished_at = e.finished_at, disposition = 'SUCCEEDED'
       from ended as e
-     where a.job_id = e.id and a.run_number = e.run_number and a.attempt = e.attempt
+     where a.job_id = any (array[e.id]) and a.run_number = e.run_number and a.attempt = e.attempt
   ), logged as (
     insert into runledger.job_events (job_id, run_number, attempt, event_type, stage, occurred_at)
     select e.id, e.run_number, e.attempt, 'SUCCEEDED', 'completed', e.finished_at

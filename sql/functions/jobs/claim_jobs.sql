@@ -7,8 +7,9 @@
 -- Raises: RL005 access.job_type_not_granted, RL010 for each argument out of range,
 --         RL013 job.claim_unsupported_isolation.
 --
--- The settings keep plans to index scans: a plan made while the table was small must not outlive
--- it.
+-- The settings keep plans to index scans, and so does how the conditions are put: a plan made while
+-- the table was small must not outlive it. Only steps of what was leased come back, so the full
+-- join is a left one; but a nested loop, which compares each with each, cannot do it.
 create or replace function runledger.claim_jobs(
   worker_id text, job_types text[], max_jobs integer default 1, lease_seconds integer default 60,
   prestart boolean default false)
@@ -41,11 +42,10 @@ begin
            lease_expires_at = v_expires_at, last_heartbeat_at = v_now,
            started_at = coalesce(q.started_at, v_now),
            stage = case when v_prestart then q.stage else 'running' end, updated_at = v_now
-      from unnest(v_pick.ids, v_pick.places) with ordinality as p(id, place, nth)
-     where q.ctid = p.place and q.id = p.id
-    returning p.nth, q.id, q.lease_token, q.job_type, q.organization_id, q.payload, q.checkpoint,
+     where q.ctid = any (v_pick.places)
+    returning q.id, q.lease_token, q.job_type, q.organization_id, q.payload, q.checkpoint,
               q.run_number, q.attempt, q.max_attempts, q.priority, q.timeout_seconds, q.stage,
-              q.workflow_run_id, q.created_at
+              q.workflow_run_id, q.next_run_at, q.created_at
   ), charged as (
     insert into runledger.job_attempts
       (job_id, run_number, attempt, worker_id, lease_token, role_name, claim_origin, leased_at,
@@ -62,8 +62,8 @@ begin
   ), stepped as (
     update runledger.workflow_steps as s
        set status = 'RUNNING', started_at = coalesce(s.started_at, v_now), updated_at = v_now
-      from leased as l
-     where l.workflow_run_id is not null and s.job_id = l.id and s.status = 'ENQUEUED'
+     where s.job_id = any (array(
+       select l.id from leased as l where l.workflow_run_id is not null)) and s.status = 'ENQUEUED'
     returning s.job_id, s.step_key,
               runledger._step_inputs(s.id, s.dependency_count_total) as inputs
   )
@@ -72,8 +72,8 @@ begin
          l.workflow_run_id, s.step_key, s.inputs, s.job_id is not null and s.inputs is null,
          l.created_at
     from leased as l
-    left join stepped as s on s.job_id = l.id
-   order by l.nth;
+    full join stepped as s on s.job_id = l.id
+   order by l.priority desc, l.next_run_at, l.id;
 end
 $$;
 

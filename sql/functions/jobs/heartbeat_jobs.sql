@@ -15,6 +15,8 @@ declare
   v_now timestamptz := runledger._now();
   v_caller constant text := runledger._caller();
   v_free uuid[];
+  v_tokens bigint[];
+  v_places tid[];
 begin
   perform runledger._check_leases(heartbeat_jobs.job_ids, heartbeat_jobs.lease_tokens);
   if coalesce(heartbeat_jobs.lease_seconds, 0)
@@ -22,9 +24,12 @@ begin
     perform runledger._raise('job.invalid_lease_duration', jsonb_build_object(
       'lease_seconds', heartbeat_jobs.lease_seconds, 'max', runledger._limit('lease_seconds')));
   end if;
-  v_free := array(
-    select q.id from runledger.job_queue as q
-     where q.id = any (heartbeat_jobs.job_ids) order by q.id for no key update skip locked);
+  select array_agg(a.job_id), array_agg(a.lease_token), array_agg(q.place)
+    into v_free, v_tokens, v_places
+    from unnest(heartbeat_jobs.job_ids, heartbeat_jobs.lease_tokens) as a(job_id, lease_token)
+   cross join lateral (
+     select x.ctid as place from runledger.job_queue as x
+      where x.id = a.job_id for no key update skip locked) as q;
   v_now := runledger._now();
   return query
   with asked as materialized (
@@ -35,9 +40,9 @@ begin
     update runledger.job_queue as q
        set lease_expires_at = v_now + make_interval(secs => heartbeat_jobs.lease_seconds),
            last_heartbeat_at = v_now, updated_at = v_now
-      from asked as a
-     where q.id = a.job_id and q.id = any (v_free)
-       and q.status = 'LEASED' and q.lease_token = a.lease_token and q.lease_expires_at > v_now
+      from unnest(v_free, v_tokens, v_places) as f(job_id, lease_token, place)
+     where q.ctid = f.place and q.id is not distinct from f.job_id and q.status = 'LEASED'
+       and coalesce(q.lease_token, 0) = f.lease_token and q.lease_expires_at > v_now
        and (q.lease_role = v_caller or runledger._acts_as(v_caller, q.lease_role))
     returning q.id, q.lease_token, q.lease_expires_at
   )
@@ -51,9 +56,12 @@ begin
               when q.status = 'LEASED' and q.lease_token = a.lease_token
                and q.lease_expires_at > v_now then q.lease_expires_at end
     from asked as a
-    left join extended as e on e.id = a.job_id and e.lease_token = a.lease_token
-    left join runledger.job_queue as q on q.id = a.job_id
-     and (q.lease_role = v_caller or runledger._acts_as(v_caller, q.lease_role))
+    full join extended as e on e.id = a.job_id and e.lease_token = a.lease_token
+    left join lateral (
+      select x.* from runledger.job_queue as x
+       where x.id = a.job_id
+         and (x.lease_role = v_caller or runledger._acts_as(v_caller, x.lease_role))
+      offset 0) as q on true
    order by a.nth;
 end
 $$;

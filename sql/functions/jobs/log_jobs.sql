@@ -30,7 +30,8 @@ begin
            e.code is not null as is_invalid
       from jsonb_array_elements(log_jobs.entries) with ordinality as i(item, nth)
      cross join lateral runledger._decode_log(i.item, i.nth::integer) as e
-      left join runledger.job_queue as q on q.id = e.job_id
+      left join lateral (
+        select x.* from runledger.job_queue as x where x.id = e.job_id offset 0) as q on true
      order by e.ordinal
   ), numbered as materialized (
     -- Numbered here and not by the table, so that each row of the result knows its line.

@@ -9,7 +9,7 @@ create or replace function runledger.redrive_dead_letters(
   max_jobs integer default 100)
 returns setof runledger.requeued_job
 language plpgsql volatile
-security definer set search_path = pg_catalog, pg_temp
+security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
 as $$
 declare
   v_ids uuid[];
@@ -20,7 +20,7 @@ begin
   with picked as materialized (
     select q.id
       from runledger.job_dead_letters as d
-      join runledger.job_queue as q on q.id = d.job_id
+      join runledger.job_queue as q on q.id = any (array[d.job_id])
      where q.status = 'DEAD_LETTERED' and q.workflow_run_id is null
        and not runledger._is_redacted(q.payload)
        and d.job_type = coalesce(redrive_dead_letters.job_type, d.job_type)

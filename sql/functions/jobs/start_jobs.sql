@@ -26,21 +26,22 @@ begin
   ), live as materialized (
     select a.nth, q.id, q.run_number, q.attempt
       from asked as a
-      join runledger.job_queue as q on q.id = a.job_id
+     cross join lateral (
+       select x.* from runledger.job_queue as x where x.id = a.job_id offset 0) as q
      where q.status = 'LEASED' and q.lease_token = a.lease_token and q.lease_expires_at > v_now
        and (q.lease_role = v_caller or runledger._acts_as(v_caller, q.lease_role))
   ), started as (
     update runledger.job_attempts as t
        set started_at = v_now
       from live as l
-     where t.job_id = l.id and t.run_number = l.run_number and t.attempt = l.attempt
+     where t.job_id = any (array[l.id]) and t.run_number = l.run_number and t.attempt = l.attempt
        and t.started_at is null
     returning t.job_id, t.run_number, t.attempt
   ), staged as (
     update runledger.job_queue as q
        set stage = 'running', updated_at = v_now
       from started as s
-     where q.id = s.job_id
+     where q.id = any (array[s.job_id])
   ), logged as (
     insert into runledger.job_events
       (job_id, run_number, attempt, event_type, stage, occurred_at)
@@ -49,7 +50,7 @@ begin
   )
   select a.job_id, case when l.id is null then 'LOST' else 'STARTED' end
     from asked as a
-    left join live as l on l.nth = a.nth
+    full join live as l on l.nth = a.nth
    order by a.nth;
 end
 $$;

@@ -11,7 +11,8 @@ begin
      set result = s.output
     from runledger.workflow_steps as s
    where r.id = any (_close_runs.run_ids) and r.status = 'SUCCEEDED' and r.result is null
-     and s.workflow_run_id = r.id and s.step_key = r.result_step_key and s.output is not null;
+     and s.workflow_run_id = any (array[r.id]) and s.step_key = r.result_step_key
+     and s.output is not null;
   perform runledger._release_active_keys(_close_runs.run_ids, _close_runs.now);
   for v_awaited in
     select r.id from runledger.workflow_runs as r

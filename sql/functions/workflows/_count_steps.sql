@@ -31,11 +31,12 @@ begin
            finished_at = case when r.status = 'CANCELED' then r.finished_at
                               when c.active + c.waiting = 0 then _count_steps.now end
       from delta as d
-      join runledger.workflow_runs as o on o.id = d.id
+     cross join lateral (
+       select x.* from runledger.workflow_runs as x where x.id = d.id offset 0) as o
      cross join lateral (select o.steps_active - d.left_active, o.steps_waiting + d.waiting,
                                 o.steps_failed + d.failed, o.steps_succeeded + d.succeeded
            ) as c(active, waiting, failed, succeeded)
-     where r.id = o.id
+     where r.id = any (array[o.id])
     returning r.id, r.finished_at
   )
   select array_agg(c.id) into v_ended from counted as c where c.finished_at is not null;

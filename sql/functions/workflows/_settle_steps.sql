@@ -24,7 +24,11 @@ begin
            status_reason = coalesce(t.kind::text, t.reason),
            last_error_code = t.code, last_error_message = t.message
       from settled as t
-     where s.job_id = t.job_id and s.status in ('ENQUEUED', 'RUNNING')
+     cross join lateral (
+       select x.ctid as place from runledger.workflow_steps as x
+        where x.job_id = t.job_id offset 0) as p
+     where s.ctid = p.place and s.job_id is not distinct from t.job_id
+       and s.status in ('ENQUEUED', 'RUNNING')
     returning s.id, s.workflow_run_id, s.status
   )
   select array_agg(row(m.id, m.workflow_run_id, m.status)::runledger._finished_step)

@@ -16,7 +16,11 @@ begin
            updated_at = _succeed_steps.now, status_reason = null, last_error_code = null,
            last_error_message = null
       from asked as a
-     where s.job_id = a.job_id and s.status in ('ENQUEUED', 'RUNNING')
+     cross join lateral (
+       select x.ctid as place from runledger.workflow_steps as x
+        where x.job_id = a.job_id offset 0) as p
+     where s.ctid = p.place and s.job_id is not distinct from a.job_id
+       and s.status in ('ENQUEUED', 'RUNNING')
     returning s.id, s.workflow_run_id, s.status
   )
   select array_agg(row(m.id, m.workflow_run_id, m.status)::runledger._finished_step)

@@ -33,11 +33,15 @@ begin
   -- Counters of edges stay true for every step: what was still to come now has come, canceled.
   with recounted as materialized (
     select s.id, (count(*) filter (where e.release_mode = 'ON_SUCCESS'
-             and p.status is distinct from 'SUCCEEDED'
-             and p.id is not null))::integer as unsatisfied
+             and e.status <> 'SUCCEEDED'))::integer as unsatisfied
       from runledger.workflow_steps as s
-      left join runledger.workflow_step_dependencies as e on e.dependent_step_id = s.id
-      left join runledger.workflow_steps as p on p.id = e.prerequisite_step_id
+      left join lateral (
+        select d.release_mode, p.status
+          from runledger.workflow_step_dependencies as d
+         cross join lateral (
+           select x.status from runledger.workflow_steps as x
+            where x.id = d.prerequisite_step_id offset 0) as p
+         where d.dependent_step_id = s.id offset 0) as e on true
      where s.workflow_run_id = v_run.id
        and s.status in ('BLOCKED', 'WAITING_FOR_EXTERNAL', 'ENQUEUED', 'RUNNING')
      group by s.id
@@ -48,7 +52,7 @@ begin
          dependency_count_pending = 0, dependency_count_unsatisfied = r.unsatisfied,
          gate_expires_at = null
     from recounted as r
-   where s.id = r.id;
+   where s.id = any (array[r.id]);
   update runledger.workflow_runs as r
      set status = 'CANCELED', status_reason = coalesce(cancel_workflow.reason, 'CANCELED'),
          steps_failed = r.steps_failed + r.steps_active + r.steps_waiting, steps_active = 0,

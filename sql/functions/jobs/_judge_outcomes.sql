@@ -37,9 +37,8 @@ begin
                q.progress_done, q.progress_total, q.workflow_run_id,
                q.lease_role)::runledger._held_job as job
       from asked as a
-      left join lateral (
-        select x.* from runledger.job_queue as x
-         where x.id = a.job_id and a.code is null offset 0) as q on true
+      left join lateral (select x.* from runledger.job_queue as x
+                          where x.id = a.job_id and a.code is null offset 0) as q on true
   ), judged as materialized (
     select h.*, coalesce(h.code, case when h.is_live then h.misfit end) as problem,
            case
@@ -52,8 +51,7 @@ begin
       from held as h
   )
   select j.job_id, j.job_type, j.settlement, r.result,
-         -- Only the handler that still holds the canceled lease can tell that it is quiet: the word
-         -- of one from an earlier run says nothing about it.
+         -- Only the handler that still holds the canceled lease can tell that it is quiet.
          coalesce(j.problem is null and (r.result).code = 'job.canceled'
            and (j.job).lease_token = j.lease_token, false)
     from judged as j

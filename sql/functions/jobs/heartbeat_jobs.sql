@@ -15,7 +15,6 @@ declare
   v_now timestamptz := runledger._now();
   v_caller constant text := runledger._caller();
   v_free uuid[];
-  v_tokens bigint[];
   v_places tid[];
 begin
   perform runledger._check_leases(heartbeat_jobs.job_ids, heartbeat_jobs.lease_tokens);
@@ -24,25 +23,27 @@ begin
     perform runledger._raise('job.invalid_lease_duration', jsonb_build_object(
       'lease_seconds', heartbeat_jobs.lease_seconds, 'max', runledger._limit('lease_seconds')));
   end if;
-  select array_agg(a.job_id), array_agg(a.lease_token), array_agg(q.place)
-    into v_free, v_tokens, v_places
-    from unnest(heartbeat_jobs.job_ids, heartbeat_jobs.lease_tokens) as a(job_id, lease_token)
-   cross join lateral (
-     select x.ctid as place from runledger.job_queue as x
-      where x.id = a.job_id for no key update skip locked) as q;
+  with free as materialized (
+    select q.id, q.ctid as place from runledger.job_queue as q
+     where q.id = any (heartbeat_jobs.job_ids) order by q.id for no key update skip locked
+  )
+  select array_agg(f.id), array_agg(f.place) into v_free, v_places from free as f;
   v_now := runledger._now();
   return query
   with asked as materialized (
     select a.job_id, a.lease_token, a.nth
       from unnest(heartbeat_jobs.job_ids, heartbeat_jobs.lease_tokens)
            with ordinality as a(job_id, lease_token, nth)
+  ), held as materialized (
+    select a.job_id, a.lease_token, f.place
+      from asked as a full join unnest(v_free, v_places) as f(id, place) on f.id = a.job_id
   ), extended as (
     update runledger.job_queue as q
        set lease_expires_at = v_now + make_interval(secs => heartbeat_jobs.lease_seconds),
            last_heartbeat_at = v_now, updated_at = v_now
-      from unnest(v_free, v_tokens, v_places) as f(job_id, lease_token, place)
-     where q.ctid = f.place and q.id is not distinct from f.job_id and q.status = 'LEASED'
-       and coalesce(q.lease_token, 0) = f.lease_token and q.lease_expires_at > v_now
+      from held as h
+     where q.ctid = h.place and q.id is not distinct from h.job_id and q.status = 'LEASED'
+       and coalesce(q.lease_token, 0) = h.lease_token and q.lease_expires_at > v_now
        and (q.lease_role = v_caller or runledger._acts_as(v_caller, q.lease_role))
     returning q.id, q.lease_token, q.lease_expires_at
   )

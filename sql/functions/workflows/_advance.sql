@@ -26,10 +26,8 @@ begin
                                  and f.status <> 'SUCCEEDED'))::integer as unsatisfied,
              row_number() over ()::integer as nth
         from unnest(v_level) as f
-       cross join lateral (
-         select x.dependent_step_id, x.release_mode from runledger.workflow_step_dependencies as x
-          where x.workflow_run_id = f.workflow_run_id and x.prerequisite_step_id = f.step_id
-         offset 0) as e
+        join runledger.workflow_step_dependencies as e on e.prerequisite_step_id = f.step_id
+         and e.workflow_run_id = any (array[f.workflow_run_id])
        group by e.dependent_step_id
     ), told as (
       update runledger.workflow_steps as s
@@ -46,9 +44,7 @@ begin
                                 then coalesce(s.finished_at, _advance.now) end,
              status_reason = coalesce(c.code, s.status_reason),
              last_error_code = coalesce(c.code, s.last_error_code)
-        from touched as t
-       cross join lateral (
-         select x.* from runledger.workflow_steps as x where x.id = t.id offset 0) as o
+        from touched as t join runledger.workflow_steps as o on o.id = any (array[t.id])
        cross join lateral (select case when o.status <> 'BLOCKED' then o.status
                when o.dependency_count_pending > t.finished then 'BLOCKED'
                when o.dependency_count_unsatisfied + t.unsatisfied > 0 then 'CANCELED'

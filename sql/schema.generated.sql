@@ -4135,6 +4135,8 @@ COMMENT ON FUNCTION runledger.redact_job(job_id uuid, reason text) IS 'Erase pay
 CREATE FUNCTION runledger.redrive_dead_letters(reason text, job_type text DEFAULT NULL::text, error_code text DEFAULT NULL::text, failed_after timestamp with time zone DEFAULT NULL::timestamp with time zone, failed_before timestamp with time zone DEFAULT NULL::timestamp with time zone, max_jobs integer DEFAULT 100) RETURNS SETOF runledger.requeued_job
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger.redrive_dead_letters(reason text, job_type text, error_code text, failed_after timestamp with time zone, failed_before timestamp with time zone, max_jobs integer) IS 'Requeue up to max_jobs dead-lettered jobs, oldest failure first, of a type, an error code, a time span. Call it again until it returns no row. A reason is asked for. Jobs of workflows are left out.';

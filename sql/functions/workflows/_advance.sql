@@ -26,8 +26,9 @@ begin
                                  and f.status <> 'SUCCEEDED'))::integer as unsatisfied,
              row_number() over ()::integer as nth
         from unnest(v_level) as f
-        join runledger.workflow_step_dependencies as e on e.prerequisite_step_id = f.step_id
-         and e.workflow_run_id = any (array[f.workflow_run_id])
+       cross join lateral (select x.* from runledger.workflow_step_dependencies as x
+          where x.workflow_run_id = f.workflow_run_id and x.prerequisite_step_id = f.step_id
+         offset 0) as e
        group by e.dependent_step_id
     ), told as (
       update runledger.workflow_steps as s
@@ -40,10 +41,9 @@ begin
                                 then _advance.now else s.released_at end,
              gate_expires_at = case when d.status = 'WAITING_FOR_EXTERNAL'
                then _advance.now + make_interval(secs => s.gate_timeout_seconds) end,
-             finished_at = case when d.status = 'CANCELED'
-                                then coalesce(s.finished_at, _advance.now) end,
              status_reason = coalesce(c.code, s.status_reason),
-             last_error_code = coalesce(c.code, s.last_error_code)
+             last_error_code = coalesce(c.code, s.last_error_code),
+             finished_at = coalesce(s.finished_at, case d.status when 'CANCELED' then _advance.now end)
         from touched as t join runledger.workflow_steps as o on o.id = any (array[t.id])
        cross join lateral (select case when o.status <> 'BLOCKED' then o.status
                when o.dependency_count_pending > t.finished then 'BLOCKED'

@@ -43,7 +43,7 @@ begin
                then _advance.now + make_interval(secs => s.gate_timeout_seconds) end,
              status_reason = coalesce(c.code, s.status_reason),
              last_error_code = coalesce(c.code, s.last_error_code),
-             finished_at = coalesce(s.finished_at, case d.status when 'CANCELED' then _advance.now end)
+             finished_at = case when c.code is null then s.finished_at else _advance.now end
         from touched as t join runledger.workflow_steps as o on o.id = any (array[t.id])
        cross join lateral (select case when o.status <> 'BLOCKED' then o.status
                when o.dependency_count_pending > t.finished then 'BLOCKED'

@@ -356,21 +356,25 @@ def test_the_other_verbs_work_at_any_isolation_level(db: Db, isolation: str):
     assert db.job(world.lease.job_id)["status"] == "SUCCEEDED"
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        "timezone = 'Asia/Kathmandu'", "timezone = 'Pacific/Kiritimati'", "timezone = 'America/St_Johns'", "timezone = 'UTC'",
-        "timezone = 'Antarctica/Troll'", "datestyle = 'SQL, DMY'", "datestyle = 'German'", "intervalstyle = 'iso_8601'",
-        "intervalstyle = 'sql_standard'", "bytea_output = 'escape'", "standard_conforming_strings = off", "extra_float_digits = -15",
-        "search_path = ''", "search_path = 'pg_temp'", "row_security = off", "xmlbinary = hex", "array_nulls = off",
-        "transform_null_equals = on", "plan_cache_mode = force_generic_plan", "enable_indexscan = off",
-        "work_mem = '64kB'", "backslash_quote = off", "check_function_bodies = off", "client_min_messages = error",
-    ],
-)  # fmt: skip
-def test_session_settings_change_nothing(db: Db, settings: str):
+# Several at a time: no two of them have to do with the same thing.
+SETTINGS = [
+    ("timezone = 'Asia/Kathmandu'", "datestyle = 'SQL, DMY'", "intervalstyle = 'iso_8601'", "search_path = ''",
+     "bytea_output = 'escape'", "standard_conforming_strings = off", "extra_float_digits = -15", "row_security = off"),
+    ("timezone = 'Pacific/Kiritimati'", "datestyle = 'German'", "intervalstyle = 'sql_standard'", "search_path = 'pg_temp'",
+     "xmlbinary = hex", "array_nulls = off", "transform_null_equals = on", "plan_cache_mode = force_generic_plan"),
+    ("timezone = 'America/St_Johns'", "enable_indexscan = off", "work_mem = '64kB'", "backslash_quote = off",
+     "check_function_bodies = off", "client_min_messages = error"),
+    ("timezone = 'UTC'",),
+    ("timezone = 'Antarctica/Troll'",),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: settings[0])
+def test_session_settings_change_nothing(db: Db, settings: tuple[str, ...]):
     """A delayed enqueue, single and batch, a retry that waits, and the events: the same instants whatever the session."""
     world = World(db)
-    world.caller.execute(f"set {settings}".encode())
+    for setting in settings:
+        world.caller.execute(f"set {setting}".encode())
     run_at = "2030-03-10T02:30:00.123456+05:45"
     item = json.dumps([{"job_type": "work", "run_at": run_at, "idempotency_key": "k"}])
     first = world.run(

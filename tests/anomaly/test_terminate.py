@@ -162,7 +162,10 @@ def prepared(db: Db, *, to_reap: bool) -> dict[str, object]:
     }  # fmt: skip
 
 
-FAULTS = ("terminate", "cancel", "statement_timeout", "lock_timeout")
+# What ends the session comes last.
+FAULTS = ("cancel", "statement_timeout", "lock_timeout", "terminate")
+# Of the statement, counted from its start; of a lock, counted from when it waits.
+LIMITS = {"statement_timeout": "60ms", "lock_timeout": "10ms"}
 
 
 @pytest.mark.usefixtures("stranger")
@@ -176,12 +179,13 @@ def test_a_call_ended_in_its_middle_changes_nothing(db: Db, sessions: Sessions, 
     before = contents(db)
     (holder,) = sessions("holder")
     for gate in verb.gates:
+        (caller,) = sessions("caller")
         for fault in FAULTS:
             if fault == "lock_timeout" and name in SETTLES_APART:
                 continue
-            (caller,) = sessions("caller")
-            setting = "statement_timeout" if fault == "statement_timeout" else "lock_timeout"
-            value = "60ms" if fault == setting else "31s"
+            caller.execute("reset statement_timeout; reset lock_timeout")
+            setting = fault if fault in LIMITS else "lock_timeout"
+            value = LIMITS.get(fault, "31s")
             caller.execute(f"set {setting} = '{value}'")
             holder.begin()
             holder.execute(gate, arguments)
@@ -195,9 +199,9 @@ def test_a_call_ended_in_its_middle_changes_nothing(db: Db, sessions: Sessions, 
             assert ended.value.sqlstate in expected, (gate, fault)
             if fault != "terminate":
                 assert caller.execute(f"show {setting}") == [{setting: value}]
-            caller.close()
             holder.rollback()
             assert contents(db) == before, (gate, fault)
+        caller.close()
     # Nothing was left behind that would stand in the way of the same call now.
     (caller,) = sessions("caller")
     caller.execute(query, arguments)

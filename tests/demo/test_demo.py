@@ -121,10 +121,11 @@ def look_at_the_ledger(connection: psycopg.Connection, output: str) -> None:
 @pytest.mark.slow
 @pytest.mark.chaos
 @pytest.mark.parametrize(
-    "number, code", [(None, 0), (signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)],
-    ids=["by itself", "SIGINT", "SIGTERM", "SIGKILL"],
+    "number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)],
+    ids=["SIGINT", "SIGTERM", "SIGKILL"],
 )  # fmt: skip
-def test_however_it_ends_nothing_is_left(start, environment, number, code):
+def test_however_it_is_ended_nothing_is_left(start, environment, number, code):
+    """Where it ends by itself, see test_terminal."""
     process = start("--limit", "2")
     read = read_until(process, "watcher: running")
     family = children(process.pid)
@@ -132,8 +133,7 @@ def test_however_it_ends_nothing_is_left(start, environment, number, code):
     directories = {Path(found[1]) for args in family.values() if (found := re.search(r"-D (\S*rlpg-\w+)/data", args))}
     assert len(workers) == 2, (family, read)
     assert len(directories) == 1, family
-    if number:
-        process.send_signal(number)
+    process.send_signal(number)
     rest, _ = process.communicate(timeout=110)
     assert process.returncode == code, rest
     wait_for(lambda: not [pid for pid in family if alive(pid)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import io
 import os
@@ -10,6 +11,7 @@ import re
 import struct
 import subprocess
 import termios
+from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
@@ -19,9 +21,19 @@ from rich.text import Text
 from runledger.demo import ledger
 from runledger.demo.screen import Screen, draw, tell
 from runledger.demo.story import Story
-from tests.demo.conftest import COMMAND
+from tests.demo.conftest import COMMAND, wait_for
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def with_variable(name: str, value: str) -> list[int]:
+    """The processes that have it in their environment."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # it has gone, or is not ours
+            if f"{name}={value}".encode() in file.read_bytes().split(b"\0"):
+                found.append(int(file.parent.name))
+    return found
 
 
 def on_a_terminal(environment: dict[str, str], *flags: str, columns: int, lines: int) -> tuple[int, str]:
@@ -32,6 +44,7 @@ def on_a_terminal(environment: dict[str, str], *flags: str, columns: int, lines:
         [*COMMAND, *flags], env={**environment, "TERM": "xterm-256color"}, stdin=theirs, stdout=theirs, stderr=theirs
     )
     os.close(theirs)
+    assert process.pid in with_variable("TMPDIR", environment["TMPDIR"])
     written = b""
     while True:
         try:
@@ -62,6 +75,8 @@ def test_it_is_drawn_in_place_and_fits(environment, columns, lines):
         assert seen in words
     assert words.count("✔ as told") == len(ledger.CHECKS) + 1
     assert ("other jobs" in words) == (columns >= 100)
+    assert list(Path(environment["TMPDIR"]).iterdir()) == []
+    wait_for(lambda: not with_variable("TMPDIR", environment["TMPDIR"]))
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ SIDE_BY_SIDE = -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses=4 --dis
 ENGINE  = tests/functions tests/property tests/concurrency tests/anomaly
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fast test-all test-web soak explore chaos conformance model coverage mutants fuzz pgspot tidy schema freeze docs check bench clean
+.PHONY: help venv demo test test-fast test-all test-web soak midnight explore chaos conformance model coverage mutants fuzz pgspot tidy schema freeze docs check bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ test-web: venv ## run the tests of the page in headless Chromium; RUNLEDGER_PICT
 
 soak: venv ## run the tests that take a minute and more, on PostgreSQL 18
 	$(BIN)/pytest --pg=18 -m soak -s $(ARGS)
+
+midnight: venv ## run tests while the clock passes midnight; ARGS="--after tests/functions/operations"
+	@command -v cc > /dev/null || { echo 'a C compiler is missing: apt-get install gcc' >&2; exit 1; }
+	$(BIN)/python -m tests.support.midnight --pg=18 -m 'not soak and not browser and not chaos' $(ARGS)
 
 explore: venv ## put every pair of verbs beside each other in every way; ARGS="--write --jobs=… --only=…"
 	$(BIN)/python -m tests.concurrency.explorer $(ARGS)

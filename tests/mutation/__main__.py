@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import re
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 import click
 import pytest
 
+from runledger.testing import DatabaseServer
 from tests.mutation import touched
 from tests.mutation.arena import Child, Failures, Verdict, base_server, tidy_kills
 from tests.mutation.operators import STRICT, Mutant, grant_mutants, mutants, placebo
@@ -84,9 +86,9 @@ class Harness:
         )
         # What mutants leave behind goes with their server.
         for some in batched(self.wanted, 100):
-            # What hangs on a lock fails after a while, and need not be waited for.
-            with base_server("18", {"lock_timeout": "20s"}) as base:
-                self.base = base
+            # One for each: prune and rollup wait for transactions of other databases, too.
+            with contextlib.ExitStack() as servers:
+                self.free = [servers.enter_context(base_server("18")) for _ in range(self.side_by_side)]
                 self._run_all(some)
         return True
 
@@ -101,7 +103,7 @@ class Harness:
 
     def _live_and_let_die(self, waiting: list[Mutant], alive: list[tuple[Child, list[str]]]) -> None:
         while waiting or alive:
-            while waiting and len(alive) < self.side_by_side:
+            while waiting and self.free:
                 mutant = waiting.pop()
                 if rule := tidy_kills(mutant):
                     self._done(mutant, Verdict("killed", rule))
@@ -113,17 +115,23 @@ class Harness:
                     alive.remove(pair)
                     if child.mutant.kind == "placebo":
                         self._done(child.mutant, verdict)
-                    elif verdict.what == "hung" and not self._ends_without(tests):
+                    elif verdict.what == "hung" and not self._ends_without(child.base, tests):
                         self._done(child.mutant, replace(verdict, what="undecided"))
-                    elif verdict.what == "killed" and not self._holds_without(verdict.by):
+                    elif verdict.what == "killed" and not self._holds_without(child.base, verdict.by):
                         self.unreliable.add(verdict.by)
                         waiting.append(child.mutant)
                     else:
                         self._done(child.mutant, verdict)
+                    self.free.append(child.base)
 
     def _start(self, mutant: Mutant) -> tuple[Child, list[str]]:
         tests = [name for name in self._tests(mutant) if name in self.items and name not in self.unreliable]
-        return Child(self.base, mutant, [self.items[name] for name in tests], self.failures), tests
+        base = self.free.pop()
+        # What hangs on a lock fails after a while and need not be waited for, unless that is what was taken away.
+        patience = "0" if "lock_timeout" in mutant.lines[0] else "20s"
+        base._admin.execute(f"alter system set lock_timeout = '{patience}'".encode())
+        base._admin.execute("select pg_reload_conf()")
+        return Child(base, mutant, [self.items[name] for name in tests], self.failures), tests
 
     def _tests(self, mutant: Mutant) -> list[str]:
         if mutant.kind in ("grant", "path"):
@@ -143,23 +151,23 @@ class Harness:
             chosen = list(dict.fromkeys(chosen))
         return chosen
 
-    def _holds_without(self, test: str) -> bool:
+    def _holds_without(self, base: DatabaseServer, test: str) -> bool:
         """A kill counts only if the same test passes on the schema as it is."""
         name = test
         if name not in self.items or name in self.reliable:
             return True
         (any_file, *_) = function_files()
-        child = Child(self.base, placebo(any_file), [self.items[name]], self.failures)
+        child = Child(base, placebo(any_file), [self.items[name]], self.failures)
         while not (verdict := child.poll(1)):
             pass
         if verdict.what == "survived":
             self.reliable.add(name)
         return verdict.what == "survived"
 
-    def _ends_without(self, tests: list[str]) -> bool:
+    def _ends_without(self, base: DatabaseServer, tests: list[str]) -> bool:
         """The machine may be too busy for the same tests without any fault: then nothing is known."""
         (any_file, *_) = function_files()
-        child = Child(self.base, placebo(any_file), [self.items[name] for name in tests], self.failures)
+        child = Child(base, placebo(any_file), [self.items[name] for name in tests], self.failures)
         while not (verdict := child.poll(1)):
             pass
         return verdict.what == "survived"

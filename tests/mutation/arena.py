@@ -135,7 +135,7 @@ class Child:
     """A forked process that runs tests against one mutant; `poll` has its verdict once it has one."""
 
     def __init__(self, base: DatabaseServer, mutant: Mutant, items: list[pytest.Item], failures: Failures) -> None:
-        self.mutant = mutant
+        self.base, self.mutant = base, mutant
         self._started = self._beaten = time.monotonic()
         self._read, write = os.pipe()
         self._heard = b""

@@ -143,9 +143,11 @@ class Harness:
             files = FENCES if re.search(r"role|_acts_as", " ".join(mutant.lines)) else RIVALS
             also = self.known.touching(mutant.function) & {n for n in self.known.tests if n.startswith(files)}
             first = ROWS if mutant.kind == "lock" else PARTS
-            # What is about nothing else first: most die of it.
-            rivals = sorted(also, key=lambda n: (not n.startswith(first), f"-{mutant.function}" not in n, n))
-            rivals = rivals[: max(20, len(chosen))]
+            # What is about nothing else first, one of each test before the next of any: most die of it.
+            copies: Counter[str] = Counter()
+            nth = {n: copies.update([n.partition("[")[0]]) or copies[n.partition("[")[0]] for n in sorted(also)}
+            rivals = sorted(also, key=lambda n: (not n.startswith(first), f"-{mutant.function}" not in n, nth[n], n))
+            rivals = rivals[: max(25, len(chosen))]
             direct = [n for n in rivals if n.startswith(ROWS)] if mutant.kind == "lock" else []
             chosen = direct + [name for pair in zip_longest(rivals, chosen) for name in pair if name]
             chosen = list(dict.fromkeys(chosen))

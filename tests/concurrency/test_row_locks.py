@@ -151,11 +151,13 @@ class Due:
         q.row("register_worker", worker_id="gone", job_types=["t"])
         clock.advance(timedelta(days=30))
         # One that an earlier call of prune has left half done.
+        q.rows("prune", older_than=timedelta(days=365))
         mark = "select runledger._mark_runs(array[%s::uuid], runledger._now(), runledger._now(), runledger._now())"
         db.execute(mark, [marked.id])
         self.dead = q.dead()
         self.lost = q.leased(lease_seconds=1)
-        self.run = flows(step("a"), gate("g", timeout_seconds=1, on_timeout="FAILED"))
+        # Its end would change its run.
+        self.run = flows(step("a", max_attempts=1), gate("g", timeout_seconds=1, on_timeout="FAILED"))
         self.run.lease("a", lease_seconds=1)
         q.row("upsert_schedule", name="s", job_type="t", cron="* * * * *")
         clock.advance(timedelta(hours=1))
@@ -175,6 +177,7 @@ class Due:
         rows = {
             "claim_jobs": lambda: self.caller.claim(1, "t", worker="w2"),
             "claim_jobs behind others": lambda: self.caller.claim(2, "t", "u", worker="w2"),
+            "claim_jobs of two types": lambda: self.caller.claim(2, "crowd", "u", worker="w2"),
             "claim_jobs of several types": lambda: self.caller.claim(2, "t", "few", worker="w2"),
             "claim_jobs under a limit": lambda: self.caller.claim(1, "few", worker="w2"),
             "heartbeat_jobs": lambda: [1] * self.beat(),
@@ -189,8 +192,8 @@ class Due:
 
 
 NEVER_WAIT = [
-    "heartbeat_jobs", "claim_jobs under a limit", "claim_jobs of several types", "claim_jobs behind others", "claim_jobs",
-    "reap_expired_leases", "redrive_dead_letters", "fire_due_schedules", "time out gates", "prune", "run_maintenance",
+    "heartbeat_jobs", "claim_jobs under a limit", "claim_jobs of several types", "claim_jobs behind others",
+    "claim_jobs of two types", "claim_jobs", "reap_expired_leases", "redrive_dead_letters", "fire_due_schedules", "time out gates", "prune", "run_maintenance",
 ]  # fmt: skip
 HELD = ["job_queue", "workflow_runs", "job_schedules", "workers", "upkeep_state", "prune_passes"]
 
@@ -199,7 +202,6 @@ HELD = ["job_queue", "workflow_runs", "job_schedules", "workers", "upkeep_state"
 def test_these_never_wait(db: Db, q: Ledger, clock: Clock, table: str):
     """Whatever rows are held, they pass them over; afterwards those are found."""
     due = Due(db, q, clock)
-    due.caller.rows("prune", older_than=timedelta(days=365))
     told = {}
     with db.connect(autocommit=False) as rival:
         rival.execute(f"select from runledger.{table} for update".encode())

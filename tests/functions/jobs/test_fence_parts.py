@@ -256,15 +256,38 @@ def test_a_batch_that_is_not_all_live_is_written_once(q: Ledger, why: str):
     assert after == (before[0] + 1,)
 
 
-def test_the_reaper_holds_nothing_of_a_live_lease(q: Ledger, clock: Clock):
+def test_what_the_look_lets_through_is_judged_under_the_lock(q: Ledger, clock: Clock):
+    """Between the two a row may change, and its place be taken by another version of it."""
+    clock.stop()
+    live, other, canceled, expired = leases(q, "job", 4)
+    q.beat(live, other, canceled, lease_seconds=600)
+    q.row("cancel_job", job_id=canceled["job_id"])
+    clock.advance(60)
+    look = q.db.value("select pg_get_functiondef('runledger._plain_successes'::regproc)")
+    assert look.count("if v_is_live then") == 1
+    q.db.execute(look.replace("if v_is_live then", "if true then"))
+    with q.unchanged(other["job_id"], expired["job_id"]):
+        for lease in (expired, {**other, "lease_token": live["lease_token"]}, {**other, "lease_token": 1}):
+            for batch in ([lease], [lease, live]):
+                told = q.finish(*({**x, "outcome": "SUCCEEDED"} for x in batch))
+                assert [r["disposition"] for r in told] == ["LEASE_LOST", "SUCCEEDED"][: len(batch)]
+    assert q.finish_one(canceled, "SUCCEEDED")["code"] == "job.canceled"
+    assert q.job(canceled["job_id"])["status"] == "CANCELED"
+    assert q.finish_one(other, "SUCCEEDED")["disposition"] == "SUCCEEDED"
+
+
+def test_the_reaper_holds_nothing_of_what_it_leaves(q: Ledger, clock: Clock):
+    """Not of live leases, and not of expired ones that are too many for this call."""
     clock.stop()
     (expired,) = leases(q, "job", 1)
+    clock.advance(MOMENT)
+    leases(q, "step", 1)
     clock.advance(30)
     leases(q, "job", 1)
     leases(q, "step", 1)
     clock.advance(31)
     with q.db.connect(autocommit=False) as reaper:
-        assert [r["job_id"] for r in q.on(reaper).reap()] == [expired["job_id"]]
+        assert [r["job_id"] for r in q.on(reaper).reap(max_jobs=1)] == [expired["job_id"]]
         with q.db.connect(autocommit=False) as other:
             other.execute("select from runledger.workflow_runs for update nowait")
             other.execute("select from runledger.job_queue where id <> %s for update nowait", [expired["job_id"]])

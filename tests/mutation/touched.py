@@ -113,13 +113,7 @@ class Guessed(Touched):
             for path in [*function_files(), *(SQL / "views").glob("*.sql")]
         }
         sources: dict[Any, set[str]] = {}
-        # Tests call through short names: q.beat(lease) is heartbeat_jobs.
-        short = {
-            method: set(re.findall(r"\w+", inspect.getsource(code))) & names
-            for kind in (Ledger, Flow, Flows)
-            for method, code in vars(kind).items()
-            if inspect.isfunction(code)
-        }
+        short = _short_names(names)
         for name, item in items.items():
             test = getattr(item, "function", None)
             if test not in sources:
@@ -128,7 +122,9 @@ class Guessed(Touched):
                 sources[test] |= set().union(*(short.get(method, set()) for method in re.findall(r"\.(\w+)\(", text)))
             self.tests[name] = Test(0.1, frozenset(sources[test]))
             distance = dict.fromkeys(sources[test] | {f for f in names if f"[pg18-{f}" in name or f"-{f}]" in name}, 0)
-            distance |= {f: 1 for f in short_of(item) & names if f not in distance}
+            words = short_of(item)
+            shared = (words & names).union(*(short[word] for word in words & short.keys()))
+            distance |= {f: 1 for f in shared if f not in distance}
             level = set(distance)
             while level:
                 level = set().union(*(calls[f] for f in level)) - set(distance)
@@ -155,6 +151,19 @@ class Guessed(Touched):
             (name in self.long, nth // 4, far(name), name) for names in files.values() for nth, name in enumerate(names)
         )
         return [name for *_, name in turns][: max(1, round(seconds / 0.1))]
+
+
+def _short_names(names: set[str]) -> dict[str, set[str]]:
+    """Tests call through short names: q.beat(lease) is heartbeat_jobs, and q.finish_one calls q.finish."""
+    text: dict[str, str] = defaultdict(str)
+    for kind in (Ledger, Flow, Flows):
+        for method, code in vars(kind).items():
+            text[method] += inspect.getsource(code) if inspect.isfunction(code) else ""
+    short = {method: set(re.findall(r"\w+", source)) & names for method, source in text.items()}
+    for _ in range(3):
+        for method, source in text.items():
+            short[method] |= set().union(*(short.get(m, set()) for m in re.findall(r"\.(\w+)\(", source)))
+    return short
 
 
 @functools.cache

@@ -2465,7 +2465,7 @@ CREATE TABLE runledger.workflow_steps (
     CONSTRAINT only_a_succeeded_step_has_an_output CHECK (((output IS NULL) OR (status = 'SUCCEEDED'::runledger.step_status))),
     CONSTRAINT step_settings_are_positive CHECK (((max_attempts > 0) AND (timeout_seconds > 0)))
 )
-WITH (fillfactor='75', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_cost_delay='0');
+WITH (fillfactor='40', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_cost_delay='0');
 
 COMMENT ON TABLE runledger.workflow_steps IS 'The steps of the runs; job_id is the only link between a step and its job.';
 
@@ -4418,7 +4418,7 @@ CREATE TABLE runledger.job_attempts (
     effective_next_run_at timestamp with time zone,
     retry_timing_source text
 )
-WITH (fillfactor='60', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_insert_scale_factor='0.05', autovacuum_vacuum_cost_delay='0');
+WITH (fillfactor='45', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_insert_scale_factor='0.05', autovacuum_vacuum_cost_delay='0');
 
 COMMENT ON TABLE runledger.job_attempts IS 'One row per claim that was charged. No foreign key to job_queue: the check would cost more than the row; fsck proves it.';
 

@@ -276,9 +276,9 @@ create table runledger.job_attempts (
   retry_timing_source        text,
   primary key (job_id, run_number, attempt)
 ) with (
-  -- Each row is inserted by the claim and updated once by the finish: room for that update on the
-  -- page.
-  fillfactor = 60,
+  -- Each row is inserted by the claim and updated once by the finish, which makes it longer: room
+  -- for that on the page.
+  fillfactor = 45,
   autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.05,
   autovacuum_vacuum_cost_delay = 0
 );

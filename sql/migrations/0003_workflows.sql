@@ -200,7 +200,11 @@ create table runledger.workflow_steps (
   constraint exactly_the_finished_steps_have_finished_at check (
     (status in ('SUCCEEDED', 'FAILED', 'CANCELED')) = (finished_at is not null)),
   constraint only_a_succeeded_step_has_an_output check (output is null or status = 'SUCCEEDED')
-) with (fillfactor = 75, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+) with (
+  -- A step is released, claimed and finished: room for those versions on its page, or each writes
+  -- all its index entries anew.
+  fillfactor = 40, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0
+);
 comment on table runledger.workflow_steps is
   'The steps of the runs; job_id is the only link between a step and its job.';
 comment on column runledger.workflow_steps.id is 'Identity of the step (uuid v7).';

@@ -104,3 +104,22 @@ def test_a_large_run_after_many_small_ones(db: Db, q: Ledger, start: Flows):
     assert flow.run["steps_total"] == 6001
     assert db.value("show enable_nestloop") == "on"
     flow.cancel()
+
+
+def test_attempts_and_steps_change_where_they_lie(db: Db, q: Ledger, start: Flows):
+    """Their pages have room for the versions to come: only the release of a step, which gives it a job, writes index entries."""
+    for _ in range(2):
+        start(*fan(400))
+    while claimed := q.claim(200):
+        q.finish(*outcomes(claimed))
+    db.execute("select pg_stat_force_next_flush()")
+    db.execute("select 1")
+    updates = {
+        r["relname"]: (r["n_tup_upd"], r["n_tup_hot_upd"])
+        for r in db.all("select * from pg_stat_user_tables where relname in ('job_attempts', 'workflow_steps')")
+    }
+    assert updates["job_attempts"] == (804, 804)
+    # Released but for the roots, claimed, finished; and the joins are told that something ended.
+    steps, hot = updates["workflow_steps"]
+    assert steps >= 3 * 804 - 2
+    assert hot >= 0.95 * (steps - 804)

@@ -3058,7 +3058,7 @@ CREATE FUNCTION runledger._requeue(job_ids uuid[], reason text, reset_state bool
     LANGUAGE plpgsql
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._requeue(job_ids uuid[], reason text, reset_state boolean, kind text) IS 'A new run of each of these jobs, due now.';
+COMMENT ON FUNCTION runledger._requeue(job_ids uuid[], reason text, reset_state boolean, kind text) IS 'A new run of each of these jobs, due now, in the order given.';
 
 CREATE FUNCTION runledger._require_append_window(run runledger.workflow_runs, append_window text) RETURNS void
     LANGUAGE plpgsql STABLE

@@ -34,10 +34,12 @@ begin
     select runledger._wake(array_agg(distinct r.job_type), v_now) from requeued as r
   )
   select r.id, 'REQUEUED', 'PENDING', r.run_number
-    from requeued as r
-   where (select count(*) from woken) = 1;
+    from unnest(_requeue.job_ids) with ordinality as i(id, nth)
+    join requeued as r on r.id = i.id
+   where (select count(*) from woken) = 1
+   order by i.nth;
 end
 $$;
 
 comment on function runledger._requeue(uuid[], text, boolean, text) is
-  'A new run of each of these jobs, due now.';
+  'A new run of each of these jobs, due now, in the order given.';

@@ -177,6 +177,18 @@ def test_redrive_requeues_the_oldest_failures_first(q: Ledger, clock: Clock):
     assert q.rows("redrive_dead_letters", reason="fixed") == []
 
 
+def test_redrive_tells_of_the_jobs_in_the_order_of_their_failures(db: Db, q: Ledger, clock: Clock):
+    """Neither as they were born nor as their rows lie in the table."""
+    leases = [q.leased() for _ in range(3)]
+    for lease in reversed(leases):
+        q.fail(lease, kind="TERMINAL")
+        clock.advance(10)
+    oldest = leases[2]["job_id"]
+    db.execute("update runledger.job_queue set updated_at = updated_at where id = %s", [oldest])  # now it lies behind the others
+    told = [r["job_id"] for r in q.rows("redrive_dead_letters", reason="fixed")]
+    assert told == [oldest, leases[1]["job_id"], leases[0]["job_id"]]
+
+
 def test_redrive_filters_by_type_code_and_time(db: Db, q: Ledger, clock: Clock):
     q.define("u")
     by_type = q.dead("u")

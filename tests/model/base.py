@@ -11,7 +11,7 @@ from uuid import UUID
 DAY = timedelta(days=1)
 HORIZON = 3650 * DAY
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Ids are drawn from the real clock; the ledger's own time lies after it, so whatever goes by age goes by that.
+# Ids tell an earlier time than the ledger's own, so whatever goes by age goes by that.
 START = datetime(2035, 1, 1, tzinfo=UTC)
 MARK = {"_redacted": True}
 

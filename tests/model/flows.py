@@ -124,11 +124,9 @@ class Flows(Jobs):
             },
         }  # fmt: skip
 
-    def instants(self) -> set[datetime]:
-        return super().instants() | {
-            s.gate_expires_at for g in self.runs.values() for s in g.steps.values()
-            if s.gate_expires_at
-        }  # fmt: skip
+    def moments(self) -> dict[str, set[datetime]]:
+        gates = (s for g in self.runs.values() for s in g.steps.values())
+        return {**super().moments(), "gate": {s.gate_expires_at for s in gates if s.gate_expires_at}}
 
     def graph(self, run_id: str, organization_id: str | None = None) -> Graph:
         graph = self.runs.get(run_id)

@@ -146,10 +146,12 @@ class Jobs:
             [job.run_number, attempt, what, stage, done, total, plain(payload or {}), plain(self.now)]
         )
 
-    def instants(self) -> set[datetime]:
+    def moments(self) -> dict[str, set[datetime]]:
         """When something ends or becomes due."""
-        ends = {j.lease_expires_at for j in self.jobs.values() if j.lease_expires_at}
-        return ends | {j.next_run_at for j in self.jobs.values() if j.status == "PENDING"}
+        return {
+            "lease": {j.lease_expires_at for j in self.jobs.values() if j.lease_expires_at},
+            "job": {j.next_run_at for j in self.jobs.values() if j.status == "PENDING"},
+        }
 
     def act(self, action: str, of: str | None, reason: str | None = None) -> None:
         self.actions.append([action, of, reason])
@@ -347,12 +349,13 @@ class Jobs:
             taken = [self.jobs[r["job_id"]] for r in told.rows]
             room = self.ready(job_types, 1000, among=taken)
             assert room == taken, "claimed what is not due, out of order, or beyond a limit"
-            assert len(taken) <= max_jobs
+            assert len(taken) <= max_jobs, "claimed more than was asked for"
             assert taken or not picked, "a claim gave nothing while jobs were ready"
             picked = taken
         for job in picked:
             token = told.take("lease_token")
-            assert not self.tokens or not isinstance(token, int) or token > max(t for _, t in self.tokens)
+            assert isinstance(token, int), "not all were claimed"
+            assert token > max((t for _, t in self.tokens), default=0), "tokens do not rise"
             self.tokens.append((job.id, token))
             job.status, job.attempt, job.worker_id, job.lease_token = "LEASED", job.attempt + 1, worker_id, token
             job.lease_expires_at = self.now + timedelta(seconds=lease_seconds)

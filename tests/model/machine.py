@@ -141,13 +141,20 @@ def held(model: Model) -> list[Job]:
 
 
 def outlived(model: Model) -> list[tuple[str, int]]:
-    """Tokens of jobs that somebody holds under a later one."""
-    now = {j.id: j.lease_token for j in held(model)}
-    return [(i, t) for i, t in model.tokens if i in now and now[i] != t]
+    """Tokens of jobs that are held under a later one, or whose lease has ended and nobody took it away yet."""
+    leased = {j.id for j in model.jobs.values() if j.status == "LEASED"}
+    return [(i, t) for i, t in model.tokens if i in leased and not model.is_live(model.jobs[i], t)]
 
 
+# What there is to wait for, and who does what has then become due.
+MOMENTS = {
+    "lease": ["reap_expired_leases", "run_maintenance"],
+    "gate": ["run_maintenance"],
+    "fire": ["fire_due_schedules", "run_maintenance"],
+    "job": ["claim_jobs"],
+}
 # Whatever takes a token.
-WORDS: dict[str, Callable[[str, int], dict[str, Any]]] = {
+WORDS: dict[str, Callable[[str, Any], dict[str, Any]]] = {
     "start_jobs": lambda job_id, token: {"job_ids": [job_id], "lease_tokens": [token]},
     "heartbeat_jobs": lambda job_id, token: {"job_ids": [job_id], "lease_tokens": [token], "lease_seconds": 60},
     "report_progress": lambda job_id, token: {"job_id": job_id, "lease_token": token, "done": 1},
@@ -177,9 +184,10 @@ class Programs(RuleBasedStateMachine):
 
     # What a rule means by a number.
 
-    def job(self, n: int) -> str:
-        """One of the jobs; now and then of nobody."""
-        known = list(self.model.jobs)
+    def job(self, n: int, *statuses: str) -> str:
+        """One of the jobs, more often than not one that stands there, and most often what has lived most; now and then nobody's."""
+        known = [j.id for j in self.model.jobs.values() if n % 3 < 2 and j.status in statuses] or list(self.model.jobs)
+        known.sort(key=lambda i: -len(self.model.events[i]))
         return NOBODY if n % 17 == 16 else known[n % len(known)]
 
     def lease(self, n: int) -> tuple[str, int]:
@@ -212,10 +220,10 @@ class Programs(RuleBasedStateMachine):
     # Definitions and time.
 
     @initialize(b=flag, limit=st.sampled_from([None, 1, 2]), jobs=st.integers(0, 3), prestart=seldom, graph=graphs(0),
-                cron=crons, season=st.sampled_from([0, 0, 83]),
+                cron=crons, missed=st.sampled_from(["ALL", "SKIP", "ONCE"]), season=st.sampled_from([0, 0, 83]),
                 active=st.sampled_from([None, "live"]))  # fmt: skip
     def define(self, b: bool, limit: int | None, jobs: int, prestart: bool, graph: list[Any], active: str | None,
-               cron: str, season: int) -> None:  # fmt: skip
+               cron: str, missed: str, season: int) -> None:  # fmt: skip
         """A program begins with a type or two, often with jobs and a workflow under way."""
         self.world.advance(timedelta(days=season, hours=23.5))  # 83: the night in which clocks are set
         self.do("define_job", job_type="a", max_attempts=3, retry_delays_ms={"e.slow": 7000})
@@ -224,8 +232,8 @@ class Programs(RuleBasedStateMachine):
         if jobs:
             self.do("enqueue_jobs", jobs=[{"job_type": "a"}] * jobs)
             self.world.claim(worker_id="w1", job_types=["a"], max_jobs=jobs, prestart=prestart)
-        if jobs == 1:
-            self.do("upsert_schedule", name="nightly", job_type="a", cron=cron, timezone="Europe/Berlin", missed="ALL")
+        if jobs < 2:
+            self.do("upsert_schedule", name="nightly", job_type="a", cron=cron, timezone="Europe/Berlin", missed=missed)
         if graph:
             steps = steps_of(graph, "s", [], None)
             self.do("enqueue_workflow", workflow_type="w", steps=steps, active_key=active, result_step="s0")
@@ -253,12 +261,17 @@ class Programs(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.world.advance(timedelta(seconds=seconds))
 
-    @verb(n=pick, micros=st.sampled_from([-1, 0, 0, 1]))
-    def wait_until(self, n: int, micros: int) -> None:
-        """To just before, at, or just after the end of a lease, or the time at which something is due."""
-        times = sorted(self.model.instants())
-        if ahead := [t for t in times if t > self.model.now]:
+    @verb(n=pick, of=st.sampled_from(list(MOMENTS)), micros=st.sampled_from([0, 0, -1, 1]), who=st.integers(0, 2))
+    def wait_until(self, n: int, of: str, micros: int, who: int) -> None:
+        """To just before, at, or just after the end of a lease or when something is due, and who looks for that comes."""
+        moments = self.model.moments()
+        if ahead := sorted(t for t in moments.get(of) or set().union(*moments.values()) if t > self.model.now):
             self.world.advance(ahead[n % min(len(ahead), 4)] - self.model.now + timedelta(microseconds=micros))
+        comes = [*MOMENTS[of], None][who % (len(MOMENTS[of]) + 1)]
+        if comes == "claim_jobs":
+            self.world.claim(worker_id="w1", job_types=TYPES, max_jobs=10)
+        elif comes:
+            self.do(comes)
 
     # Jobs.
 
@@ -363,23 +376,43 @@ class Programs(RuleBasedStateMachine):
         ]
         self.do("finish_jobs", outcomes=[*batch, "junk", batch[0]] if junk else batch)
 
-    @verb(when=held, n=pick, worker=st.sampled_from(["w1", "w2"]), code=st.sampled_from(["e.x", "e.slow"]))
-    def fail_and_claim_again(self, n: int, worker: str, code: str) -> None:
-        """A second attempt, and so a stale token beside a live one: calls that seldom follow each other by chance."""
-        live = held(self.model)
+    @verb(n=pick, worker=st.sampled_from(["w1", "w2"]), code=st.sampled_from(["e.x", "e.slow"]), checkpoint=body,
+          how=st.sampled_from(["RETRYABLE", "RETRYABLE", "TERMINAL", "late"]), micros=st.sampled_from([0, 1, -1]),
+          reset=flag, speaks=flag)  # fmt: skip
+    def begin_again(self, n: int, worker: str, code: str, checkpoint: Any, how: str, micros: int, reset: bool,
+                    speaks: bool) -> None:  # fmt: skip
+        """A second attempt or a second run, and so a stale token beside a live one: calls that seldom meet by chance."""
+        if not held(self.model):
+            self.do("enqueue_job", job_type="a")
+            self.world.claim(worker_id=worker, job_types=TYPES, max_jobs=10)
+        if not (live := held(self.model)):
+            return
         job = live[n % len(live)]
-        self.do("fail_job", job_id=job.id, lease_token=job.lease_token, error_code=code, error_message="m")
+        job_id, token = job.id, job.lease_token
+        if checkpoint is not None:
+            self.do("report_progress", job_id=job_id, lease_token=token, checkpoint=checkpoint)
+        if how == "late" and job.lease_expires_at:
+            self.world.advance(job.lease_expires_at - self.model.now + timedelta(microseconds=micros))
+            self.do("reap_expired_leases")
+        else:
+            self.do("fail_job", job_id=job_id, lease_token=token, error_code=code, error_message="m", kind=how)
+        if job.status == "DEAD_LETTERED":
+            self.do("requeue_job", job_id=job_id, reset_state=reset)
         if job.status == "PENDING" and job.next_run_at > self.model.now:
             self.world.advance(job.next_run_at - self.model.now)
         self.world.claim(worker_id=worker, job_types=TYPES, max_jobs=10)
+        if speaks:
+            self.say_all(job_id, token)
+
+    def say_all(self, job_id: str, token: int | None) -> None:
+        for word, more in WORDS.items():
+            self.do(word, **more(job_id, token))
 
     @verb("faults", outlived, n=pick)
     def late_words(self, n: int) -> None:
-        """All that a worker may say that went to sleep, and was given up, while another one holds its job."""
+        """All that a worker may say that overslept its lease, whether or not another one holds its job by now."""
         known = outlived(self.model)
-        job_id, token = known[n % len(known)]
-        for word, more in WORDS.items():
-            self.do(word, **more(job_id, token))
+        self.say_all(*known[n % len(known)])
 
     @verb("faults", lambda m: m.jobs)
     def again(self) -> None:
@@ -403,7 +436,7 @@ class Programs(RuleBasedStateMachine):
     def requeue_job(self, n: int, reason: str | None, status: str | None, run: int | None, reset: bool) -> None:
         self.do(
             "requeue_job",
-            job_id=self.job(n),
+            job_id=self.job(n, "DEAD_LETTERED", "CANCELED"),
             reason=reason,
             expected_status=status,
             expected_run_number=run,
@@ -436,7 +469,9 @@ class Programs(RuleBasedStateMachine):
     # Workflows.
 
     def run_id(self, n: int) -> str:
-        known = list(self.model.runs)
+        """One of the runs, most often one with a handler at work; now and then nobody's."""
+        at_work = {j.workflow_run_id for j in held(self.model)}
+        known = sorted(self.model.runs, key=lambda i: i not in at_work)
         return NOBODY if n % 17 == 16 else known[n % len(known)]
 
     def gate(self, n: int) -> tuple[str, str]:
@@ -467,6 +502,18 @@ class Programs(RuleBasedStateMachine):
     def complete_external_step(self, n: int, outcome: str, output: Any, reason: str | None) -> None:
         run_id, key = self.gate(n)
         self.do("complete_external_step", workflow_run_id=run_id, step_key=key, outcome=outcome, output=output, reason=reason)
+
+    @verb(end=st.sampled_from(["SUCCEEDED", "FAILED", "CANCELED"]), needed=flag, micros=st.sampled_from([0, 0, -1, 1]))
+    def time_out(self, end: str, needed: bool, micros: int) -> None:
+        """Nobody completes a gate in time, and somebody waits for it."""
+        gates = self.model.moments()["gate"]
+        if not any(t > self.model.now for t in gates):
+            steps = [{"key": "g", "external": True, "timeout_seconds": 100, "on_timeout": end},
+                     {"key": "s", "job_type": "a", "after_success" if needed else "after_terminal": ["g"]}]  # fmt: skip
+            self.do("enqueue_workflow", workflow_type="w", steps=steps)
+        if ahead := [t for t in self.model.moments()["gate"] if t > self.model.now]:
+            self.world.advance(min(ahead) - self.model.now + timedelta(microseconds=micros))
+            self.do("run_maintenance")
 
     @verb("operators", lambda m: m.runs, n=pick, reason=reason, org=org)
     def cancel_workflow(self, n: int, reason: str | None, org: str | None) -> None:
@@ -507,6 +554,14 @@ class Programs(RuleBasedStateMachine):
             to = self.model.schedules[name].next_base_at - timedelta(seconds=back)
             self.do("resume_schedule", name=name, next_fire_at=to)
 
+    @verb(cron=crons, missed=st.sampled_from(["SKIP", "SKIP", "ONCE", "ALL"]), late=st.sampled_from([0, 59.999999, 60, 60.000001, 3600]))
+    def fire_late(self, cron: str, missed: str, late: float) -> None:
+        """Nobody looks at what is due for a while; a minute is the most for what may be skipped."""
+        self.do("upsert_schedule", name="often", job_type="a", cron=cron, missed=missed)
+        if (often := self.model.schedules.get("often")) and often.next_fire_at > self.model.now:
+            self.world.advance(often.next_fire_at - self.model.now + timedelta(seconds=late))
+        self.do("fire_due_schedules")
+
     @verb(when=lambda m: m.schedules, most=st.sampled_from([1, 100]))
     def fire_due_schedules(self, most: int) -> None:
         self.do("fire_due_schedules", max_schedules=most)
@@ -514,7 +569,7 @@ class Programs(RuleBasedStateMachine):
     # What a life is made of is drawn more often than the rest.
     enqueue_more = enqueue_job
     claim_more = claim_jobs
-    fail_and_claim_more = fail_and_claim_again
+    begin_more = begin_again
     finish_many = finish_jobs
     complete_more = complete_external_step
     wait_more = wait_until

@@ -106,8 +106,8 @@ class Model(Flows):
     def dump(self) -> Row:
         return {**super().dump(), "job_schedules": {s.name: columns(s) for s in self.schedules.values()}}
 
-    def instants(self) -> set[datetime]:
-        return super().instants() | {s.next_fire_at for s in self.schedules.values() if s.is_active}
+    def moments(self) -> dict[str, set[datetime]]:
+        return {**super().moments(), "fire": {s.next_fire_at for s in self.schedules.values() if s.is_active}}
 
     def is_scheduled(self, job_type: str) -> bool:
         return any(s.is_active and job_type in s.types() for s in self.schedules.values())

@@ -18,13 +18,23 @@ from tests.support.database import Db
 def world(db: Db) -> Iterator[World]:
     yield (world := World(db))
     print(world.report())
+    world.begin()  # what the last program left overdue is no finding
 
 
 @pytest.mark.timeout(600)
 def test_the_same_programs_each_time(world: World):
-    run(world, programs=30, steps=30)
-    assert world.programs >= 30
+    run(world, programs=20, steps=30)
+    assert world.programs >= 20
     assert world.steps > 500
+
+
+def test_a_program_goes_the_same_way_each_time(world: World):
+    heard = []
+    for _ in range(2):
+        world.heard = 0
+        run(world, programs=4, steps=20, seed_=2)
+        heard.append(world.heard)
+    assert heard[0] == heard[1]
 
 
 def test_what_one_call_leaves_due_the_next_one_fires(world: World):
@@ -66,7 +76,9 @@ DEFECTS = {
     "a key is given back under a handler at work": ("_release_active_keys", "and not exists (", "and true or not exists ("),
     "a late fire is not skipped": ("_fire_schedule", "v_schedule.next_fire_at < v_late", "false"),
 }  # fmt: skip
-QUICK = ["a lease never ends", "a lease is reaped as it ends", "a key is given back under a handler at work"]
+QUICK = [
+    "any token may report", "a claim is not charged", "a gate times out a moment late", "a key is given back under a handler at work",
+]  # fmt: skip
 
 
 @pytest.mark.corrupts

@@ -1,7 +1,8 @@
 -- E1, E3: the events of a job are a legal path that ends where the job stands. HEARTBEAT, PROGRESS,
 -- STAGE_CHANGED, PAYLOAD_CORRECTED and REDACTED change no state. Where history begins, the path of
 -- an older job begins with whatever comes first; a minute's grace, since the instants of two events
--- may stand in the other order than the events.
+-- may stand in the other order than the events, and the id of a job, which tells the age of one that
+-- is gone, is made after its first event read the clock.
 create or replace function runledger._fsck_event_paths(workflow_run_id uuid, max_rows integer)
 returns setof runledger.fsck_finding
 language plpgsql stable
@@ -36,7 +37,8 @@ begin
           when 'CANCELED' then s.kind = 'REQUEUED'
           else false end)
        and (s.previous_at >= v_whole
-            or coalesce(q.created_at, runledger._uuid_time(s.job_id)) >= v_begin)
+            or q.created_at >= v_begin
+            or (q.id is null and runledger._uuid_time(s.job_id) >= v_whole))
     union all
     select 'E3', q.id, s.id, jsonb_build_object('status', q.status, 'run_number', q.run_number,
              'attempt', q.attempt, 'last_event', s.kind, 'event_run_number', s.run_number,

@@ -523,6 +523,20 @@ class TestFsckWhereHistoryBegins:
         assert {f[0] for f in db.findings()} == {"A7", "E6"}
         assert {f[2] for f in db.findings()} == {f"job {young}"}
 
+    def test_a_pruned_job_whose_day_began_between_its_clock_and_its_id_is_sound(self, db: Db, q: Ledger, clock: Clock):
+        """Ids are of the real time. It was enqueued half a second before midnight, and got its id half a second after."""
+        began = clock.advance(-1) + timedelta(seconds=0.5)
+        clock.stop()
+        pruned = q.enqueue()
+        clock.advance(10)
+        q.succeed(q.hold(pruned))
+        clock.advance(3600)
+        prune_all(q, older_than=timedelta(minutes=1))
+        db.execute("delete from runledger.job_events where occurred_at < %s", [began])
+        db.execute("update runledger.prune_passes set history_begins_at = %s", [began])
+        assert (db.events(pruned), jobs(db)) == (["LEASED", "SUCCEEDED"], set())
+        assert db.findings() == []
+
     def test_a_part_of_old_history_is_no_finding(self, db: Db, q: Ledger, clock: Clock):
         """Rows of the default partition go in the order of their blocks, not of the jobs."""
         clock.advance(40 * DAY)

@@ -22,6 +22,7 @@ def told(seen: Seen) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # some ten seconds of work, and a machine may have other things to do
 @pytest.mark.usefixtures("stranger")
 @pytest.mark.parametrize("isolation", LEVELS)
 def test_random_arguments_meet_documented_errors_only(db: Db, isolation: str):

@@ -17,8 +17,9 @@ Fire = Callable[..., list[dict[str, Any]]]
 
 
 @pytest.fixture
-def plan(db: Db, q: Ledger) -> Iterator[Plan]:
-    """plan("name", "0 * * * *", **arguments of upsert_schedule)."""
+def plan(db: Db, q: Ledger, clock: Clock) -> Iterator[Plan]:
+    """plan("name", "0 * * * *", **arguments of upsert_schedule). It is half past: no hour ends within a test."""
+    to(clock, clock.now().replace(minute=30, second=0, microsecond=0))
 
     def upsert(
         name: str = "s", cron: str = "0 * * * *", job_type: str | None = "t", **arguments: Any

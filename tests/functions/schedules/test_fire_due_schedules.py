@@ -489,7 +489,7 @@ def test_maintenance_fires(db: Db, plan: Plan, q: Ledger):
 def test_idle_workers_are_woken(db: Db, plan: Plan, q: Ledger, fire: Fire):
     plan(next_fire_at=LONG_AGO)
     q.row("register_worker", worker_id="w", job_types=["t"])
-    q.row("idle_worker", worker_id="w", until=db.value("select now() + interval '1 minute'"))
+    q.row("idle_worker", worker_id="w", until=db.value("select runledger._now() + interval '1 minute'"))
     listener = db.connect()
     listener.execute("listen runledger_wake")
     fire()

@@ -256,6 +256,17 @@ def test_a_batch_that_is_not_all_live_is_written_once(q: Ledger, why: str):
     assert after == (before[0] + 1,)
 
 
+def test_live_successes_never_meet_the_judge(q: Ledger):
+    batch = [*leases(q, "job", 2), *leases(q, "step", 1)]
+    with q.db.conn.transaction():
+        q.db.execute("set local track_functions = 'all'")
+        told = q.on(q.db.conn).finish(*({**x, "outcome": "SUCCEEDED", "output": 1} for x in batch))
+        called = set(q.db.column("select funcname from pg_stat_xact_user_functions where schemaname = 'runledger'"))
+    assert {r["disposition"] for r in told} == {"SUCCEEDED"}
+    assert "_succeed_jobs" in called
+    assert "_judge_outcomes" not in called
+
+
 def test_what_the_look_lets_through_is_judged_under_the_lock(q: Ledger, clock: Clock):
     """Between the two a row may change, and its place be taken by another version of it."""
     clock.stop()

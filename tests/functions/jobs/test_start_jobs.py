@@ -49,6 +49,7 @@ def test_ids_and_tokens_must_match(q: Ledger, verb: str):
     for ids, tokens in (
         (None, [1]), ([lease["job_id"]], None), ([lease["job_id"]], []), ([], [1]), ([None], [1]),
         ([lease["job_id"]], [None]), ([NOBODY] * 1001, [1] * 1001), ([[lease["job_id"]]], [[1]]),
+        ([lease["job_id"]], [[1]]), ([[lease["job_id"]]], [1]),
     ):  # fmt: skip
         with q.unchanged(), q.refused("job.invalid_tokens", "RL010"):
             q.rows(verb, job_ids=ids, lease_tokens=tokens)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.plans.test_claim_cost import fill
 from tests.plans.test_health_cost import LARGE, SMALL, buffers, mixed, prepare
 from tests.support.database import Db
 
@@ -52,7 +53,26 @@ def test_lists_of_the_present_touch_no_more_buffers_in_a_large_queue(db: Db):
     # Finished jobs, three times as many, are not looked at.
     db.execute("select count(*) from runledger.enqueue_jobs('[{\"job_type\": \"t1\"}]')")
     before = buffers(early, queues)
-    from tests.plans.test_claim_cost import fill
-
     fill(db, LARGE + 1, 2 * LARGE, status="'SUCCEEDED'", attempt="1", finished="now()")
     assert buffers(early, queues) <= before * 1.05
+
+
+@pytest.mark.corrupts
+def test_what_is_held_is_found_by_an_index_of_its_own(db: Db):
+    """By the reaper, by the limit of a type, by a run that gives back its key: jobs without a token are not looked at."""
+    prepare(db)
+    db.execute("select runledger.define_job('t1', max_concurrency => 5)")
+    steps = '[{"key": "a", "job_type": "t1"}]'
+    run = db.value("select (runledger.enqueue_workflow('w', %s, active_key => 'k')).workflow_run_id", [steps])
+    db.execute("select runledger.claim_jobs('w', '{t1}')")
+    db.execute("select runledger.cancel_workflow(%s)", [run])
+    fill(db, 1, 10_000, status="'SUCCEEDED'", attempt="1", finished="now()")
+    db.execute("vacuum analyze")
+    conn = db.connect(admin=True)
+    for look in (
+        "select * from runledger.reap_expired_leases()",
+        "select runledger._free_slots('t1', 5, runledger._now())",
+        f"select runledger._release_active_keys('{{{run}}}', runledger._now())",
+    ):
+        assert buffers(conn, look) < 60, look
+    assert db.value("select active_key_held from runledger.workflow_runs")

@@ -62,11 +62,12 @@ def test_what_is_held_is_found_by_an_index_of_its_own(db: Db):
     """By the reaper, by the limit of a type, by a run that gives back its key: jobs without a token are not looked at."""
     prepare(db)
     db.execute("select runledger.define_job('t1', max_concurrency => 5)")
+    # The one that is held is the last of all that a walk would meet.
+    fill(db, 1, 10_000, status="'SUCCEEDED'", attempt="1", finished="now()")
     steps = '[{"key": "a", "job_type": "t1"}]'
     run = db.value("select (runledger.enqueue_workflow('w', %s, active_key => 'k')).workflow_run_id", [steps])
     db.execute("select runledger.claim_jobs('w', '{t1}')")
     db.execute("select runledger.cancel_workflow(%s)", [run])
-    fill(db, 1, 10_000, status="'SUCCEEDED'", attempt="1", finished="now()")
     db.execute("vacuum analyze")
     conn = db.connect(admin=True)
     for look in (

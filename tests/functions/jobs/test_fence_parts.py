@@ -292,16 +292,18 @@ def test_the_reaper_holds_nothing_of_what_it_leaves(q: Ledger, clock: Clock):
     clock.stop()
     (expired,) = leases(q, "job", 1)
     clock.advance(MOMENT)
-    leases(q, "step", 1)
+    (too_many,) = leases(q, "step", 1)
     clock.advance(30)
-    leases(q, "job", 1)
-    leases(q, "step", 1)
+    live = [*leases(q, "job", 1), *leases(q, "step", 1)]
     clock.advance(31)
-    with q.db.connect(autocommit=False) as reaper:
-        assert [r["job_id"] for r in q.on(reaper).reap(max_jobs=1)] == [expired["job_id"]]
-        with q.db.connect(autocommit=False) as other:
-            other.execute("select from runledger.workflow_runs for update nowait")
-            other.execute("select from runledger.job_queue where id <> %s for update nowait", [expired["job_id"]])
+    for max_jobs, reaped in ((1, [expired]), (100, [expired, too_many])):
+        left = [x["job_id"] for x in (too_many, *live) if x not in reaped]
+        with q.db.connect(autocommit=False) as reaper, q.db.connect(autocommit=False) as other:
+            assert [r["job_id"] for r in q.on(reaper).reap(max_jobs=max_jobs)] == [x["job_id"] for x in reaped]
+            other.execute("select from runledger.job_queue where id = any (%s) for update nowait", [left])
+            runs = "select workflow_run_id from runledger.job_queue where id = any (%s)"
+            other.execute(f"select from runledger.workflow_runs where id in ({runs}) for update nowait".encode(), [left])
+            reaper.rollback()
 
 
 def test_a_cancel_leaves_what_has_ended(q: Ledger):

@@ -230,7 +230,9 @@ def _line(kind: str, row: Counter[str]) -> str:
     return f"{kind:14}{counted:9}{row['killed']:8}{row['hung']:6}{row['survived']:10}{row['equivalent']:12}{row['stillborn']:11}{row['undecided']:11}"
 
 
-def pick(kinds: Sequence[str], function: str, file: str, ids: Sequence[str], sample: int, seed: int) -> list[Mutant]:
+def pick(
+    kinds: Sequence[str], but: Sequence[str], function: str, file: str, ids: Sequence[str], sample: int, seed: int
+) -> list[Mutant]:
     """The mutants asked for; a sample is drawn from what the other options leave."""
     named = {name.partition(":")[0] for name in ids}
     paths = [
@@ -245,6 +247,7 @@ def pick(kinds: Sequence[str], function: str, file: str, ids: Sequence[str], sam
         among += grant_mutants()
     if kinds:
         among = [m for m in among if m.kind in kinds]
+    among = [m for m in among if m.kind not in but]
     if ids:
         among = [m for m in among if m.id in ids]
     rng = random.Random(seed)
@@ -281,8 +284,7 @@ def main(
     if ids_from:
         ids = (*ids, *Path(ids_from).read_text().split())
     kinds = [k for k in kind.split(",") if k]
-    wanted = pick(kinds, function, file, ids, 0 if ids else sample, seed)
-    wanted = [m for m in wanted if m.kind not in but.split(",")]
+    wanted = pick(kinds, but.split(","), function, file, ids, 0 if ids else sample, seed)
     if only_list:
         for mutant in wanted:
             say(f"{mutant.kind} {mutant.id}\n{mutant.diff or mutant.text}\n")

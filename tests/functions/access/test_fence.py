@@ -97,6 +97,7 @@ def test_a_batch_finishes_only_its_own(db: Db, acting: Acting, q: Ledger, outcom
     holder, thief = acting("worker"), acting("worker")
     mine, theirs = thief.hold(q.enqueue()), holder.hold(q.enqueue())
     before = row(db, theirs)
+    assert [r["disposition"] for r in thief.finish({**theirs, **outcome})] == ["LEASE_LOST"]
     rows = thief.finish({**theirs, **outcome}, {**mine, **outcome}, {**theirs, "lease_token": 1, **outcome})
     assert [r["disposition"] for r in rows][::2] == ["LEASE_LOST", "LEASE_LOST"]
     assert {k: v for k, v in rows[0].items() if k != "ordinal"} == {k: v for k, v in rows[2].items() if k != "ordinal"}

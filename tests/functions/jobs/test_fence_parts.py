@@ -316,6 +316,43 @@ def test_a_cancel_leaves_what_has_ended(q: Ledger):
     assert q.job(lease["job_id"])["status"] == "CANCELED"
 
 
+def test_a_lease_that_is_renewed_between_look_and_lock_is_not_reaped(q: Ledger, clock: Clock):
+    (lease,) = leases(q, "job", 1)
+    clock.advance(61)
+    lock = q.db.value("select pg_get_functiondef('runledger._lock_runs'::regproc)")
+    renew = "update runledger.job_queue set lease_expires_at = runledger._now() + interval '1 minute';"
+    q.db.execute(lock.replace("\nbegin\n", f"\nbegin\n{renew}\n", 1))
+    with q.db.connect(admin=True) as admin:
+        assert q.on(admin).reap() == []
+    assert q.beat(lease) == ["EXTENDED"]
+
+
+def test_a_requeue_looks_again_behind_the_lock(q: Ledger):
+    """What was dead at the look may have run again, and its handler be at work."""
+    job_id = q.dead()
+    other = q.on()
+    told: list[str] = []
+
+    def again() -> None:
+        try:
+            other.row("requeue_job", job_id=job_id)
+        except psycopg.Error as error:
+            told.append(str(error.sqlstate))
+
+    waiting = threading.Thread(target=again)
+    with q.db.connect(autocommit=False) as conn:
+        rival = q.on(conn)
+        rival.row("requeue_job", job_id=job_id)
+        lease = rival.hold(job_id)
+        rival.row("cancel_job", job_id=job_id)
+        waiting.start()
+        while not q.db.value("select cardinality(pg_blocking_pids(%s))", [other.conn.info.backend_pid]):
+            assert waiting.is_alive()
+    waiting.join()
+    assert told == ["RL021"]
+    assert q.job(job_id)["lease_token"] == lease["lease_token"]
+
+
 def test_a_lease_that_runs_out_while_its_finish_waits_for_the_row_is_lost(q: Ledger, clock: Clock):
     """The clock is read behind the lock."""
     clock.stop()

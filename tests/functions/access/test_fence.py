@@ -174,7 +174,7 @@ def test_members_of_the_role_that_claimed_may_go_on(db: Db, acting: Acting, q: L
     assert other.succeed(lease)["replayed"]
 
 
-def test_a_member_does_all_that_the_role_may(acting: Acting, q: Ledger, new_role: Callable[..., str]):
+def test_a_member_does_all_that_the_role_may(db: Db, acting: Acting, q: Ledger, new_role: Callable[..., str]):
     group = new_role("group", options="nologin")
     q.row("grant_access", role_name=group, kind="worker")
     member, other = acting(member_of=group), acting(member_of=group)
@@ -189,6 +189,9 @@ def test_a_member_does_all_that_the_role_may(acting: Acting, q: Ledger, new_role
     lease.made = 0  # type: ignore[attr-defined]
     assert other.start(lease(prestart=True)) == ["STARTED"]
     held = lease()
+    until = db.job(held["job_id"])["lease_expires_at"]
+    assert other.beat(held, lease_seconds=600) == ["EXTENDED"]
+    assert db.job(held["job_id"])["lease_expires_at"] > until
     other.row("report_progress", **held, done=1)
     other.row("log_job", **held, level="info", message="m")
     assert line_of(other, held)["disposition"] == "STORED"

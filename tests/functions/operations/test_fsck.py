@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,6 +16,7 @@ import psycopg
 import pytest
 
 from tests import conftest
+from tests.support.clock import Clock
 from tests.support.database import Db
 from tests.support.ledger import LATER, TENANT, Ledger
 from tests.support.plpgsql import functions
@@ -559,3 +561,19 @@ def test_a_write_between_two_looks_is_not_half_seen(q: Ledger, db: Db):
         q.succeed(lease)
         assert reader.execute("select * from runledger.fsck()").fetchall() == []
     assert q.rows("fsck") == []
+
+
+@pytest.mark.corrupts
+def test_what_became_of_an_old_job_since_history_begins_is_missed(db: Db, q: Ledger, clock: Clock):
+    q.leased(lease_seconds=86_400)
+    failed = q.leased(lease_seconds=86_400)
+    waiting = q.enqueue()
+    q.rows("prune", older_than=timedelta(days=365))
+    clock.advance(3600)
+    db.execute("update runledger.prune_passes set history_begins_at = runledger._now()")
+    clock.advance(120)
+    q.fail(failed)
+    q.hold(waiting)
+    db.execute("delete from runledger.job_events")
+    missed = {r["subject"] for r in q.rows("fsck") if r["invariant"] == "E3"}
+    assert missed == {f"job {failed['job_id']}", f"job {waiting}"}

@@ -575,5 +575,5 @@ def test_what_became_of_an_old_job_since_history_begins_is_missed(db: Db, q: Led
     q.fail(failed)
     q.hold(waiting)
     db.execute("delete from runledger.job_events")
-    missed = {r["subject"] for r in q.rows("fsck") if r["invariant"] == "E3"}
+    missed = {r["object"] for r in q.rows("fsck") if r["invariant"] == "E3"}
     assert missed == {f"job {failed['job_id']}", f"job {waiting}"}

@@ -2221,11 +2221,17 @@ CREATE FUNCTION runledger._fsck_values(workflow_run_id uuid, max_rows integer) R
 
 COMMENT ON FUNCTION runledger._fsck_values(workflow_run_id uuid, max_rows integer) IS 'Invariant J13: names, counts and times of a job within their ranges.';
 
+CREATE FUNCTION runledger._fsck_workflow_values(workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_workflow_values(workflow_run_id uuid, max_rows integer) IS 'Invariant W16: names, keys and settings of runs and steps within their ranges.';
+
 CREATE FUNCTION runledger._fsck_workflows(workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._fsck_workflows(workflow_run_id uuid, max_rows integer) IS 'Invariants W1 to W15: workflow runs, steps, edges and their jobs.';
+COMMENT ON FUNCTION runledger._fsck_workflows(workflow_run_id uuid, max_rows integer) IS 'Invariants W1 to W16: workflow runs, steps, edges and their jobs.';
 
 CREATE FUNCTION runledger._granted_types(kinds text[]) RETURNS text[]
     LANGUAGE plpgsql STABLE
@@ -2451,19 +2457,12 @@ CREATE TABLE runledger.workflow_steps (
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
     CONSTRAINT a_blocked_step_waits_for_something CHECK (((status <> 'BLOCKED'::runledger.step_status) OR (dependency_count_pending > 0))),
-    CONSTRAINT a_gate_has_no_job_and_no_queue_settings CHECK (((execution_kind <> 'EXTERNAL'::runledger.workflow_step_execution_kind) OR ((job_id IS NULL) AND (job_type IS NULL) AND (priority IS NULL) AND (max_attempts IS NULL) AND (timeout_seconds IS NULL) AND (stage IS NULL) AND (NOT allow_continuation)))),
-    CONSTRAINT a_gate_timeout_says_what_then CHECK ((((gate_timeout_seconds IS NULL) = (on_timeout IS NULL)) AND (gate_timeout_seconds > 0) AND (on_timeout = ANY (ARRAY['SUCCEEDED'::text, 'FAILED'::text, 'CANCELED'::text])))),
-    CONSTRAINT a_job_step_has_type_and_queue_settings CHECK (((execution_kind <> 'JOB'::runledger.workflow_step_execution_kind) OR ((job_type IS NOT NULL) AND (priority IS NOT NULL) AND (max_attempts IS NOT NULL) AND (timeout_seconds IS NOT NULL) AND (stage IS NOT NULL)))),
     CONSTRAINT a_released_step_has_all_it_needs CHECK (((status = ANY (ARRAY['BLOCKED'::runledger.step_status, 'CANCELED'::runledger.step_status])) OR ((dependency_count_pending = 0) AND (dependency_count_unsatisfied = 0)))),
-    CONSTRAINT a_step_key_is_not_blank CHECK (((btrim(step_key, ' 	
-'::text) <> ''::text) AND (octet_length(step_key) <= 200))),
-    CONSTRAINT dependency_counters_stay_within_their_total CHECK ((((dependency_count_pending >= 0) AND (dependency_count_pending <= dependency_count_total)) AND ((dependency_count_unsatisfied >= 0) AND (dependency_count_unsatisfied <= dependency_count_total)))),
+    CONSTRAINT dependency_counters_stay_within_their_total CHECK (((LEAST(dependency_count_pending, dependency_count_unsatisfied) >= 0) AND (GREATEST(dependency_count_pending, dependency_count_unsatisfied) <= dependency_count_total))),
     CONSTRAINT exactly_the_finished_steps_have_finished_at CHECK (((status = ANY (ARRAY['SUCCEEDED'::runledger.step_status, 'FAILED'::runledger.step_status, 'CANCELED'::runledger.step_status])) = (finished_at IS NOT NULL))),
-    CONSTRAINT only_a_gate_has_a_gate_timeout CHECK ((((gate_timeout_seconds IS NULL) AND (on_timeout IS NULL)) OR (execution_kind = 'EXTERNAL'::runledger.workflow_step_execution_kind))),
     CONSTRAINT only_a_gate_waits CHECK (((status <> 'WAITING_FOR_EXTERNAL'::runledger.step_status) OR (execution_kind = 'EXTERNAL'::runledger.workflow_step_execution_kind))),
     CONSTRAINT only_a_job_step_is_queued_and_runs CHECK (((status <> ALL (ARRAY['ENQUEUED'::runledger.step_status, 'RUNNING'::runledger.step_status])) OR ((execution_kind = 'JOB'::runledger.workflow_step_execution_kind) AND (job_id IS NOT NULL)))),
-    CONSTRAINT only_a_succeeded_step_has_an_output CHECK (((output IS NULL) OR (status = 'SUCCEEDED'::runledger.step_status))),
-    CONSTRAINT step_settings_are_positive CHECK (((max_attempts > 0) AND (timeout_seconds > 0)))
+    CONSTRAINT only_a_succeeded_step_has_an_output CHECK (((output IS NULL) OR (status = 'SUCCEEDED'::runledger.step_status)))
 )
 WITH (fillfactor='40', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_cost_delay='0');
 
@@ -2698,15 +2697,6 @@ CREATE TABLE runledger.workflow_runs (
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
     CONSTRAINT a_canceled_run_has_nothing_open CHECK (((status <> 'CANCELED'::runledger.workflow_run_status) OR ((steps_active + steps_waiting) = 0))),
-    CONSTRAINT a_keyed_run_keeps_its_request CHECK (((idempotency_key IS NULL) OR (enqueue_request IS NOT NULL))),
-    CONSTRAINT a_result_step_key_is_not_blank CHECK ((btrim(result_step_key, ' 	
-'::text) <> ''::text)),
-    CONSTRAINT a_workflow_type_is_not_blank CHECK (((btrim(workflow_type, ' 	
-'::text) <> ''::text) AND (octet_length(workflow_type) <= 200))),
-    CONSTRAINT an_active_key_is_not_blank CHECK (((btrim(active_key, ' 	
-'::text) <> ''::text) AND (octet_length(active_key) <= 512))),
-    CONSTRAINT an_idempotency_key_is_not_blank CHECK (((btrim(idempotency_key, ' 	
-'::text) <> ''::text) AND (octet_length(idempotency_key) <= 512))),
     CONSTRAINT every_step_is_counted_once CHECK ((steps_total = (((steps_active + steps_waiting) + steps_failed) + steps_succeeded))),
     CONSTRAINT exactly_the_finished_runs_have_finished_at CHECK (((status = ANY (ARRAY['SUCCEEDED'::runledger.workflow_run_status, 'COMPLETED_WITH_ERRORS'::runledger.workflow_run_status, 'CANCELED'::runledger.workflow_run_status])) = (finished_at IS NOT NULL))),
     CONSTRAINT only_a_finished_run_is_pruned CHECK (((pruned_at IS NULL) OR (finished_at IS NOT NULL))),
@@ -6235,6 +6225,8 @@ REVOKE ALL ON FUNCTION runledger._fsck_tokens(everything boolean, workflow_run_i
 REVOKE ALL ON FUNCTION runledger._fsck_types(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._fsck_values(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_workflow_values(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._fsck_workflows(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
 

@@ -46,13 +46,6 @@ create table runledger.workflow_runs (
   finished_at     timestamptz,
   created_at      timestamptz not null,
   updated_at      timestamptz not null,
-  constraint a_workflow_type_is_not_blank check (
-    btrim(workflow_type, E' \t\n\r\f\x0b') <> '' and octet_length(workflow_type) <= 200),
-  constraint an_idempotency_key_is_not_blank check (
-    btrim(idempotency_key, E' \t\n\r\f\x0b') <> '' and octet_length(idempotency_key) <= 512),
-  constraint an_active_key_is_not_blank check (
-    btrim(active_key, E' \t\n\r\f\x0b') <> '' and octet_length(active_key) <= 512),
-  constraint a_result_step_key_is_not_blank check (btrim(result_step_key, E' \t\n\r\f\x0b') <> ''),
   constraint step_counters_are_not_negative check (
     least(steps_total, steps_active, steps_waiting, steps_failed, steps_succeeded) >= 0),
   constraint every_step_is_counted_once check (
@@ -70,8 +63,6 @@ create table runledger.workflow_runs (
     (status in ('SUCCEEDED', 'COMPLETED_WITH_ERRORS', 'CANCELED')) = (finished_at is not null)),
   constraint only_a_succeeded_run_has_a_result check (result is null or status = 'SUCCEEDED'),
   constraint only_a_run_with_a_key_holds_it check (not active_key_held or active_key is not null),
-  constraint a_keyed_run_keeps_its_request check (
-    idempotency_key is null or enqueue_request is not null),
   constraint only_a_finished_run_is_pruned check (pruned_at is null or finished_at is not null)
 ) with (
   -- The row is the mutex of the run and is updated by each completion of a step: keep its versions
@@ -171,23 +162,10 @@ create table runledger.workflow_steps (
   updated_at                     timestamptz not null,
   constraint a_step_key_is_unique_in_its_run unique (workflow_run_id, step_key),
   constraint a_step_has_its_own_place_in_the_order unique (workflow_run_id, ordinal),
-  constraint a_step_key_is_not_blank check (
-    btrim(step_key, E' \t\n\r\f\x0b') <> '' and octet_length(step_key) <= 200),
-  constraint a_job_step_has_type_and_queue_settings check (execution_kind <> 'JOB' or (
-    job_type is not null and priority is not null and max_attempts is not null
-    and timeout_seconds is not null and stage is not null)),
-  constraint a_gate_has_no_job_and_no_queue_settings check (execution_kind <> 'EXTERNAL' or (
-    job_id is null and job_type is null and priority is null and max_attempts is null
-    and timeout_seconds is null and stage is null and not allow_continuation)),
-  constraint only_a_gate_has_a_gate_timeout check (
-    (gate_timeout_seconds is null and on_timeout is null) or execution_kind = 'EXTERNAL'),
-  constraint a_gate_timeout_says_what_then check (
-    (gate_timeout_seconds is null) = (on_timeout is null)
-    and gate_timeout_seconds > 0 and on_timeout in ('SUCCEEDED', 'FAILED', 'CANCELED')),
-  constraint step_settings_are_positive check (max_attempts > 0 and timeout_seconds > 0),
   constraint dependency_counters_stay_within_their_total check (
-    dependency_count_pending between 0 and dependency_count_total
-    and dependency_count_unsatisfied between 0 and dependency_count_total),
+    least(dependency_count_pending, dependency_count_unsatisfied) >= 0
+    and greatest(dependency_count_pending, dependency_count_unsatisfied)
+      <= dependency_count_total),
   constraint a_blocked_step_waits_for_something check (
     status <> 'BLOCKED' or dependency_count_pending > 0),
   constraint a_released_step_has_all_it_needs check (

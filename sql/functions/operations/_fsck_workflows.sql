@@ -1,4 +1,4 @@
--- W1-W15: workflow runs, their steps, edges and jobs.
+-- W1-W16: workflow runs, their steps, edges and jobs.
 create or replace function runledger._fsck_workflows(workflow_run_id uuid, max_rows integer)
 returns setof runledger.fsck_finding
 language plpgsql stable
@@ -14,8 +14,9 @@ begin
   return query select f.* from runledger._fsck_edges(v_run, v_max) as f;
   return query select f.* from runledger._fsck_runs(v_run, v_max) as f;
   return query select f.* from runledger._fsck_run_keys(v_run, v_max) as f;
+  return query select f.* from runledger._fsck_workflow_values(v_run, v_max) as f;
 end
 $$;
 
 comment on function runledger._fsck_workflows(uuid, integer) is
-  'Invariants W1 to W15: workflow runs, steps, edges and their jobs.';
+  'Invariants W1 to W16: workflow runs, steps, edges and their jobs.';

@@ -1,4 +1,4 @@
-"""fsck of workflows: nothing on sound runs, and for each of W1 to W15 a corruption that it sees."""
+"""fsck of workflows: nothing on sound runs, and for each of W1 to W16 a corruption that it sees."""
 
 from __future__ import annotations
 
@@ -159,6 +159,24 @@ CORRUPTIONS = [
     Corruption("key without a run to give it back", "W15",
                of_run("active_key = 'x', active_key_held = true", "done")),
     Corruption("key held without a key", "W15", of_run("active_key = null", "live")),
+    Corruption("blank type", "W16", of_run("workflow_type = E' \\t'", "done"), repairable=False),
+    Corruption("blank key", "W16", of_run("idempotency_key = '', enqueue_request = '{{}}'", "done"), repairable=False),
+    Corruption("key without its request", "W16", of_run("idempotency_key = 'k'", "done"), repairable=False),
+    Corruption("overlong active key", "W16", of_run("active_key = repeat('x', 513)", "done")),
+    Corruption("blank result step", "W16", of_run("result_step_key = ' '", "stuck")),
+    Corruption("blank step key", "W16", of_step("step_key = E' \\t'", "live_b"), repairable=False),
+    Corruption("step without a type", "W16", of_step("job_type = null", "live_b"), repairable=False),
+    Corruption("step without a priority", "W16", of_step("priority = null", "live_b")),
+    Corruption("step without a stage", "W16", of_step("stage = null", "live_b")),
+    Corruption("step without attempts", "W16", of_step("max_attempts = 0", "live_b")),
+    Corruption("step without an end", "W16", of_step("timeout_seconds = null", "live_b")),
+    Corruption("gate with settings", "W16", of_step("max_attempts = 1", "live_g")),
+    Corruption("gate with a type", "W16", of_step("job_type = 't'", "live_g")),
+    Corruption("gate that may continue", "W16", of_step("allow_continuation = true", "live_g")),
+    Corruption("timeout without an outcome", "W16", of_step("gate_timeout_seconds = 1", "live_g")),
+    Corruption("timeout of nothing", "W16", of_step("gate_timeout_seconds = 0, on_timeout = 'FAILED'", "live_g")),
+    Corruption("timeout with no such outcome", "W16", of_step("gate_timeout_seconds = 1, on_timeout = 'x'", "live_g")),
+    Corruption("timeout of a job", "W16", of_step("gate_timeout_seconds = 1, on_timeout = 'FAILED'", "live_b")),
 ]  # fmt: skip
 
 
@@ -177,7 +195,7 @@ def drop_guards(conn: psycopg.Connection[Any]) -> str:
                  'runledger.workflow_runs'::regclass, 'runledger.workflow_steps'::regclass)
            and not exists (select from pg_constraint as k where k.conindid = i.indexrelid)
          order by last desc""").fetchall()
-    assert len(guards) > 30
+    assert len(guards) > 20
     conn.execute("; ".join(drop for drop, _, _ in guards))
     return "; ".join(back for _, back, _ in reversed(guards))
 
@@ -249,7 +267,7 @@ def live_on(q: Ledger) -> None:
 
 def test_every_invariant_has_its_corruption():
     checked = {i for f in functions() if f.name.startswith("_fsck_") for i in re.findall(r"'(W\d+)'", f.text)}
-    assert checked == {c.invariant for c in CORRUPTIONS} == {f"W{n}" for n in range(1, 16)}
+    assert checked == {c.invariant for c in CORRUPTIONS} == {f"W{n}" for n in range(1, 17)}
 
 
 def test_a_job_that_exists_too_early_is_left_to_people(told: tuple[Ledger, dict[str, str]]):

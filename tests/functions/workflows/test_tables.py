@@ -9,19 +9,8 @@ from tests.support.database import Db
 from tests.support.flows import Flows, gate, step
 
 REFUSED = [
-    ("a_step_key_is_not_blank", "workflow_steps set step_key = E' \\t' where step_key = 'a'"),
     ("a_step_key_is_unique_in_its_run", "workflow_steps set step_key = 'g' where step_key = 'a'"),
     ("a_step_has_its_own_place_in_the_order", "workflow_steps set ordinal = 2 where ordinal = 1"),
-    ("a_job_step_has_type_and_queue_settings", "workflow_steps set priority = null where step_key = 'a'"),
-    ("a_job_step_has_type_and_queue_settings", "workflow_steps set job_type = null where step_key = 'a'"),
-    ("a_job_step_has_type_and_queue_settings", "workflow_steps set stage = null where step_key = 'b'"),
-    ("a_gate_has_no_job_and_no_queue_settings", "workflow_steps set job_type = 't' where step_key = 'g'"),
-    ("a_gate_has_no_job_and_no_queue_settings", "workflow_steps set max_attempts = 1 where step_key = 'g'"),
-    ("a_gate_has_no_job_and_no_queue_settings", "workflow_steps set job_id = id where step_key = 'g'"),
-    ("only_a_gate_has_a_gate_timeout", "workflow_steps set gate_timeout_seconds = 1, on_timeout = 'FAILED' where step_key = 'a'"),
-    ("a_gate_timeout_says_what_then", "workflow_steps set gate_timeout_seconds = 1 where step_key = 'g'"),
-    ("a_gate_timeout_says_what_then", "workflow_steps set gate_timeout_seconds = 0, on_timeout = 'FAILED' where step_key = 'g'"),
-    ("step_settings_are_positive", "workflow_steps set max_attempts = 0 where step_key = 'a'"),
     ("dependency_counters_stay_within_their_total", "workflow_steps set dependency_count_pending = 3 where step_key = 'b'"),
     ("dependency_counters_stay_within_their_total", "workflow_steps set dependency_count_unsatisfied = 3 where step_key = 'b'"),
     ("a_blocked_step_waits_for_something", "workflow_steps set dependency_count_pending = 0 where step_key = 'b'"),
@@ -36,9 +25,6 @@ REFUSED = [
      "workflow_steps set job_id = (select job_id from runledger.workflow_steps where step_key = 'a') where step_key = 'b'"),
     ("workflow_steps_job_type_fkey", "workflow_steps set job_type = 'unknown' where step_key = 'a'"),
     ("no_step_waits_for_itself", "workflow_step_dependencies set dependent_step_id = prerequisite_step_id"),
-    ("a_workflow_type_is_not_blank", "workflow_runs set workflow_type = ' '"),
-    ("an_idempotency_key_is_not_blank", "workflow_runs set idempotency_key = '', enqueue_request = '{}'"),
-    ("an_active_key_is_not_blank", "workflow_runs set active_key = repeat('x', 513)"),
     ("step_counters_are_not_negative", "workflow_runs set steps_failed = -1, steps_succeeded = 1"),
     ("every_step_is_counted_once", "workflow_runs set steps_total = 9"),
     ("run_status_follows_from_its_counters", "workflow_runs set status = 'WAITING_FOR_EXTERNAL'"),
@@ -46,7 +32,6 @@ REFUSED = [
     ("exactly_the_finished_runs_have_finished_at", "workflow_runs set finished_at = now()"),
     ("only_a_succeeded_run_has_a_result", "workflow_runs set result = '1'"),
     ("only_a_run_with_a_key_holds_it", "workflow_runs set active_key_held = true"),
-    ("a_keyed_run_keeps_its_request", "workflow_runs set idempotency_key = 'k', enqueue_request = null"),
     ("a_mutation_key_is_not_blank", "workflow_run_mutations set mutation_key = ' '"),
 ]  # fmt: skip
 

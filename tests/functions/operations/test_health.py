@@ -209,6 +209,7 @@ def test_expired_leases(q: Ledger, clock: Clock):
 
 
 def test_jobs_beyond_their_timeout(q: Ledger, clock: Clock):
+    clock.stop()
     retried = q.leased(timeout_seconds=60, lease_seconds=7200)
     q.fail(retried)
     clock.advance(2 * HOUR)

@@ -18,7 +18,8 @@ Fire = Callable[..., list[dict[str, Any]]]
 
 @pytest.fixture
 def plan(db: Db, q: Ledger, clock: Clock) -> Iterator[Plan]:
-    """plan("name", "0 * * * *", **arguments of upsert_schedule). It is half past: no hour ends within a test."""
+    """plan("name", "0 * * * *", **arguments of upsert_schedule). It is half past, and time passes as the test says."""
+    clock.stop()
     to(clock, clock.now().replace(minute=30, second=0, microsecond=0))
 
     def upsert(

@@ -344,6 +344,7 @@ class Jobs:
         refuse_if(not 1 <= max_jobs <= 1000, "job.invalid_limit")
         refuse_if(not 1 <= lease_seconds <= 86400, "job.invalid_lease_duration")
         rows = []
+        last_token = max((t for _, t in self.tokens), default=0)
         picked = self.ready(job_types, max_jobs)
         if self.may_pass_over:
             taken = [self.jobs[r["job_id"]] for r in told.rows]
@@ -355,7 +356,9 @@ class Jobs:
         for job in picked:
             token = told.take("lease_token")
             assert isinstance(token, int), "not all were claimed"
-            assert token > max((t for _, t in self.tokens), default=0), "tokens do not rise"
+            # Which of one batch draws first is nobody's promise.
+            assert token > last_token, "tokens do not rise"
+            assert token not in [t for _, t in self.tokens], "a token was given out twice"
             self.tokens.append((job.id, token))
             job.status, job.attempt, job.worker_id, job.lease_token = "LEASED", job.attempt + 1, worker_id, token
             job.lease_expires_at = self.now + timedelta(seconds=lease_seconds)

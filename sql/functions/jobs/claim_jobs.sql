@@ -42,10 +42,11 @@ begin
            lease_expires_at = v_expires_at, last_heartbeat_at = v_now,
            started_at = coalesce(q.started_at, v_now),
            stage = case when v_prestart then q.stage else 'running' end, updated_at = v_now
-     where q.ctid = any (v_pick.places)
-    returning q.id, q.lease_token, q.job_type, q.organization_id, q.payload, q.checkpoint,
+      from unnest(v_pick.ids, v_pick.places) with ordinality as p(id, place, nth)
+     where q.ctid = p.place and q.id is not distinct from p.id
+    returning p.nth, q.id, q.lease_token, q.job_type, q.organization_id, q.payload, q.checkpoint,
               q.run_number, q.attempt, q.max_attempts, q.priority, q.timeout_seconds, q.stage,
-              q.workflow_run_id, q.next_run_at, q.created_at
+              q.workflow_run_id, q.created_at
   ), charged as (
     insert into runledger.job_attempts
       (job_id, run_number, attempt, worker_id, lease_token, role_name, claim_origin, leased_at,
@@ -73,7 +74,7 @@ begin
          l.created_at
     from leased as l
     full join stepped as s on s.job_id = l.id
-   order by l.priority desc, l.next_run_at, l.id;
+   order by l.nth;
 end
 $$;
 

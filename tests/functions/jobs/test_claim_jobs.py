@@ -440,3 +440,12 @@ def test_a_claim_hands_out_the_checkpoint_of_the_last_attempt(q: Ledger, clock: 
     clock.advance(60)
     [claimed] = q.claim()
     assert (claimed["checkpoint"], claimed["attempt"]) == ({"page": 7}, 2)
+
+
+def test_tokens_of_one_claim_rise_in_its_order(q: Ledger):
+    """Not in the order in which the rows lie in the table."""
+    q.define()
+    later = [q.enqueue(priority=n) for n in (1, 5, 3, 9)]
+    claimed = q.claim(4)
+    assert [c["job_id"] for c in claimed] == [later[3], later[1], later[2], later[0]]
+    assert [c["lease_token"] for c in claimed] == sorted(c["lease_token"] for c in claimed)

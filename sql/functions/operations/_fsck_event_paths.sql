@@ -1,8 +1,8 @@
 -- E1, E3: the events of a job are a legal path that ends where the job stands. HEARTBEAT, PROGRESS,
 -- STAGE_CHANGED, PAYLOAD_CORRECTED and REDACTED change no state. Where history begins, the path of
 -- an older job begins with whatever comes first; a minute's grace, since the instants of two events
--- may stand in the other order than the events, and the id of a job, which tells the age of one that
--- is gone, is made after its first event read the clock.
+-- may stand in the other order than the events, and the id of a job, which tells the age of one
+-- that is gone, is made after its first event read the clock.
 create or replace function runledger._fsck_event_paths(workflow_run_id uuid, max_rows integer)
 returns setof runledger.fsck_finding
 language plpgsql stable

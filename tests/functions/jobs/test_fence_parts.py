@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.clock import Clock
 from tests.support.flows import Flows, step
-from tests.support.ledger import Ledger
+from tests.support.ledger import NOBODY, Ledger
 
 MOMENT = timedelta(microseconds=1)
 Lease = dict[str, Any]
@@ -325,6 +325,27 @@ def test_a_lease_that_is_renewed_between_look_and_lock_is_not_reaped(q: Ledger, 
     with q.db.connect(admin=True) as admin:
         assert q.on(admin).reap() == []
     assert q.beat(lease) == ["EXTENDED"]
+
+
+def test_a_job_that_is_claimed_between_look_and_lock_is_left(q: Ledger):
+    """The lanes of several types are read without locks first."""
+    job = q.job(q.enqueue())
+    lanes = q.db.value("select pg_get_functiondef('runledger._lock_lanes'::regproc)")
+    assert lanes.count("from candidate as c\n") == 1
+    gate = "(select c.id from candidate as c cross join lateral (select pg_advisory_xact_lock(1)) as g) as c"
+    q.db.execute(lanes.replace("from candidate as c\n", f"from {gate}\n"))
+    call = "select (runledger._lock_lanes('{t}', %s, '-infinity', %s, 1, runledger._now())).ids"
+    told: list[Any] = []
+    with q.db.connect() as holder, q.db.connect(admin=True) as other:
+        holder.execute("select pg_advisory_lock(1)")
+        waiting = threading.Thread(target=lambda: told.append(other.execute(call, [job["priority"], NOBODY]).fetchone()))
+        waiting.start()
+        while not q.db.value("select cardinality(pg_blocking_pids(%s))", [other.info.backend_pid]):
+            assert waiting.is_alive()
+        assert q.ids() == [job["id"]]
+        holder.execute("select pg_advisory_unlock(1)")
+        waiting.join()
+    assert told == [(None,)]
 
 
 def test_a_requeue_looks_again_behind_the_lock(q: Ledger):

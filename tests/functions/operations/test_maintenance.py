@@ -149,11 +149,11 @@ def test_partitions_wait_for_nobody(db: Db, q: Ledger, clock: Clock):
     reader.execute("lock table runledger.job_events in access share mode")
     writer = db.connect(autocommit=False)
     writer.execute("lock table runledger.job_events in row exclusive mode")
-    q.conn.execute("set lock_timeout = '7s'")
+    q.conn.execute("set lock_timeout = '1min'; set statement_timeout = '10s'")
     q.conn.execute("begin")
     assert maintain(q)["partitions"] == (0, False)
     # The caller's own limit is as it was.
-    assert q.conn.execute("show lock_timeout").fetchone()[0] == "7s"
+    assert q.conn.execute("show lock_timeout").fetchone()[0] == "1min"
     q.conn.execute("commit")
     reader.rollback()
     writer.rollback()

@@ -410,10 +410,11 @@ class TestHistory:
         clock.advance(20 * DAY)
         reader = db.connect(admin=True, autocommit=False)
         reader.execute("select count(*) from runledger.job_events")
-        q.conn.execute("set lock_timeout = '7s'")
+        q.conn.execute("set lock_timeout = '1min'; set statement_timeout = '10s'")
         before = days(db)
-        assert prune(q)["partitions"] == (0, False)
-        assert q.conn.execute("show lock_timeout").fetchone() == ("7s",)
+        with q.conn.transaction():
+            assert prune(q)["partitions"] == (0, False)
+            assert q.conn.execute("show lock_timeout").fetchone() == ("1min",)
         assert days(db) == before
         reader.rollback()
         assert prune(q)["partitions"] == (1, True)

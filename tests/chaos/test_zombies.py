@@ -32,7 +32,7 @@ def site(db: Db, tmp_path: Path) -> Iterator[Site]:
 
 
 FENCES = {
-    "_plain_successes": (r"\(q.status = 'LEASED' and q.lease_token = i.lease_token\)", "(q.id = i.job_id)"),
+    "_plain_successes": (r"\(q.status = 'LEASED' and q.lease_token = i.lease_token\)", "(q.ctid is not null)"),
     "_succeed_jobs": (
         r"and q.status = 'LEASED'\s+and coalesce\(q.lease_token, 0\) = a.lease_token\s+and q.lease_expires_at > runledger._now\(\)\s+and",
         "and",

@@ -1,7 +1,7 @@
 """Fixtures: `db` (a migrated database per test), `empty_db`, `clock`, `sessions`; servers by --pg.
 
 Every test of the default run uses the first server of --pg (18); tests marked `matrix`, those of tests/migrate and those
-of the engine itself (MATRIX) run on each of them (18 and 16). --pg-all runs every test on every server.
+of jobs (MATRIX) run on each of them (18 and 16). --pg-all runs every test on every server.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.support.database import Db
 from tests.support.interleave import Session
 
 TESTS = Path(__file__).parent
-MATRIX = ("functions/core", "functions/jobs", "functions/workflows", "functions/schedules", "migrate")
+MATRIX = ("functions/core", "functions/jobs", "migrate")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

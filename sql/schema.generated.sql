@@ -3182,6 +3182,12 @@ CREATE FUNCTION runledger._schema_manifest(definitions boolean) RETURNS jsonb
 
 COMMENT ON FUNCTION runledger._schema_manifest(definitions boolean) IS 'What is in the schema now: functions with checksums, views, indexes and constraints, these two with their definitions or without.';
 
+CREATE FUNCTION runledger._set_back_mark(job_types text[], picked runledger._pick, taken integer, now timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._set_back_mark(job_types text[], picked runledger._pick, taken integer, now timestamp with time zone) IS 'Let the next claim meet again what this one locked of open types and did not take.';
+
 CREATE FUNCTION runledger._setting_changes(old jsonb, new jsonb) RETURNS jsonb
     LANGUAGE sql STABLE
     AS 'see sql/functions';
@@ -6481,6 +6487,8 @@ REVOKE ALL ON FUNCTION runledger._schedule_types(job_type text, steps jsonb) FRO
 REVOKE ALL ON FUNCTION runledger._schema_drift() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._schema_manifest(definitions boolean) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._set_back_mark(job_types text[], picked runledger._pick, taken integer, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._setting_changes(old jsonb, new jsonb) FROM PUBLIC;
 

@@ -1,6 +1,6 @@
 -- Lock what a claim will take: paused types are left out, types with a limit give at most their
 -- free slots, in type order. Jobs that were locked but lost the merge stay pending and are free
--- again at commit.
+-- again at commit; the mark must not have moved past them.
 create or replace function runledger._pick_jobs(
   job_types text[], max_jobs integer, now timestamptz)
 returns runledger._pick
@@ -13,6 +13,8 @@ declare
   v_slots integer;
   v_pick runledger._pick;
   v_all runledger._pick := row('{}', '{}', '{}', '{}');
+  v_unlimited runledger._pick;
+  v_taken integer;
 begin
   select array_agg(d.job_type order by d.job_type) filter (where d.max_concurrency is null),
          array_agg(d.job_type order by d.job_type) filter (where d.max_concurrency is not null),
@@ -27,6 +29,7 @@ begin
   if v_limited is null then
     return v_all;
   end if;
+  v_unlimited := v_all;
   for v_nth in 1..cardinality(v_limited) loop
     v_slots := least(_pick_jobs.max_jobs,
       runledger._free_slots(v_limited[v_nth], v_limits[v_nth], _pick_jobs.now));
@@ -46,6 +49,10 @@ begin
   select coalesce(array_agg(p.priority), '{}'), coalesce(array_agg(p.due_at), '{}'),
          coalesce(array_agg(p.id), '{}'), coalesce(array_agg(p.place), '{}') into v_all
     from picked as p;
+  v_taken := cardinality(array(select unnest(v_unlimited.ids) intersect select unnest(v_all.ids)));
+  if v_taken < cardinality(v_unlimited.ids) then
+    perform runledger._set_back_mark(v_open, v_unlimited, v_taken, _pick_jobs.now);
+  end if;
   return v_all;
 end
 $$;

@@ -346,6 +346,29 @@ def test_limited_and_open_types_are_merged_in_order(q: Ledger):
     assert set(q.db.column("select id from runledger.job_queue where status = 'PENDING'")) == {made[4], made[3]}
 
 
+@pytest.mark.parametrize("max_jobs", [1, 2, 3, 5])
+def test_what_loses_the_merge_is_met_by_the_next_claim(q: Ledger, clock: Clock, max_jobs: int):
+    """Also while looks from the start are dear: the mark had moved past jobs that were locked and not taken."""
+    q.define("one", max_concurrency=2)
+    q.claim(1, "t", "one")
+    q.conn.execute("""select set_config('runledger.claim_mark',
+        (current_setting('runledger.claim_mark')::jsonb || '{"look_took": "00:00:02"}')::text, false)""")
+    clock.advance(1)
+    jobs = []
+    # Further apart than a claim reads anew before its mark for what was committed late.
+    for priority in (300, 200, 100):
+        for _ in range(2):
+            jobs.append(q.enqueue(priority=priority))
+            clock.advance(0.5)
+    jobs[2:2] = [q.enqueue("one", priority=250)]
+    jobs[0:0] = [q.enqueue("one", priority=400)]
+    taken = []
+    while ids := q.ids(max_jobs, "t", "one"):
+        taken += ids
+    assert set(taken) == set(jobs)
+    assert taken[:max_jobs] == jobs[:max_jobs]
+
+
 def test_an_expired_lease_gives_its_slot_back(q: Ledger, clock: Clock):
     q.define("one", max_concurrency=1)
     first, second = q.enqueue_many(2, "one")

@@ -246,6 +246,14 @@ def claim_again(s: Scene) -> Act:
     return lambda: s.q.claim(1)
 
 
+def on(verb: str, made: Callable[[Scene], UUID], **given: Any) -> Callable[[Scene], Act]:
+    def build(s: Scene) -> Act:
+        job = made(s)
+        return lambda: s.q.rows(verb, job_id=job, **given)
+
+    return build
+
+
 def with_lease(verb: str, lease: Callable[[Scene], dict[str, Any]] = held, **given: Any) -> Callable[[Scene], Act]:
     def build(s: Scene) -> Act:
         own = lease(s)
@@ -421,14 +429,6 @@ def done(s: Scene, **of: Any) -> UUID:
     own = held(s, **of)
     s.q.succeed(own, output=[1])
     return own["job_id"]
-
-
-def on(verb: str, made: Callable[[Scene], UUID], **given: Any) -> Callable[[Scene], Act]:
-    def build(s: Scene) -> Act:
-        job = made(s)
-        return lambda: s.q.rows(verb, job_id=job, **given)
-
-    return build
 
 
 each("operate", "cancel_job", {

@@ -18,6 +18,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import psycopg
@@ -33,6 +34,7 @@ from tests.support.plpgsql import SQL, function_files
 
 # They fill tables by the hundred thousand, or go on for long: last, where nothing was measured.
 LONG = ("tests/plans/", "tests/property/", "tests/functions/operations/test_fsck_load.py")
+BENEATH = ("tests.support", "tests.conftest", "tests.functions.conftest")
 CACHE = servers.ROOT / ".mutation" / "touched.json"
 
 
@@ -117,7 +119,7 @@ class Guessed(Touched):
         for name, item in items.items():
             test = getattr(item, "function", None)
             if test not in sources:
-                text = inspect.getsource(test) if test else ""
+                text = "".join(inspect.getsource(code) for code in _code_of(item))
                 sources[test] = set(re.findall(r"\w+", text)) & names
                 sources[test] |= set().union(*(short.get(method, set()) for method in re.findall(r"\.(\w+)\(", text)))
             self.tests[name] = Test(0.1, frozenset(sources[test]))
@@ -138,17 +140,21 @@ class Guessed(Touched):
     def choose(self, function: str, seconds: float) -> list[str]:
         words = function.strip("_").removesuffix("s")
         near = self.near[function]
+        area = next((f"/{path.parent.name}/" for path in function_files() if path.stem == function), "/")
 
         def far(name: str) -> tuple[bool, int, int, str]:
-            named = 3 * (words in _file(name)) + 3 * (words in name.partition("::")[2])
+            file = _file(name)
+            named = 3 * (words in file) + 3 * (words in name.partition("::")[2]) + 2 * (area in file)
             return name in self.long, near[name] - named, len(self.tests[name].functions), name
 
-        # A few of each file in turn: what one file does not see, the next might.
+        # Each five of a file count as one step further away: what one file does not see, the next might.
         files: dict[str, list[str]] = defaultdict(list)
         for name in sorted(near, key=far):
             files[_file(name)].append(name)
         turns = sorted(
-            (name in self.long, nth // 4, far(name), name) for names in files.values() for nth, name in enumerate(names)
+            (name in self.long, far(name)[1] + nth // 5, far(name), name)
+            for names in files.values()
+            for nth, name in enumerate(names)
         )
         return [name for *_, name in turns][: max(1, round(seconds / 0.1))]
 
@@ -164,6 +170,30 @@ def _short_names(names: set[str]) -> dict[str, set[str]]:
         for method, source in text.items():
             short[method] |= set().union(*(short.get(m, set()) for m in re.findall(r"\.(\w+)\(", source)))
     return short
+
+
+def _code_of(item: Any) -> list[Any]:
+    """A test, its fixtures, and the helpers that these call by name: `plan(…)` is upsert_schedule.
+
+    Without what stands beneath all tests: it installs, looks with fsck, and so on, and would name everything.
+    """
+    fixtures = [defs[-1].func for defs in item._fixtureinfo.name2fixturedefs.values()]
+    found: list[Any] = []
+    level = [getattr(item, "function", None), *fixtures]
+    for _ in range(4):
+        level = [
+            code
+            for code in map(inspect.unwrap, filter(inspect.isfunction, level))
+            if code.__module__.startswith("tests.") and not code.__module__.startswith(BENEATH)
+        ]
+        found += (level := [code for code in dict.fromkeys(level) if code not in found])
+        level = [code.__globals__.get(name) for code in level for name in _names_in(code.__code__)]
+    return found
+
+
+def _names_in(code: CodeType) -> set[str]:
+    """The globals that it reads, those of the comprehensions and functions within included."""
+    return set(code.co_names).union(*(_names_in(c) for c in code.co_consts if isinstance(c, CodeType)))
 
 
 @functools.cache

@@ -5,14 +5,14 @@ as $$
 declare
   v_zone constant text := _clock_note.timezone;
   v_day constant interval := interval '24 hours';
-  v_utc constant timestamp := _clock_note.at at time zone 'UTC';
+  v_utc constant timestamp := date_trunc('second', _clock_note.at at time zone 'UTC');
   v_local constant timestamp := runledger._local_time(v_utc, v_zone);
   v_offset constant interval := v_local - v_utc;
   v_before constant interval := runledger._local_time(v_utc - v_day, v_zone) - (v_utc - v_day);
   v_after constant interval := runledger._local_time(v_utc + v_day, v_zone) - (v_utc + v_day);
 begin
   if v_before < v_offset
-    and runledger._clock_change(v_utc - v_day, v_utc, v_zone) = date_trunc('second', v_utc) then
+    and runledger._clock_change(v_utc - v_day, v_utc, v_zone) = v_utc then
     return 'first instant after skipped local times';
   elsif v_before > v_offset
     and v_local < runledger._clock_change(v_utc - v_day, v_utc, v_zone) + v_before then

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import psycopg
 import pytest
+from croniter import croniter
 
 from tests.support.clock import Clock
 from tests.support.database import Db
@@ -77,6 +79,138 @@ def test_wrapping_ranges_have_each_of_their_days(db: Db):
         for b in range(1, 13):
             mask = db.value("select (runledger._parse_cron(%s)).months", [f"0 0 1 {a}-{b} *"])
             assert {n for n in range(16) if mask >> n & 1} == {(a - 1 + i) % 12 + 1 for i in range((b - a) % 12 + 1)}
+
+
+def every(low: int, high: int, step: int = 1) -> set[int]:
+    return set(range(low, high + 1, step))
+
+
+# Expression, and what differs from "0 * * * * *": the values of the fields, whether a day and a weekday are any, whether
+# fires follow real time.
+PARSED: list[tuple[str, dict[str, Any]]] = [
+    ("* * * * *", {}),
+    ("* * * * * *", {"seconds": every(0, 59)}),
+    ("*/59 1/58 2 3 4 5", {"seconds": {0, 59}, "minutes": {1, 59}, "hours": {2}, "days": {3}, "months": {4}, "weekdays": {5},
+                           "any_day": False, "any_weekday": False, "follows_real_time": False}),
+    ("0,59 0-59/30 0,23 1,31 1,12 0,6", {"seconds": {0, 59}, "minutes": {0, 30}, "hours": {0, 23}, "days": {1, 31},
+                                         "months": {1, 12}, "weekdays": {0, 6}, "any_day": False, "any_weekday": False,
+                                         "follows_real_time": False}),
+    ("5 * * * *", {"minutes": {5}}),
+    ("* 5 * * *", {"hours": {5}}),
+    ("*/7 5 * * *", {"minutes": every(0, 59, 7), "hours": {5}}),
+    ("5 */7 * * *", {"minutes": {5}, "hours": {0, 7, 14, 21}}),
+    ("5 5 * * *", {"minutes": {5}, "hours": {5}, "follows_real_time": False}),
+    ("* 5 5 * * *", {"seconds": every(0, 59), "minutes": {5}, "hours": {5}, "follows_real_time": False}),
+    ("* * */30 * *", {"days": {1, 31}, "any_day": False}),
+    ("* * 31 * */3", {"days": {31}, "weekdays": {0, 3, 6}, "any_day": False, "any_weekday": False}),
+    ("* * ? 11/1 ?", {"months": {11, 12}}),
+    ("* * * * 4/2", {"weekdays": {4, 6}, "any_weekday": False}),
+    ("* * * * 7", {"weekdays": {0}, "any_weekday": False}),
+    ("* * * dec-feb,jun-jul fri-mon/2", {"months": {12, 1, 2, 6, 7}, "weekdays": {5, 0}, "any_weekday": False}),
+    ("@yearly", {"minutes": {0}, "hours": {0}, "days": {1}, "months": {1}, "any_day": False, "follows_real_time": False}),
+    ("@weekly", {"minutes": {0}, "hours": {0}, "weekdays": {0}, "any_weekday": False, "follows_real_time": False}),
+    ("@hourly", {"minutes": {0}}),
+    ("  ".join("0-" + n for n in ("59", "23")) + " 1-31 1-12 0-6", {"any_day": False, "any_weekday": False, "follows_real_time": False}),
+]  # fmt: skip
+ANY: dict[str, Any] = {
+    "seconds": {0}, "minutes": every(0, 59), "hours": every(0, 23), "days": every(1, 31), "months": every(1, 12),
+    "weekdays": every(0, 6), "any_day": True, "any_weekday": True, "follows_real_time": True,
+}  # fmt: skip
+
+
+def test_every_field_of_an_expression_is_read(db: Db):
+    for cron, differs in PARSED:
+        parsed = db.value("select to_jsonb(runledger._parse_cron(%s))", [cron])
+        read = {k: v if isinstance(v, bool) else {n for n in range(64) if v >> n & 1} for k, v in parsed.items()}
+        assert read == {**ANY, **differs}, cron
+
+
+def test_of_an_expression_that_cannot_be_read_the_field_is_named(q: Ledger):
+    told = [(" ".join("x" if n == wrong else "1" for n in range(6)), {"field": name})
+            for wrong, name in enumerate(["second", "minute", "hour", "day", "month", "weekday"])]  # fmt: skip
+    told += [("61 0 0 0 0", {"field": "minute"}), ("1 1 ?/2 1 1", {"field": "day"}), ("* ? * * ?", {"field": "hour"})]
+    told += [("1 " * n + "1", {"fields": n + 1}) for n in (0, 3, 6)]
+    told += [(cron, {"max_bytes": 1000}) for cron in (None, "1" * 1001, "\u00e9" * 501)]
+    told += [("1" * 1000, {"fields": 1})]
+    for cron, detail in told:
+        with q.refused("job_schedule.invalid_cron") as refusal:
+            q.row("next_fire_at", cron=cron)
+        assert refusal.detail == {"code": "job_schedule.invalid_cron", **detail}
+
+
+def test_the_days_that_no_month_has(db: Db, q: Ledger):
+    """Refused alone, and whatever the other days are if it is one of several, or a weekday besides, accepted."""
+    for month in range(1, 13):
+        last = 29 if month == 2 else 30 if month in (4, 6, 9, 11) else 31
+        for day in range(28, 32):
+            if day <= last:
+                fire(q, f"0 0 {day} {month} *")
+            else:
+                with q.refused("job_schedule.cron_never_fires") as refusal:
+                    q.row("next_fire_at", cron=f"0 0 {day} {month} *")
+                assert refusal.detail == {"code": "job_schedule.cron_never_fires"}
+            fire(q, f"0 0 28,{day} {month} *")
+            fire(q, f"0 0 {day} 7,{month} *")
+            fire(q, f"0 0 {day} {month} 0-6")
+
+
+GRID = [
+    "0 0 * * *", "59 23 31 12 *", "0 0 1 1 *", "0 0 29 2 *", "*/7 */5 * * *", "30 12 28-31 * *", "0 6 13 * 5", "0 6 */10 * 1",
+    "15,45 0,23 * 2,12 *", "5 4 * * 0", "0 0 31 * 3", "30 0 0 1 * *", "59 59 23 * * 6", "*/25 */25 * * * *", "0 1 1 11 2", "1 0 30 4,6 *",
+]  # fmt: skip
+INSTANTS = [
+    "2026-01-01T00:00:00Z", "2025-12-31T23:59:58Z", "2025-12-31T23:59:59Z", "2026-02-28T23:59:59Z", "2024-02-28T23:59:59Z",
+    "2024-02-29T00:00:00Z", "2026-03-13T05:59:59Z", "2026-04-30T00:00:59Z", "2026-07-04T23:58:59Z", "2026-11-30T12:30:00Z",
+    "2027-01-31T00:24:59Z", "2028-12-30T23:59:00Z",
+]  # fmt: skip
+
+
+def test_the_next_fire_is_that_of_croniter(db: Db):
+    """Over the ends of minutes, hours, days, months and years; by chance in tests/property."""
+    got = db.all(
+        "select c, a, runledger._next_fire(runledger._parse_cron(c), 'UTC', a) as at"
+        " from unnest(%s::text[]) as c, unnest(%s::timestamptz[]) as a",
+        [GRID, INSTANTS],
+    )
+    assert len(got) == len(GRID) * len(INSTANTS)
+    for row in got:
+        after = row["a"].astimezone(UTC)
+        right = croniter(row["c"], after, second_at_beginning=True).get_next(datetime)
+        assert row["at"] == right, (row["c"], after)
+
+
+def test_a_leap_day_is_eight_years_away_at_most(db: Db):
+    day = db.value("select runledger._next_cron_day(runledger._parse_cron('0 0 29 2 *'), date '2096-03-01')")
+    assert day == date(2104, 2, 29)
+
+
+# Zone, instant of the change, offsets before and after in minutes.
+JUMPS = [
+    ("Europe/Berlin", "2026-03-29T01:00Z", 60, 120),
+    ("Europe/Berlin", "2026-10-25T01:00Z", 120, 60),
+    ("America/New_York", "2026-03-08T07:00Z", -300, -240),
+    ("America/New_York", "2026-11-01T06:00Z", -240, -300),
+    ("Australia/Lord_Howe", "2026-10-03T15:30Z", 630, 660),
+    ("Australia/Lord_Howe", "2026-04-04T15:00Z", 660, 630),
+    ("Pacific/Apia", "2011-12-30T10:00Z", -600, 840),
+]
+
+
+def test_what_a_change_of_the_clocks_has_to_do_with_an_instant(db: Db):
+    """To the second, on both sides of each end: the gap, the first pass, the second, and the days around."""
+    for zone, text, before, after in JUMPS:
+        change, width = datetime.fromisoformat(text), timedelta(minutes=abs(after - before))
+        second, day = timedelta(seconds=1), timedelta(days=1)
+        around = [e + d for e in (-day, -width, 0 * day, width, day) for d in (-second, 0 * day, second / 2, second)]
+        for offset in sorted(set(around)):
+            note = None
+            if after > before:
+                note = "first instant after skipped local times" if timedelta() <= offset < second else None
+            elif -width <= offset < timedelta():
+                note = "repeated local time, first pass"
+            elif timedelta() <= offset < width:
+                note = "repeated local time, second pass"
+            assert db.value("select runledger._clock_note(%s, %s)", [change + offset, zone]) == note, (zone, offset)
 
 
 def test_strictly_after(q: Ledger):

@@ -30,14 +30,12 @@ begin
      where exists (select from known as k where k.step_key = s.step_key and k.nth < s.nth)
     union all
     select e.nth, e.step_key, case
-             when e.prerequisite is null or e.prerequisite !~ '[^[:space:]]'
-               then 'dependency_step_key_blank'
+             when e.prerequisite !~ '[^[:space:]]' then 'dependency_step_key_blank'
              when e.prerequisite = e.step_key then 'self_dependency'
              when e.copy > 1 then 'duplicate_dependency'
              else 'missing_dependency' end
       from edge as e
-     where e.prerequisite is null or e.prerequisite !~ '[^[:space:]]'
-        or e.prerequisite = e.step_key or e.copy > 1
+     where e.prerequisite !~ '[^[:space:]]' or e.prerequisite = e.step_key or e.copy > 1
         or not exists (select from known as k where k.step_key = e.prerequisite)
   )
   select array_agg(row(p.nth, left(p.step_key, 200), 'workflow.invalid_dag_' || p.code,

@@ -177,11 +177,13 @@ def test_a_chain_a_diamond_a_fan(start: Flows, db: Db):
 
 
 def test_a_failed_gate_cancels_many_and_lets_their_join_go(start: Flows):
-    keys = [f"s{i}" for i in range(64)]
-    flow = start(gate("g"), *(step(k, "g") for k in keys), step("join", always=keys))
+    keys = [f"s{i}" for i in range(201)]
+    flow = start(gate("g"), *(step(k, "g") for k in keys), step("heir", keys[0]), step("last", "heir"), step("join", always=keys))
     flow.complete("g", "FAILED")
-    assert {flow.states()[k] for k in keys} == {"CANCELED"}
-    assert (flow.states()["join"], flow.counters("join")) == ("ENQUEUED", (64, 0, 0))
+    assert {s for k, s in flow.states().items() if k in keys} == {"CANCELED"}
+    states = flow.states()
+    assert (states["join"], states["heir"], states["last"]) == ("ENQUEUED", "CANCELED", "CANCELED")
+    assert flow.counters("join") == (201, 0, 0)
     flow.succeed("join")
     assert flow.status == "COMPLETED_WITH_ERRORS"
 

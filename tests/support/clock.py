@@ -35,6 +35,11 @@ class Clock:
         self._db.execute("update public.test_clock set stopped = runledger._now()")
         return self.now()
 
+    def strike(self) -> datetime:
+        """The same, on a full second: what is told to the second is then exact."""
+        self._db.execute("update public.test_clock set stopped = date_trunc('second', runledger._now()) + interval '1 s'")
+        return self.now()
+
     def noon(self) -> datetime:
         """Go to noon of the day of the first partition: the template may be of yesterday, and this day end soon."""
         self._db.execute(

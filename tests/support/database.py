@@ -9,6 +9,7 @@ import psycopg
 from psycopg.rows import dict_row, tuple_row
 
 from runledger.testing import Database, DatabaseServer
+from tests.support.told import Told
 
 
 class Db:
@@ -20,6 +21,7 @@ class Db:
         self.dsn = database.dsn
         self.admin_dsn = database.admin_dsn
         self._opened: list[psycopg.Connection[Any]] = []
+        self.told: Told | None = None
         self.conn = self.connect(admin=True)
 
     def connect(

@@ -20,6 +20,7 @@ from tests.support.clock import Clock
 from tests.support.database import Db
 from tests.support.ledger import LATER, TENANT, Ledger
 from tests.support.plpgsql import functions
+from tests.support.told import Told, findings, telling
 
 SECRET = "sekrit"
 LOOKS = ("select * from runledger.job_timeline ", "select * from runledger.running_jobs ")
@@ -36,14 +37,16 @@ def claim_soon(q: Ledger, job_type: str) -> dict[str, Any]:
     raise TimeoutError(job_type)
 
 
-def tell_story(q: Ledger) -> dict[str, UUID]:
+def tell_story(q: Ledger, *, again: bool = False) -> dict[str, UUID]:
     """A ledger in which everything happened once; the jobs by name."""
     for job_type in TYPES:
         q.define(job_type, retry_delays_ms={"e.x": 1})
     body = {"payload": {"card": SECRET}}
+    # What the first story left pending must not come before the second.
+    place, key = (101, SECRET + "again") if again else (100, SECRET)
     jobs: dict[str, UUID] = {}
 
-    lease = q.leased("done", **body)
+    lease = q.leased("done", priority=place, **body)
     q.fail(lease, message=SECRET)
     lease = claim_soon(q, "done")
     q.row("report_progress", **lease, done=1, total=2, checkpoint={"at": SECRET}, stage="halfway")
@@ -51,57 +54,59 @@ def tell_story(q: Ledger) -> dict[str, UUID]:
     q.succeed(lease, output={"made": SECRET}, done=2)
     jobs["done"] = lease["job_id"]
 
-    jobs["pending"] = q.enqueue("pending", **body)
+    jobs["pending"] = q.enqueue("pending", priority=place, **body)
     q.row("correct_payload", job_id=jobs["pending"], payload={"card": SECRET, "n": 2}, reason="wrong card")
-    jobs["other"] = q.enqueue("pending", **body)
-    jobs["delayed"] = q.enqueue("delayed", run_at=q.db.value("select now() + %s", [LATER]))
+    jobs["other"] = q.enqueue("pending", priority=place, **body)
+    jobs["delayed"] = q.enqueue("delayed", priority=place, run_at=q.db.value("select now() + %s", [LATER]))
 
-    lease = q.leased("retrying", **body)
+    lease = q.leased("retrying", priority=place, **body)
     q.row("fail_job", **lease, error_code="e.slow", error_message=SECRET)
     jobs["retrying"] = lease["job_id"]
 
-    jobs["leased"] = q.leased("leased", lease_seconds=3600, **body)["job_id"]
-    second = q.leased("leased", lease_seconds=3600)
+    jobs["leased"] = q.leased("leased", priority=place, lease_seconds=3600, **body)["job_id"]
+    second = q.leased("leased", priority=place, lease_seconds=3600)
     q.beat(second, lease_seconds=4000)
     jobs["leased2"] = second["job_id"]
-    jobs["prestart"] = q.leased("prestart", lease_seconds=3600, prestart=True)["job_id"]
-    started = q.leased("prestart", prestart=True)
+    jobs["prestart"] = q.leased("prestart", priority=place, lease_seconds=3600, prestart=True)["job_id"]
+    started = q.leased("prestart", priority=place, prestart=True)
     q.start(started)
     q.succeed(started)
 
-    lease = q.leased("dead", **body)
+    lease = q.leased("dead", priority=place, **body)
     q.fail(lease, kind="PANICKED", message=SECRET)
     jobs["dead"] = lease["job_id"]
-    jobs["redriven"] = q.dead("redriven")
+    jobs["redriven"] = q.dead("redriven", priority=place)
     q.row("requeue_job", job_id=jobs["redriven"], reason="fixed")
     q.succeed(q.hold(jobs["redriven"], "redriven"))
 
-    jobs["canceled"] = q.enqueue("canceled")
+    jobs["canceled"] = q.enqueue("canceled", priority=place)
     q.row("cancel_job", job_id=jobs["canceled"], reason="no need")
-    jobs["stopping"] = q.leased("stopping", lease_seconds=3600)["job_id"]
+    jobs["stopping"] = q.leased("stopping", priority=place, lease_seconds=3600)["job_id"]
     q.row("cancel_job", job_id=jobs["stopping"])
-    lease = q.leased("quiet")
+    lease = q.leased("quiet", priority=place)
     q.row("cancel_job", job_id=lease["job_id"])
     assert q.finish_one(lease, "RELEASE", reason="stopped")["code"] == "job.canceled"
     jobs["quiet"] = lease["job_id"]
-    jobs["requeued"] = q.enqueue("requeued")
+    jobs["requeued"] = q.enqueue("requeued", priority=place)
     q.row("cancel_job", job_id=jobs["requeued"])
     q.row("requeue_job", job_id=jobs["requeued"], reset_state=False)
 
-    lease = q.leased("continued")
+    lease = q.leased("continued", priority=place)
     assert q.row("continue_job", **lease, done=3)["disposition"] == "CONTINUED"
     jobs["continued"] = q.hold(lease["job_id"], "continued", lease_seconds=3600)["job_id"]
-    lease = q.leased("released")
+    lease = q.leased("released", priority=place)
     q.release(lease)
     jobs["released"] = lease["job_id"]
 
-    jobs["keyed"] = q.enqueue("keyed", idempotency_key=SECRET, **body)
-    jobs["keyed2"] = q.enqueue("keyed", idempotency_key=SECRET + "2", **body)
-    jobs["tenant"] = q.enqueue("keyed", idempotency_key=SECRET, organization_id=TENANT)
-    jobs["tenant2"] = q.enqueue("keyed", idempotency_key=SECRET + "2", organization_id=TENANT)
-    jobs["redacted"] = q.dead("redacted", **body)
+    jobs["keyed"] = q.enqueue("keyed", priority=place, idempotency_key=key, **body)
+    jobs["keyed2"] = q.enqueue("keyed", priority=place, idempotency_key=key + "2", **body)
+    jobs["tenant"] = q.enqueue("keyed", priority=place, idempotency_key=key, organization_id=TENANT)
+    jobs["tenant2"] = q.enqueue("keyed", priority=place, idempotency_key=key + "2", organization_id=TENANT)
+    jobs["redacted"] = q.dead("redacted", priority=place, **body)
     q.row("redact_job", job_id=jobs["redacted"], reason="asked to")
-    jobs["replay"] = q.row("replay_job", job_id=jobs["done"], request_key=SECRET, reason="again")["job_id"]
+    # No jobs, but names for what there is not.
+    jobs["nobody"], jobs["schedule"] = (UUID(f"0190cf00-0000-7000-8000-00000000000{n + 2 * again}") for n in (1, 2))
+    jobs["replay"] = q.row("replay_job", job_id=jobs["done"], request_key=key, reason="again")["job_id"]
     return jobs
 
 
@@ -199,8 +204,7 @@ def no_event(name: str, kind: str, number: int = 1) -> str:
 
 OPEN = ("finished_at = null, disposition = null, outcome = null, retry_delay_ms = null,"
         " effective_next_run_at = null, retry_timing_source = null")  # fmt: skip
-ORPHAN = "0190cf00-0000-7000-8000-000000000001"
-FIRE = "schedule_id = '0190cf00-0000-7000-8000-000000000002', scheduled_for = '2026-01-01 00:00+00'"
+FIRE = "schedule_id = '{schedule}', scheduled_for = '2026-01-01 00:00+00'"
 
 CORRUPTIONS = [
     Corruption("leased without worker", "J1", job("worker_id = null", "leased"), fast=True),
@@ -296,7 +300,7 @@ CORRUPTIONS = [
     Corruption("dead by a canceled attempt", "A6", attempt("disposition = 'CANCELED', outcome = null", "dead")),
     Corruption("orphan attempt", "A7",
                "insert into runledger.job_attempts (job_id, run_number, attempt, worker_id, lease_token, leased_at,"
-               f" started_at, finished_at, disposition) values ('{ORPHAN}', 1, 1, 'w', 1, now(), now(), now(), 'SUCCEEDED')"),
+               f" started_at, finished_at, disposition) values ('{{nobody}}', 1, 1, 'w', 1, now(), now(), now(), 'SUCCEEDED')"),
     Corruption("attempt of a later run", "A7", attempt("run_number = 2", "dead"), repairable=False),
     Corruption("token that does not rise", "A8",
                attempt("lease_token = (select a.lease_token from runledger.job_attempts as a"
@@ -322,12 +326,12 @@ CORRUPTIONS = [
     Corruption("claim without its event", "E5", no_event("dead", "LEASED"), repairable=False),
     Corruption("orphan event", "E6",
                "insert into runledger.job_events (job_id, run_number, event_type, occurred_at)"
-               f" values ('{ORPHAN}', 1, 'ENQUEUED', now())"),
+               f" values ('{{nobody}}', 1, 'ENQUEUED', now())"),
     Corruption("event of a later run", "E6", event("run_number = 9", "dead", "LEASED"), repairable=False),
 
     Corruption("letter without a job", "D1",
                "insert into runledger.job_dead_letters (job_id, job_type, run_number, attempt, payload_snapshot, failed_at)"
-               f" values ('{ORPHAN}', 't', 1, 1, '{{{{}}}}', now())"),
+               f" values ('{{nobody}}', 't', 1, 1, '{{{{}}}}', now())"),
     Corruption("dead without a letter", "D2", "delete from runledger.job_dead_letters where job_id = '{dead}'"),
     Corruption("letter of another attempt", "D2",
                "update runledger.job_dead_letters set attempt = 2 where job_id = '{dead}'"),
@@ -340,10 +344,10 @@ CORRUPTIONS = [
     Corruption("replay of another run", "R1", "update runledger.job_replays set source_run_number = 7"),
     Corruption("replay of a dead job", "R1", "update runledger.job_replays set source_job_id = '{dead}'"),
     Corruption("replay without a job", "R1",
-               f"update runledger.job_replays set replay_job_id = '{ORPHAN}'"),
+               "update runledger.job_replays set replay_job_id = '{nobody}' where replay_job_id = '{replay}'"),
     Corruption("replayed twice for a key", "R2",
                "insert into runledger.job_replays select '{other}', source_job_id, source_run_number, request_key,"
-               " reason, created_at from runledger.job_replays"),
+               " reason, created_at from runledger.job_replays where source_job_id = '{done}'"),
     Corruption("cursor at infinity", "S2",
                "update runledger.job_schedules set next_fire_at = 'infinity', next_base_at = '-infinity'", fast=True),
     Corruption("nobody fires schedules", "S3",
@@ -370,27 +374,56 @@ def drop_guards(conn: psycopg.Connection[Any]) -> str:
     return "; ".join(back for _, back in guards)
 
 
+@dataclass(frozen=True)
+class Stories:
+    """The same story told twice: what befalls a job of the first befalls its twin of the second, too."""
+
+    q: Ledger
+    first: dict[str, UUID]
+    second: dict[str, UUID]
+    last_event: int
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Ids in words: job DONE of the first story, DONE' of the second."""
+        return {str(i): name.upper() for name, i in self.first.items()} | {
+            str(i): name.upper() + "'" for name, i in self.second.items()
+        }
+
+
 @pytest.fixture(scope="module")
-def told(pg) -> Iterator[tuple[Ledger, dict[str, UUID]]]:
-    """A story told once; each test takes back what it did to it."""
+def stories(pg) -> Iterator[Stories]:
+    """Told once; each test takes back what it did to them."""
     db = Db(pg.take(), pg)
     q = Ledger(db)
-    jobs = tell_story(q)
+    first, second = tell_story(q), tell_story(q, again=True)
     q.row("upsert_schedule", name="yearly", job_type="pending", cron="@yearly")
-    yield q, jobs
+    q.row("upsert_schedule", name="monthly", job_type="pending", cron="@monthly")
+    yield Stories(q, first, second, q.db.value("select max(id) from runledger.job_events"))
     assert q.rows("fsck") == []
     db.close()
 
 
+@pytest.fixture
+def told(request: pytest.FixtureRequest, stories: Stories) -> Iterator[Told]:
+    with telling(request, names=stories.names) as told:
+        yield told
+
+
 @pytest.mark.parametrize("corruption", CORRUPTIONS, ids=str)
-def test_corruption_is_seen_and_repaired(told: tuple[Ledger, dict[str, UUID]], corruption: Corruption):
-    q, jobs = told
+def test_corruption_is_seen_and_repaired(stories: Stories, told: Told, corruption: Corruption):
+    """What is found and what mends it stands in told/test_fsck.txt, word for word."""
+    q = stories.q
     assert q.rows("fsck") == []
     try:
         with q.conn.transaction(force_rollback=True):
             guards = drop_guards(q.conn)
-            q.conn.execute(corruption.sql.format(**jobs))
-            assert_seen(q, corruption)
+            # The second first, so that the order of findings is not that of the rows in their table.
+            twin = corruption.sql.format(**stories.second)
+            q.conn.execute(twin)
+            if (sql := corruption.sql.format(**stories.first)) != twin:
+                q.conn.execute(sql)
+            assert_seen(stories, told, corruption)
             left = repair(q)
             if corruption.repairable:
                 assert left == []
@@ -407,21 +440,43 @@ def test_corruption_is_seen_and_repaired(told: tuple[Ledger, dict[str, UUID]], c
         )
 
 
-def assert_seen(q: Ledger, corruption: Corruption) -> None:
+def assert_seen(stories: Stories, told: Told, corruption: Corruption) -> None:
+    q = stories.q
     found = q.rows("fsck")
     mine = [f for f in found if f["invariant"] == corruption.invariant]
     assert mine, [f["invariant"] for f in found]
     assert {f["severity"] for f in mine} == {corruption.severity}
     assert {f["detail"]["violations"] for f in mine} == {len(mine)}
     assert SECRET not in str(found)
-    fast = {f["invariant"] for f in q.rows("fsck", scope="fast")}
-    assert fast <= FAST
-    assert (corruption.invariant in fast) == corruption.fast
+    for finding in found:
+        # Of events that the corruption inserts, the ids depend on what other tests did.
+        for name, ids in finding["detail"].items():
+            if name == "event_id" and ids:
+                finding["detail"][name] = ids if ids <= stories.last_event else "new"
+            elif name == "event_ids":
+                finding["detail"][name] = [i if i <= stories.last_event else "new" for i in ids]
+    told.hear(*findings(found))
+    assert [brief(f) for f in q.rows("fsck", max_rows=1)] == list({f["invariant"]: brief(f) for f in reversed(found)}.values())[::-1]
+    fast = q.rows("fsck", scope="fast")
+    told.hear("fast: " + (", ".join(map(brief, fast)) or "nothing"))
+    assert {f["invariant"] for f in fast} <= FAST
+    assert (corruption.invariant in {f["invariant"] for f in fast}) == corruption.fast
+    with q.conn.transaction(force_rollback=True):
+        run = uuid4()
+        q.conn.execute(
+            "update runledger.job_queue set workflow_run_id = %s where id = any (%s)", [run, list(stories.first.values())]
+        )
+        of_run = [brief(f) for f in q.rows("fsck", workflow_run_id=run) if f["invariant"] != "W8"]
+        told.hear("of the run of the first story: " + (", ".join(of_run) or "nothing"))
+
+
+def brief(finding: dict[str, Any]) -> str:
+    return f"{finding['invariant']} {finding['object']}"
 
 
 def repair(q: Ledger) -> list[dict[str, Any]]:
     """As the owner would do it: the first thing that can be repaired, then look again. Returns what is left."""
-    for _ in range(12):
+    for _ in range(24):
         found = q.rows("fsck")
         repairs = [f["repair"] for f in found if not f["repair"].startswith(LOOKS)]
         if not repairs:

@@ -1,10 +1,13 @@
-"""why: an answer for every state a job can be in, and a fix that fixes."""
+"""why: an answer for every state a job can be in, and a fix that fixes.
+
+What it says in each case stands in told/test_why.txt, word for word.
+"""
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -15,13 +18,29 @@ from tests.support.clock import Clock
 from tests.support.database import Db
 from tests.support.ledger import LATER, NOBODY, OTHER_TENANT, TENANT, Ledger
 from tests.support.servers import ROOT
+from tests.support.told import ranked, telling
 
 BY_HAND = (
     "select job_id, lease_token, payload from runledger.claim_jobs('by-hand', array['t'], 1, 300, prestart => true);"
 )
 
 
+@pytest.fixture(autouse=True)
+def told(request: pytest.FixtureRequest, db: Db, clock: Clock) -> Iterator[None]:
+    """Every answer is held against told/test_why.txt; time stands still, so that it can be."""
+    with telling(request, began=clock.strike()) as db.told:
+        yield
+
+
 def why(q: Ledger, job_id: UUID, **scope: Any) -> list[dict[str, Any]]:
+    """What it says, word for word as it is written down."""
+    rows = ask(q, job_id, **scope)
+    assert q.db.told
+    q.db.told.hear(*ranked(rows))
+    return rows
+
+
+def ask(q: Ledger, job_id: UUID, **scope: Any) -> list[dict[str, Any]]:
     """What it says, checked for its shape."""
     rows = q.rows("why", job_id=job_id, **scope)
     assert [r["rank"] for r in rows] == list(range(1, len(rows) + 1))
@@ -243,7 +262,7 @@ class TestPending:
         forgotten = ready.db.connect(autocommit=False)
         forgotten.execute("select from runledger.job_queue for update")
         assert codes(ready, job_id) == ["ready"], "it may be a claim at work"
-        clock.advance(5)
+        clock.advance(50)
         assert codes(ready, job_id) == ["row_locked"]
         says(one(ready, job_id), f"session {forgotten.info.backend_pid} ", "idle in transaction")
         assert ready.ids() == []
@@ -256,7 +275,7 @@ class TestPending:
         forgotten = ready.on(ready.db.connect(autocommit=False))
         assert len(forgotten.claim()) == 1
         job_id = ready.enqueue(priority=200)
-        clock.advance(5)
+        clock.advance(50)
         row = one(ready, job_id)
         assert row["code"] == "why.type_limit_locked"
         says(row, f"session {forgotten.conn.info.backend_pid} ")
@@ -502,7 +521,7 @@ def test_every_state_that_is_not_final_has_an_answer(q: Ledger, db: Db, clock: C
         with db.conn.transaction(force_rollback=True):
             switch(here, type_)
             for name, job_id in made.items():
-                found = codes(here, job_id)
+                found = [r["code"].removeprefix("why.") for r in ask(here, job_id)]
                 check(here.job(job_id), clock.now(), type_, worker, found, name)
                 seen |= set(found)
     assert seen >= LEASED | WAITS | {"type_paused", "type_unknown", "type_disabled", "type_limit", "behind"}

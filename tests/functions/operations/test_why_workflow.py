@@ -1,9 +1,13 @@
-"""why_workflow: an answer for every state a step can be in, down to the root of it, and a fix that fixes."""
+"""why_workflow: an answer for every state a step can be in, down to the root of it, and a fix that fixes.
+
+What it says in each case stands in told/test_why_workflow.txt, word for word.
+"""
 
 from __future__ import annotations
 
 import random
 import re
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -11,18 +15,48 @@ import psycopg
 import pytest
 
 from tests.support.clock import Clock
+from tests.support.database import Db
 from tests.support.flows import Flow, Flows, gate, step
 from tests.support.ledger import NOBODY, OTHER_TENANT, TENANT, Ledger
+from tests.support.told import ranked, telling
+
+
+@pytest.fixture(autouse=True)
+def heard(request: pytest.FixtureRequest, db: Db, clock: Clock) -> Iterator[None]:
+    """Every answer is held against told/test_why_workflow.txt; time stands still, so that it can be."""
+    with telling(request, began=clock.strike()) as db.told:
+        yield
+
+
+class Earlier(Flows):
+    """Runs that began a second ago."""
+
+    def __init__(self, q: Ledger, clock: Clock) -> None:
+        super().__init__(q)
+        self._clock = clock
+
+    def __call__(self, *steps: dict[str, Any], workflow_type: str = "w", **settings: Any) -> Flow:
+        flow = super().__call__(*steps, workflow_type=workflow_type, **settings)
+        self._clock.advance(1)
+        return flow
 
 
 @pytest.fixture
 def start(q: Ledger, clock: Clock) -> Flows:
     """Runs of the type `t`, which a live worker handles."""
     q.row("register_worker", worker_id="w1", job_types=["t"], max_jobs=100)
-    return Flows(q)
+    return Earlier(q, clock)
 
 
 def why(flow: Flow, **scope: Any) -> list[dict[str, Any]]:
+    """What it says, word for word as it is written down."""
+    rows = ask(flow, **scope)
+    assert flow.q.db.told
+    flow.q.db.told.hear(*ranked(rows))
+    return rows
+
+
+def ask(flow: Flow, **scope: Any) -> list[dict[str, Any]]:
     """What it says, checked for its shape."""
     rows = flow.q.rows("why_workflow", workflow_run_id=flow.id, **scope)
     assert [r["rank"] for r in rows] == list(range(1, len(rows) + 1))
@@ -252,7 +286,7 @@ def test_a_transaction_left_open_keeps_the_run(start: Flows, clock: Clock):
     flow = start(gate("g"))
     forgotten = flow.q.db.connect(autocommit=False)
     forgotten.execute("select from runledger.workflow_runs for update")
-    clock.advance(5)
+    clock.advance(50)
     assert told(flow) == [(None, "run_locked"), ("g", "gate_waiting")]
     says(of(flow, None), f"session {forgotten.info.backend_pid} ")
     mend(flow, None)
@@ -349,7 +383,7 @@ def test_every_step_of_random_runs_has_a_fitting_answer(start: Flows, clock: Clo
     flow = start(*random_steps(rng))
     seen: set[str] = set()
     while True:
-        states, found = flow.states(), told(flow)
+        states, found = flow.states(), [(r["step_key"], r["code"].removeprefix("why.")) for r in ask(flow)]
         assert {key for key, _ in found if key} == set(states)
         for key, code in found:
             assert key is None or code in FITTING[states[key]], (key, states[key], code)

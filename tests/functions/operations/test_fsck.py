@@ -456,7 +456,10 @@ def assert_seen(stories: Stories, told: Told, corruption: Corruption) -> None:
             elif name == "event_ids":
                 finding["detail"][name] = [i if i <= stories.last_event else "new" for i in ids]
     told.hear(*findings(found))
-    assert [brief(f) for f in q.rows("fsck", max_rows=1)] == list({f["invariant"]: brief(f) for f in reversed(found)}.values())[::-1]
+    invariants = list(dict.fromkeys(f["invariant"] for f in found))
+    assert [brief(f) for f in q.rows("fsck", max_rows=1)] == [
+        next(brief(f) for f in found if f["invariant"] == i) for i in invariants
+    ]
     fast = q.rows("fsck", scope="fast")
     told.hear("fast: " + (", ".join(map(brief, fast)) or "nothing"))
     assert {f["invariant"] for f in fast} <= FAST

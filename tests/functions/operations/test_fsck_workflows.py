@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
 
 from tests.support.database import Db
-from tests.support.flows import Flow, Flows, gate, step
+from tests.support import flows
+from tests.support.flows import Flow, Flows, gate
 from tests.support.ledger import TENANT, Ledger
 from tests.support.plpgsql import functions
+from tests.support.told import Told, findings, telling
 
 SECRET = "sekrit"
 LOOKS = (
     "select * from runledger.workflow_tree(", "select * from runledger.job_timeline ",
     "select * from runledger.running_jobs ",
 )  # fmt: skip
-ORPHAN = "0190cf00-0000-7000-8000-000000000001"
 
 
-def tell_story(q: Ledger) -> dict[str, Flow]:
+def tell_story(q: Ledger, job_type: str = "t", key: str = SECRET) -> dict[str, Flow]:
     """Runs in which everything happened once, by name."""
-    q.define("t")
+    q.define(job_type)
+    step = functools.partial(flows.step, job_type=job_type)
     start = Flows(q)
     runs = {
         "done": start(step("a"), step("b", "a"), result_step="b"),
@@ -35,20 +39,20 @@ def tell_story(q: Ledger) -> dict[str, Flow]:
     runs["errors"].fail("a")
     runs["errors"].succeed("c")
 
-    canceled = start(step("a"), step("b", "a"), gate("g"), active_key=SECRET + "2")
+    canceled = start(step("a"), step("b", "a"), gate("g"), active_key=key + "2")
     canceled.claim(lease_seconds=3600)
     canceled.cancel(reason=SECRET)
     single = start(step("a"), step("b", "a"), step("c", always="a"))
     single.cancel_job("a")
     live = start(
         step("a", payload={"card": SECRET}), step("b", "a"), step("c", ["a", "b"]), gate("g"), step("after", "g"),
-        active_key=SECRET, metadata={"card": SECRET},
+        active_key=key, metadata={"card": SECRET},
     )  # fmt: skip
     live.claim(lease_seconds=3600)
     live.append(step("e"), step("f", "e"), key=SECRET)
     waiting = start(gate("g"))
     tenant = start(
-        step("a"), gate("g", "a", timeout_seconds=60, on_timeout="FAILED"), organization_id=TENANT, active_key=SECRET
+        step("a"), gate("g", "a", timeout_seconds=60, on_timeout="FAILED"), organization_id=TENANT, active_key=key
     )
     stuck = start(step("a"), step("b", "a"))
     return runs | {
@@ -62,13 +66,13 @@ def tell_story(q: Ledger) -> dict[str, Flow]:
 
 
 def names(runs: dict[str, Flow], q: Ledger) -> dict[str, str]:
-    """Ids: {live} a run, {live_a} a step, {live_a_job} its job."""
+    """Ids: {live} a run, {live_a} a step, {live_a_job} its job; {nobody} none."""
     found = {name: str(flow.id) for name, flow in runs.items()}
     for name, flow in runs.items():
         for key in flow.states():
             row = flow.step(key)
             found |= {f"{name}_{key}": str(row["id"]), f"{name}_{key}_job": str(row["job_id"])}
-    return found | {"loose": str(q.enqueue())}
+    return found | {"loose": str(q.enqueue()), "nobody": str(uuid4())}
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ CORRUPTIONS = [
     Corruption("finished without an end", "W4", of_step("finished_at = null", "errors_b")),
     Corruption("open with an end", "W4", of_step("finished_at = now()", "live_e")),
     Corruption("job of two steps", "W5", of_step("job_id = '{done_a_job}'", "done_b")),
-    Corruption("job gone", "W6", of_step(f"job_id = '{ORPHAN}'", "live_e")),
+    Corruption("job gone", "W6", of_step("job_id = '{nobody}'", "live_e")),
     Corruption("job lost", "W6", "delete from runledger.job_events where job_id = '{stuck_a_job}';"
                " delete from runledger.job_queue where id = '{stuck_a_job}'"),
     Corruption("job of another run", "W6", of_job("workflow_run_id = '{done}'", "live_e")),
@@ -128,9 +132,9 @@ CORRUPTIONS = [
     Corruption("job without a step", "W8",
                "update runledger.job_queue set workflow_run_id = '{live}' where id = '{loose}'"),
     Corruption("edge from nowhere", "W9", "insert into runledger.workflow_step_dependencies"
-               f" values ('{{live}}', '{ORPHAN}', '{{live_b}}', 'ON_SUCCESS', now())"),
+               " values ('{live}', '{nobody}', '{live_b}', 'ON_SUCCESS', now())"),
     Corruption("edge to nowhere", "W9", "insert into runledger.workflow_step_dependencies"
-               f" values ('{{live}}', '{{live_b}}', '{ORPHAN}', 'ON_SUCCESS', now())"),
+               " values ('{live}', '{live_b}', '{nobody}', 'ON_SUCCESS', now())"),
     Corruption("edge between runs", "W9", "update runledger.workflow_step_dependencies"
                " set workflow_run_id = '{done}' where dependent_step_id = '{live_b}'"),
     Corruption("edge backwards", "W9", of_step("ordinal = 100", "live_a"), repairable=False),
@@ -150,12 +154,12 @@ CORRUPTIONS = [
                "ordinal = (select ordinal from runledger.workflow_steps where id = '{live_e}')", "live_g"), repairable=False),
     Corruption("job of another tenant", "W14", of_job(f"organization_id = '{TENANT}'", "live_e")),
     Corruption("job of no tenant", "W14", of_job("organization_id = null", "tenant_a")),
-    Corruption("key of two runs", "W15", of_run("active_key = 'sekrit', active_key_held = true", "waiting")),
+    Corruption("key of two runs", "W15", of_run("active_key = '{key}', active_key_held = true", "waiting")),
     Corruption("key of two runs of a tenant", "W15",
-               of_run(f"organization_id = '{TENANT}', active_key = 'sekrit', active_key_held = true", "waiting")),
+               of_run(f"organization_id = '{TENANT}', active_key = '{{key}}', active_key_held = true", "waiting")),
     Corruption("live run without its key", "W15", of_run("active_key_held = false", "live")),
     Corruption("two live runs without their key", "W15",
-               of_run("active_key_held = false", "live") + ";" + of_run("active_key = 'sekrit'", "stuck")),
+               of_run("active_key_held = false", "live") + ";" + of_run("active_key = '{key}'", "stuck")),
     Corruption("key without a run to give it back", "W15",
                of_run("active_key = 'x', active_key_held = true", "done")),
     Corruption("key held without a key", "W15", of_run("active_key = null", "live")),
@@ -180,6 +184,22 @@ CORRUPTIONS = [
 ]  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Stories:
+    """The same story told twice: what befalls a run of the first befalls its twin of the second, too."""
+
+    q: Ledger
+    first: dict[str, str]
+    second: dict[str, str]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Ids in words: step LIVE_A of the first story, LIVE_A' of the second."""
+        return {i: name.upper() for name, i in self.first.items()} | {
+            i: name.upper() + "'" for name, i in self.second.items()
+        }
+
+
 def drop_guards(conn: psycopg.Connection[Any]) -> str:
     """Drop the constraints and unique indexes that would refuse a corruption; returns how to put them back."""
     guards = conn.execute("""
@@ -201,30 +221,36 @@ def drop_guards(conn: psycopg.Connection[Any]) -> str:
 
 
 @pytest.fixture(scope="module")
-def told(pg) -> Iterator[tuple[Ledger, dict[str, str]]]:
-    """A story told once; each test takes back what it did to it."""
+def stories(pg) -> Iterator[Stories]:
+    """Told once; each test takes back what it did to them."""
     db = Db(pg.take(), pg)
     q = Ledger(db)
-    ids = names(tell_story(q), q)
-    yield q, ids
+    first = names(tell_story(q), q)
+    # What is still to be done of the first story is not for the workers of the second.
+    q.row("pause_job_type", job_type="t")
+    second = names(tell_story(q, "u", SECRET + "again"), q)
+    q.row("resume_job_type", job_type="t")
+    yield Stories(q, first | {"key": SECRET}, second | {"key": SECRET + "again"})
     assert q.rows("fsck") == []
     db.close()
 
 
+@pytest.fixture
+def told(stories: Stories) -> tuple[Ledger, dict[str, str]]:
+    return stories.q, stories.first
+
+
 @pytest.mark.parametrize("corruption", CORRUPTIONS, ids=str)
-def test_corruption_is_seen_and_repaired(told: tuple[Ledger, dict[str, str]], corruption: Corruption):
-    q, ids = told
+def test_corruption_is_seen_and_repaired(stories: Stories, request: pytest.FixtureRequest, corruption: Corruption):
+    """What is found and what mends it stands in told/test_fsck_workflows.txt, word for word."""
+    q = stories.q
     assert q.rows("fsck") == []
-    with q.conn.transaction(force_rollback=True):
+    with telling(request, names=stories.names) as told, q.conn.transaction(force_rollback=True):
         guards = drop_guards(q.conn)
-        q.conn.execute(corruption.sql.format(**ids))
-        found = q.rows("fsck")
-        mine = [f for f in found if f["invariant"] == corruption.invariant]
-        assert mine, [f["invariant"] for f in found]
-        assert {f["severity"] for f in mine} == {"ERROR"}
-        assert {f["detail"]["violations"] for f in mine} == {len(mine)}
-        assert SECRET not in str(found)
-        assert not [f for f in q.rows("fsck", scope="fast") if f["invariant"].startswith("W")]
+        # The second first, so that the order of findings is not that of the rows in their table.
+        q.conn.execute(corruption.sql.format(**stories.second))
+        q.conn.execute(corruption.sql.format(**stories.first))
+        assert_seen(q, told, corruption, stories.first)
         left = repair(q)
         if corruption.repairable:
             assert left == []
@@ -235,9 +261,31 @@ def test_corruption_is_seen_and_repaired(told: tuple[Ledger, dict[str, str]], co
             assert left
 
 
+def assert_seen(q: Ledger, told: Told, corruption: Corruption, first: dict[str, str]) -> None:
+    found = q.rows("fsck")
+    mine = [f for f in found if f["invariant"] == corruption.invariant]
+    assert mine, [f["invariant"] for f in found]
+    assert {f["severity"] for f in mine} == {"ERROR"}
+    assert {f["detail"]["violations"] for f in mine} == {len(mine)}
+    assert SECRET not in str(found)
+    told.hear(*findings(found))
+    invariants = list(dict.fromkeys(f["invariant"] for f in found))
+    assert [brief(f) for f in q.rows("fsck", max_rows=1)] == [
+        next(brief(f) for f in found if f["invariant"] == i) for i in invariants
+    ]
+    assert not [f for f in q.rows("fsck", scope="fast") if f["invariant"].startswith("W")]
+    for name, run in first.items():
+        if {f"{name}_a", f"{name}_g"} & first.keys() and (of_run := q.rows("fsck", workflow_run_id=run)):
+            told.hear(f"of the run {name.upper()}: " + ", ".join(brief(f) for f in of_run))
+
+
+def brief(finding: dict[str, Any]) -> str:
+    return f"{finding['invariant']} {finding['object']}"
+
+
 def repair(q: Ledger) -> list[dict[str, Any]]:
     """As the owner would do it: the first thing that can be repaired, then look again. Returns what is left."""
-    for _ in range(12):
+    for _ in range(24):
         found = q.rows("fsck")
         repairs = [f["repair"] for f in found if not f["repair"].startswith(LOOKS)]
         if not repairs:
@@ -252,7 +300,7 @@ def live_on(q: Ledger) -> None:
     """Every run can be brought to its end, the repaired one, too."""
     q.rows("reap_expired_leases", max_jobs=1000)
     for _ in range(12):
-        q.claim(1000, lease_seconds=3600)
+        q.claim(1000, "t", "u", lease_seconds=3600)
         for row in q.conn.execute("select id, lease_token from runledger.job_queue where status = 'LEASED'").fetchall():
             assert q.finish_one({"job_id": row[0], "lease_token": row[1]}, "SUCCEEDED")["disposition"] == "SUCCEEDED"
         gates = q.conn.execute(

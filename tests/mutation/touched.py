@@ -108,12 +108,14 @@ class Guessed(Touched):
     def __init__(self, items: dict[str, pytest.Item]) -> None:
         self.tests = {}
         self.near: dict[str, dict[str, int]] = defaultdict(dict)
+        self.words = {name: _quoted(item) for name, item in items.items()}
         self.long = {n for n, item in items.items() if item.get_closest_marker("slow") or n.startswith(LONG)}
         names = {path.stem for path in function_files()} | {path.stem for path in (SQL / "views").glob("*.sql")}
         calls = {
             path.stem: set(re.findall(r"runledger\.(\w+)", path.read_text())) & names - {path.stem}
             for path in [*function_files(), *(SQL / "views").glob("*.sql")]
         }
+        self.codes = _codes(calls)
         sources: dict[Any, set[str]] = {}
         short = _short_names(names)
         for name, item in items.items():
@@ -141,10 +143,12 @@ class Guessed(Touched):
         words = function.strip("_").removesuffix("s")
         near = self.near[function]
         area = next((f"/{path.parent.name}/" for path in function_files() if path.stem == function), "/")
+        codes = self.codes.get(function, frozenset())
 
         def far(name: str) -> tuple[bool, int, int, str]:
             file = _file(name)
             named = 3 * (words in file) + 3 * (words in name.partition("::")[2]) + 2 * (area in file)
+            named += 9 * bool(codes & self.words[name])
             return name in self.long, near[name] - named, len(self.tests[name].functions), name
 
         # Each five of a file count as one step further away: what one file does not see, the next might.
@@ -152,7 +156,8 @@ class Guessed(Touched):
         for name in sorted(near, key=far):
             files[_file(name)].append(name)
         turns = sorted(
-            (name in self.long, far(name)[1] + nth // 5, far(name), name)
+            # Those that ask for a code which this function gives, all at once.
+            (name in self.long, far(name)[1] + (0 if codes & self.words[name] else nth // 5), far(name), name)
             for names in files.values()
             for nth, name in enumerate(names)
         )
@@ -194,6 +199,27 @@ def _code_of(item: Any) -> list[Any]:
 def _names_in(code: CodeType) -> set[str]:
     """The globals that it reads, those of the comprehensions and functions within included."""
     return set(code.co_names).union(*(_names_in(c) for c in code.co_consts if isinstance(c, CodeType)))
+
+
+def _codes(calls: dict[str, set[str]]) -> dict[str, frozenset[str]]:
+    """The codes of reasons, checks and invariants that each function gives; of those that give none, of their callers."""
+    own = {
+        path.stem: frozenset(c.removeprefix("why.") for c in re.findall(r"'([A-Z]\d+|[a-z]+\.[a-z_]+)'", path.read_text()))
+        for path in function_files() if path.stem.startswith(("_fsck", "_health", "_why"))
+    }  # fmt: skip
+    callers: dict[str, set[str]] = defaultdict(set)
+    for caller, called in calls.items():
+        for name in called:
+            callers[name] |= own.get(caller, frozenset())
+    return {name: own.get(name) or frozenset(callers[name]) for name in calls}
+
+
+def _quoted(item: pytest.Item) -> frozenset[str]:
+    """Codes in the name and the text of a test."""
+    test = getattr(item, "function", None)
+    quoted = re.findall(r"[\"']([\w.]+)[\"']", inspect.getsource(test)) if test else []
+    corrupted = re.findall(r"-([A-Z]\d+)-", item.name)
+    return frozenset([*corrupted, *(word.removeprefix("why.") for word in quoted)])
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from tests.support.database import Db
 class Clock:
     def __init__(self, db: Db) -> None:
         self._db = db
+        self.began: datetime | None = None
         db.execute("create table public.test_clock (shift interval not null, stopped timestamptz)")
         db.execute("insert into public.test_clock values ('0', null)")
         db.execute("grant select on public.test_clock to public")
@@ -38,17 +39,19 @@ class Clock:
     def strike(self) -> datetime:
         """The same, on a full second: what is told to the second is then exact."""
         self._db.execute("update public.test_clock set stopped = date_trunc('second', runledger._now()) + interval '1 s'")
-        return self.now()
+        self.began = self.now()
+        return self.began
 
     def noon(self) -> datetime:
         """Go to noon of the day of the first partition: the template may be of yesterday, and this day end soon."""
         self._db.execute(
-            "update public.test_clock set shift = day.at - clock_timestamp()"
+            "update public.test_clock set shift = day.at - clock_timestamp(), stopped = case when stopped is not null then day.at end"
             " from (select min(to_date(right(c.relname, 8), 'YYYYMMDD')) + time '12:00' at time zone 'UTC'"
             "   from pg_inherits i join pg_class c on c.oid = i.inhrelid"
             "   where i.inhparent = 'runledger.job_events'::regclass and c.relname ~ '[0-9]{8}$') as day(at)"
         )
-        return self.now()
+        self.began = self.now()
+        return self.began
 
     def now(self) -> datetime:
         now: datetime = self._db.value("select runledger._now()")

@@ -12,15 +12,19 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
 
+if TYPE_CHECKING:
+    from tests.support.clock import Clock
+
 UUID_ = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 INSTANT = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?[+-]\d\d(?::?\d\d)?")
+DAY = re.compile(r"(?<=job_events_)\d{8}|(?<=job_logs_)\d{8}")
 # What a test cannot choose: process ids, how long a session of its own has been idle, who connects.
 CHANCE = (
     (re.compile(r"(?<=session )\d+|(?<=Session )\d+|(?<=process )\d+|(?<=pg_terminate_backend\()\d+"), "PID"),
@@ -45,18 +49,22 @@ def read(path: Path) -> dict[str, list[str]]:
 
 
 class Told:
-    """One section. `began`: instants are told by how far they are from it; without it all are INSTANT."""
+    """One section. `clock`, if it stands still: instants and days are told by how far they are from its beginning."""
 
     def __init__(
-        self, request: pytest.FixtureRequest, *, began: datetime | None = None, names: dict[str, str] | None = None
+        self, request: pytest.FixtureRequest, *, clock: Clock | None = None, names: dict[str, str] | None = None
     ) -> None:
         self.path = Path(request.path).parent / "told" / f"{Path(request.path).stem}.txt"
         self.title = title(request)
-        self._began = began
+        self._clock = clock
         self._names = dict(names or {})
         self._unknown = 0
         self._heard: list[str] = []
         self._expected = [] if WRITING else read(self.path).get(self.title, [])
+
+    @property
+    def is_exact(self) -> bool:
+        return self._clock is not None
 
     def hear(self, *lines: str) -> None:
         """The next answer; it must be word for word the one that is written down. Said twice, it is written once."""
@@ -81,7 +89,7 @@ class Told:
         text = UUID_.sub(self._name, text)
         for pattern, word in CHANCE:
             text = pattern.sub(word, text)
-        return INSTANT.sub(self._instant, text)
+        return DAY.sub(self._day, INSTANT.sub(self._instant, text))
 
     def _name(self, found: re.Match[str]) -> str:
         if found[0] not in self._names:
@@ -90,9 +98,15 @@ class Told:
         return self._names[found[0]]
 
     def _instant(self, found: re.Match[str]) -> str:
-        if self._began is None:
+        if self._clock is None or self._clock.began is None:
             return "INSTANT"
-        return f"START{_seconds(datetime.fromisoformat(found[0]) - self._began)}"
+        return f"START{_seconds(datetime.fromisoformat(found[0]) - self._clock.began)}"
+
+    def _day(self, found: re.Match[str]) -> str:
+        if self._clock is None or self._clock.began is None:
+            return "DAY"
+        day = datetime.strptime(found[0], "%Y%m%d").date()
+        return f"DAY{(day - self._clock.began.astimezone(UTC).date()).days:+}"
 
     def _write(self) -> None:
         self.path.parent.mkdir(exist_ok=True)
@@ -133,6 +147,18 @@ def findings(rows: list[dict[str, Any]]) -> list[str]:
         lines.append(f"{row['severity']} {row['invariant']} {row['object']} {as_json(row['detail'])}")
         lines.append(f"   -> {row['repair']}")
     return lines
+
+
+def checked(row: dict[str, Any], *, exact: bool = True) -> list[str]:
+    """A row of health(). Not `exact`: time goes on, so that no value in seconds can be told."""
+    value, text = row["value"], row["explanation"]
+    if not exact and row["unit"] == "seconds" and value is not None:
+        value = "some"
+    if row["code"] in ("server.snapshot", "server.horizon", "server.notify") and value is not None:
+        value, text = "some", re.sub(r"\d+ (?=transactions)", "N ", text)
+    lines = [f"{row['level']} {row['code']}: {value} {row['unit']}. {text}"]
+    lines += [f"   -> {row['fix']}"] if row["fix"] else []
+    return [*lines, f"   {as_json(row['detail'])}"]
 
 
 def as_json(value: Any) -> str:

@@ -300,7 +300,7 @@ CORRUPTIONS = [
     Corruption("dead by a canceled attempt", "A6", attempt("disposition = 'CANCELED', outcome = null", "dead")),
     Corruption("orphan attempt", "A7",
                "insert into runledger.job_attempts (job_id, run_number, attempt, worker_id, lease_token, leased_at,"
-               f" started_at, finished_at, disposition) values ('{{nobody}}', 1, 1, 'w', 1, now(), now(), now(), 'SUCCEEDED')"),
+               " started_at, finished_at, disposition) values ('{nobody}', 1, 1, 'w', 1, now(), now(), now(), 'SUCCEEDED')"),
     Corruption("attempt of a later run", "A7", attempt("run_number = 2", "dead"), repairable=False),
     Corruption("token that does not rise", "A8",
                attempt("lease_token = (select a.lease_token from runledger.job_attempts as a"
@@ -326,12 +326,12 @@ CORRUPTIONS = [
     Corruption("claim without its event", "E5", no_event("dead", "LEASED"), repairable=False),
     Corruption("orphan event", "E6",
                "insert into runledger.job_events (job_id, run_number, event_type, occurred_at)"
-               f" values ('{{nobody}}', 1, 'ENQUEUED', now())"),
+               " values ('{nobody}', 1, 'ENQUEUED', now())"),
     Corruption("event of a later run", "E6", event("run_number = 9", "dead", "LEASED"), repairable=False),
 
     Corruption("letter without a job", "D1",
                "insert into runledger.job_dead_letters (job_id, job_type, run_number, attempt, payload_snapshot, failed_at)"
-               f" values ('{{nobody}}', 't', 1, 1, '{{{{}}}}', now())"),
+               " values ('{nobody}', 't', 1, 1, '{{}}', now())"),
     Corruption("dead without a letter", "D2", "delete from runledger.job_dead_letters where job_id = '{dead}'"),
     Corruption("letter of another attempt", "D2",
                "update runledger.job_dead_letters set attempt = 2 where job_id = '{dead}'"),

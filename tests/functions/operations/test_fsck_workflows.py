@@ -12,8 +12,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from tests.support.database import Db
 from tests.support import flows
+from tests.support.database import Db
 from tests.support.flows import Flow, Flows, gate
 from tests.support.ledger import TENANT, Ledger
 from tests.support.plpgsql import functions

@@ -28,7 +28,8 @@ BY_HAND = (
 @pytest.fixture(autouse=True)
 def told(request: pytest.FixtureRequest, db: Db, clock: Clock) -> Iterator[None]:
     """Every answer is held against told/test_why.txt; time stands still, so that it can be."""
-    with telling(request, began=clock.strike()) as db.told:
+    clock.strike()
+    with telling(request, clock=clock) as db.told:
         yield
 
 

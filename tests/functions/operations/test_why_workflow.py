@@ -24,7 +24,8 @@ from tests.support.told import ranked, telling
 @pytest.fixture(autouse=True)
 def heard(request: pytest.FixtureRequest, db: Db, clock: Clock) -> Iterator[None]:
     """Every answer is held against told/test_why_workflow.txt; time stands still, so that it can be."""
-    with telling(request, began=clock.strike()) as db.told:
+    clock.strike()
+    with telling(request, clock=clock) as db.told:
         yield
 
 

@@ -3332,6 +3332,12 @@ CREATE FUNCTION runledger._update_schedule(old runledger.job_schedules, new runl
 
 COMMENT ON FUNCTION runledger._update_schedule(old runledger.job_schedules, new runledger.job_schedules, now timestamp with time zone) IS 'Change a locked schedule to new settings, unless they are the old ones.';
 
+CREATE FUNCTION runledger._uuid_at(at timestamp with time zone) RETURNS uuid
+    LANGUAGE plpgsql PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._uuid_at(at timestamp with time zone) IS 'A uuid of version 7 drawn at an instant.';
+
 CREATE FUNCTION runledger._uuid_floor(at timestamp with time zone) RETURNS uuid
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
@@ -6537,6 +6543,8 @@ REVOKE ALL ON FUNCTION runledger._time_out_gates(max_rows integer, now timestamp
 REVOKE ALL ON FUNCTION runledger._try_partitions() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._update_schedule(old runledger.job_schedules, new runledger.job_schedules, now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._uuid_at(at timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._uuid_floor(at timestamp with time zone) FROM PUBLIC;
 

@@ -36,7 +36,10 @@ from tests.support.plpgsql import SQL, function_files
 LONG = ("tests/plans/", "tests/property/", "tests/functions/operations/test_fsck_load.py")
 BENEATH = ("tests.support", "tests.conftest", "tests.functions.conftest")
 # They state whole rows of much at once: most faults die of them, so they go first.
-WHOLE = tuple(f"tests/functions/jobs/test_{name}.py" for name in ("written", "whole_lists", "bounds", "marks"))
+WHOLE = (
+    *(f"tests/functions/jobs/test_{name}.py" for name in ("written", "whole_lists", "bounds", "marks")),
+    "tests/functions/core/test_words.py", "tests/functions/access/test_whole_access.py",
+)  # fmt: skip
 CACHE = servers.ROOT / ".mutation" / "touched.json"
 
 

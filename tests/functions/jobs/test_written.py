@@ -491,6 +491,12 @@ def wordy(s: Scene) -> UUID:
     return own["job_id"]
 
 
+def wordless(s: Scene) -> UUID:
+    own = held(s)
+    s.q.fail(own, kind="TERMINAL", message=None)
+    return own["job_id"]
+
+
 def forgotten(s: Scene) -> UUID:
     job = wordy(s)
     s.q.row("redact_job", job_id=job, reason="forget")
@@ -512,7 +518,7 @@ def log_bodies(s: Scene) -> Act:
 
 
 each("operate", "redact_job", {
-    "dead": on("redact_job", wordy, reason="forget"), "succeeded": on("redact_job", done, reason="forget"),
+    "dead": on("redact_job", wordy, reason="forget"), "dead without a word": on("redact_job", wordless, reason="forget"), "succeeded": on("redact_job", done, reason="forget"),
     "canceled before it ran": on("redact_job", lambda s: (j := s.q.enqueue(), s.q.row("cancel_job", job_id=j))[0], reason="forget"),
     "again": on("redact_job", forgotten, reason="forget"), "again, after another line": on("redact_job", logged_since, reason="forget"),
 })  # fmt: skip

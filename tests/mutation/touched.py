@@ -162,7 +162,10 @@ class Guessed(Touched):
             files[_file(name)].append(name)
         turns = sorted(
             # Those that ask for a code which this function gives, all at once.
-            (name in self.long, not name.startswith(WHOLE), far(name)[1] + (0 if codes & self.words[name] else nth // 5), far(name), name)
+            (
+                name in self.long, not name.startswith(WHOLE),
+                far(name)[1] + (0 if codes & self.words[name] else nth // 5), far(name), name,
+            )  # fmt: skip
             for names in files.values()
             for nth, name in enumerate(names)
         )

@@ -208,6 +208,83 @@ def test_waiting_jobs(db: Db, q: Ledger, scene: list[UUID]):
         assert [r["job_id"] for r in q.rows("list_waiting_jobs", job_type="sms", max_rows=n)] == order[:n]
 
 
+def queues(db: Db, now: datetime) -> list[Row]:
+    """What list_queues says of every type, counted one by one."""
+    jobs, events = db.all("select * from runledger.job_queue"), db.all("select * from runledger.job_events")
+    letters = {(d["job_id"], d["run_number"]) for d in db.all("select * from runledger.job_dead_letters")}
+    type_of = {j["id"]: j["job_type"] for j in jobs}
+    rows = []
+    for d in db.all("select * from runledger.job_definitions order by job_type"):
+        own = [j for j in jobs if j["job_type"] == d["job_type"]]
+        due = [j["next_run_at"] for j in own if j["status"] == "PENDING"]
+        told = [e["event_type"] for e in events if type_of[e["job_id"]] == d["job_type"]]
+        workers = db.value(
+            "select count(*) from runledger.workers where %s = any (job_types) and last_seen_at > %s", [d["job_type"], now - timedelta(minutes=3)]
+        )
+        ready = [at for at in due if at <= now]
+        rows.append({
+            **{k: d[k] for k in ("job_type", "is_enabled", "disabled_reason", "is_paused", "paused_reason", "max_concurrency")}, "workers": workers,
+            "ready": len(ready), "delayed": len(due) - len(ready), "counted_to": 10_000, "oldest_ready_at": min(ready, default=None),
+            "running": sum(j["lease_token"] is not None for j in own), "lost": sum(j["lease_token"] is not None and j["lease_expires_at"] <= now for j in own),
+            "dead": sum(j["status"] == "DEAD_LETTERED" and (j["id"], j["run_number"]) in letters for j in own),
+            "finished": sum(t in ("SUCCEEDED", "DEAD_LETTERED") for t in told), "failed": told.count("FAILED"),
+        })  # fmt: skip
+    return rows
+
+
+def test_queues(db: Db, q: Ledger, clock: Clock, scene: list[UUID]):
+    began = clock.now()
+    q.define("t", max_concurrency=7)
+    q.row("pause_job_type", job_type="sms", reason="deploy")
+    q.row("disable_job_type", job_type="Mail.Digest", reason="old")
+    for n, seen in enumerate((0, 60, 180, 181)):
+        q.row("register_worker", worker_id=f"w{n}", job_types=["sms", "t"][: 1 + n % 2])
+        db.execute("update runledger.workers set last_seen_at = %s where worker_id = %s", [clock.now() - timedelta(seconds=seen), f"w{n}"])
+    db.execute("update runledger.workers set last_seen_at = last_seen_at + interval '1 us' where worker_id = 'w3'")
+    for at in (clock.now(), clock.now() - INSTANT, clock.now() - timedelta(seconds=1)):
+        db.execute("update public.test_clock set stopped = %s", [at])
+        assert q.rows("list_queues") == queues(db, at)
+    instants = db.column("select next_run_at from runledger.job_queue where status = 'PENDING' union select lease_expires_at from runledger.job_queue where lease_token is not null")
+    for at in [x + d for x in instants for d in (timedelta(0), -INSTANT)]:
+        db.execute("update public.test_clock set stopped = %s", [at])
+        assert q.rows("list_queues") == queues(db, at)
+    every = queues(db, at)
+    check(q, "list_queues", every, [
+        contains(["MAIL", "s", "x"]), Filter([{"after_type": t} for t in ("", "mail.send", "sms", "t")], lambda r, g: r["job_type"] > g["after_type"]),
+    ])  # fmt: skip
+    # Counted alike once upkeep has rolled part of it up.
+    db.execute("update public.test_clock set stopped = %s", [began])
+    counted = 0
+    while not counted:
+        counted = sum(r["affected"] for r in q.rows("run_maintenance") if r["task"] == "rollup")
+    q.row("resume_job_type", job_type="sms")
+    q.fail(q.leased("sms", priority=9999), kind="TIMEOUT")
+    assert q.rows("list_queues") == queues(db, clock.now())
+
+
+def test_definitions_and_configs(db: Db, q: Ledger, clock: Clock, scene: list[UUID]):
+    for n, job_type in enumerate(("sms", "mail.send", "t")):
+        q.row("set_runtime_config", job_type=job_type, config={"a": "x" * n}, schema_version=n + 1)
+        clock.advance(1)
+    q.row("pause_job_type", job_type="sms", reason="deploy")
+    q.row("disable_job_type", job_type="Mail.Digest", reason="old")
+    q.define("t", version=2, max_attempts=3, timeout_seconds=4, priority=5, max_concurrency=6, retry_base_ms=7, retry_max_ms=8, retry_delays_ms={"e": 9})
+    definitions = db.all("""
+        select job_type, version, max_attempts, default_timeout_seconds as timeout_seconds, default_priority as priority, is_enabled, disabled_reason,
+               is_paused, paused_reason, max_concurrency, retry_base_ms, retry_max_ms, retry_delays_ms, created_at, updated_at
+          from runledger.job_definitions order by job_type""")
+    configs = db.all("""
+        select job_type, schema_version, runledger._json_bytes(config)::integer as config_bytes, updated_by, created_at, updated_at
+          from runledger.job_runtime_configs order by job_type""")
+    for name, every in (("list_job_definitions", definitions), ("list_runtime_configs", configs)):
+        check(q, name, every, [
+            contains(["MAIL", "s", "x"]),
+            Filter([{"after_type": t} for t in ("", "mail.send", "sms", "t")], lambda r, g: r["job_type"] > g["after_type"]),
+        ])  # fmt: skip
+    for row in definitions:
+        assert q.row("get_job_definition", job_type=row["job_type"]) == row
+
+
 def test_leases_of_a_worker(db: Db, q: Ledger, clock: Clock, scene: list[UUID]):
     every = {
         worker: q.rows("leased_jobs", worker_id=worker) for worker in ("w0", "w1", "w2")

@@ -50,7 +50,6 @@ begin
       full join wanted as w
         on w.type = h.type and w.name = h.name and w.privilege = h.privilege
      where h.name is null or w.name is null
-     order by 1, 2, 3
   loop
     execute format(
       case when v_change.is_missing then 'grant %s on %s %s to %I'

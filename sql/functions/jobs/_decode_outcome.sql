@@ -24,12 +24,9 @@ begin
     v_asked.code := case when v_asked.job_id is null
       then 'job.invalid_id' else 'job.invalid_tokens' end;
     return v_asked;
-  elsif v_given = '{}' and v_asked.outcome = 'SUCCEEDED' then
-    null;  -- the common case has nothing more to decode
-  elsif v_asked.outcome in ('SUCCEEDED', 'CONTINUE') then
-    v_asked.done := runledger._as_bigint(v_given -> 'done');
-    v_asked.total := runledger._as_bigint(v_given -> 'total');
   end if;
+  v_asked.done := runledger._as_bigint(v_given -> 'done');
+  v_asked.total := runledger._as_bigint(v_given -> 'total');
   if v_asked.outcome = 'FAILED' then
     v_asked.kind := case when v_given ? 'kind' then runledger._as_text(v_given -> 'kind')
       else 'RETRYABLE' end;

@@ -12,7 +12,7 @@ security definer set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
-  v_now timestamptz := runledger._now();
+  v_now timestamptz;
   v_caller constant text := runledger._caller();
   v_free uuid[];
   v_places tid[];

@@ -6,9 +6,11 @@ What a claim costs under a held snapshot is measured in tests/plans/test_claim_c
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import product
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +20,7 @@ from tests.support.clock import Clock
 from tests.support.database import Db
 from tests.support.ledger import Ledger
 
+HERE = Path(__file__).parent / "written"
 INSTANT = timedelta(microseconds=1)
 SECOND = timedelta(seconds=1)
 NOTHING = timedelta(0)
@@ -293,3 +296,145 @@ def test_the_next_due_job_of_some_types(db: Db, q: Ledger, waiting: list[dict[st
     q.row("pause_job_type", job_type="v")
     assert db.value(ask, [["t", "u", "v"], now]) == due("tu", now)
     assert db.value(ask, [["v"], now]) is None
+
+
+@dataclass
+class Story:
+    """Claims one after another, and the mark that each leaves; written down in written/marks.out."""
+
+    db: Db
+    q: Ledger
+    names: dict[UUID, str] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+
+    def now(self) -> datetime:
+        return self.db.value("select stopped from public.test_clock")
+
+    def put(self, job_type: str, priority: int, *late: float) -> None:
+        """Jobs that became due that many seconds ago."""
+        for seconds in late:
+            job_id = self.q.enqueue(job_type, priority=priority, run_at=self.now() - timedelta(seconds=seconds))
+            same = [n for n in self.names.values() if n.startswith(f"{job_type}{priority}")]
+            self.names[job_id] = f"{job_type}{priority}{chr(97 + len(same))}"
+            self.lines.append(f"    {self.names[job_id]} due {seconds} s ago")
+
+    def wait(self, seconds: float) -> None:
+        self.db.execute("update public.test_clock set stopped = stopped + %s", [timedelta(seconds=seconds)])
+        self.lines.append(f"{seconds} s later")
+
+    def claim(self, types: str, most: int) -> None:
+        began = self.now()
+        got = [self.names[r["job_id"]] for r in self.q.rows("claim_jobs", worker_id="w", job_types=list(types), max_jobs=most, lease_seconds=600)]
+        text = self.q.conn.execute("select current_setting('runledger.claim_mark', true)").fetchone()
+        mark = json.loads(text[0]) if text and text[0] else {}
+        scopes = {self.db.value("select md5(array_to_string(%s::text[], ','))", [list(s)]): s for s in ("t", "u", "tu", "tuv", "l")}
+
+        def at(value: Any) -> str:
+            if value in (None, "-infinity"):
+                return "never" if value else "-"
+            apart = (datetime.fromisoformat(value) - began).total_seconds()
+            return f"{apart:+.6f}".rstrip("0").rstrip(".") + "s"
+
+        places = [
+            f"{p} up to {self.names.get(UUID(i), 'nothing') if UUID(i).int else 'its start'} {at(d)}"
+            for p, d, i in zip(mark.get("priorities", []), mark.get("due_ats", []), mark.get("ids", []), strict=True)
+        ]  # fmt: skip
+        self.lines.append(f"claim {most} of {types}: {', '.join(got) or 'nothing'}")
+        told = f"{scopes[mark['scope']]}, looked {at(mark['looked_at'])}, took {mark['look_took']}, swept {at(mark['swept_at'])}" if mark else "none"
+        self.lines.append("; ".join([f"    mark of {told}", *places]))
+
+
+def tell(story: Story) -> None:
+    story.put("t", 7, 5, 4, 3)
+    story.put("u", 7, 4.5)
+    story.put("t", 0, 5, 5)
+    story.put("v", 3, 6)
+    for most in (2, 1, 5, 1):
+        story.claim("tu", most)
+    # Committed late: behind the mark, a little before it, and long before it.
+    story.put("t", 7, 0.05)
+    story.claim("tu", 1)
+    story.put("t", 0, 30)
+    story.put("t", 9, 20)
+    story.claim("tu", 1)
+    story.claim("tu", 3)
+    story.wait(0.5)
+    story.put("u", 7, 0.1, 0.2)
+    story.put("t", -5, 0.1)
+    story.claim("tu", 2)
+    story.put("u", 7, 0.6)
+    story.claim("tu", 2)
+    story.wait(1)
+    story.put("t", 0, 40, 0)
+    story.claim("tu", 1)
+    story.claim("tu", 5)
+    story.wait(3)
+    story.claim("tu", 5)
+    # Other types have another mark, and a limited type beside open ones leaves the mark where it belongs.
+    story.put("l", 8, 1, 1, 1)
+    story.put("l", 0, 2)
+    story.put("t", 7, 1, 1)
+    story.put("u", 0, 1)
+    story.claim("tul", 2)
+    story.claim("tul", 2)
+    story.claim("tul", 9)
+    story.claim("u", 1)
+    story.claim("l", 1)
+    story.claim("tuv", 9)
+    # A priority that nobody here handles between others, many of them, and more than a mark has room for.
+    for priority in range(60, 40, -1):
+        story.put("v", priority, 2)
+    story.put("t", 50, 2, 1)
+    story.put("t", 41, 2)
+    story.claim("tu", 1)
+    story.claim("tu", 3)
+    story.claim("tuv", 30)
+    for priority in range(160, 120, -1):
+        story.put("t", priority, 2)
+    story.claim("t", 38)
+    story.claim("t", 38)
+
+
+def test_a_story_of_claims(db: Db, q: Ledger, clock: Clock):
+    lines = []
+    for dear in (False, True):
+        clock.noon()
+        clock.stop()
+        for job_type in "uv":
+            q.define(job_type)
+        q.define("l", max_concurrency=2)
+        if dear:
+            # Each look meets many entries, and takes a tenth of a second.
+            db.execute("delete from runledger.job_attempts; delete from runledger.job_events; delete from runledger.job_queue")
+            db.execute("create sequence public.walked")
+            db.execute("grant update on public.test_clock to public; grant usage on public.walked to public")
+            db.execute("create or replace function runledger._entries_walked() returns bigint language sql volatile as $$"
+                       " update public.test_clock set stopped = stopped + interval '100 ms'; select nextval('public.walked') * 1000 $$")  # fmt: skip
+            q.conn.execute("reset runledger.claim_mark")
+        story = Story(db, q)
+        tell(story)
+        lines += [f"## {'Looks from the start are dear' if dear else 'Looks from the start cost little'}", *story.lines, ""]
+    file = HERE / "marks.out"
+    text = "\n".join(lines)
+    if os.environ.get("RUNLEDGER_WRITE"):
+        file.write_text(text)
+    assert text.splitlines() == file.read_text().splitlines()
+    db.execute("delete from runledger.job_attempts; delete from runledger.job_events; delete from runledger.job_queue")
+
+
+def test_slots_are_free_as_long_as_fewer_leases_live(db: Db, q: Ledger, now: datetime):
+    q.define("l")
+    leases = [q.leased("l", lease_seconds=s) for s in (10, 20, 30)]
+    q.leased("t")
+    q.row("cancel_job", job_id=leases[2]["job_id"])
+    q.enqueue("l")
+    for seconds, live in ((0, 3), (10, 2), (20, 1), (30, 0)):
+        for beside in (NOTHING, -INSTANT):
+            at = now + seconds * SECOND + beside
+            held = live + (beside < NOTHING and seconds > 0)
+            for most in (1, 2, 3, 4):
+                assert db.value("select runledger._free_slots('l', %s, %s)", [most, at]) == max(most - held, 0), (most, seconds)
+    with db.connect(admin=True).transaction() as tx:
+        tx.connection.execute("select runledger._free_slots('l', 1, now())")
+        assert db.value("select runledger._free_slots('l', 9, now())") == 0
+        assert db.value("select runledger._free_slots('t', 9, now())") == 8

@@ -113,7 +113,7 @@ class Scene:
                 changed = [f"{k} {self.word(old[k], k)} → {self.word(row[k], k)}" for k in row if old[k] != row[k]]
                 which = f"{row.get('event_type', 'line')} of {self.word(row['job_id'])}" if serial else self.word(place[1], "id")
                 yield f"~ {place[0]} {which}: {', '.join(changed)}"
-        for place in before.keys() - after.keys():
+        for place in (p for p in before if p not in after):
             yield f"- {place[0]} {', '.join(self.word(p) for p in place[1:])}"
 
 
@@ -138,8 +138,8 @@ def one(**settings: Any) -> Callable[[Scene], Act]:
     return lambda s: lambda: s.q.row("enqueue_job", **{"job_type": "t", **{k: v(s) if callable(v) else v for k, v in settings.items()}})
 
 
-def keyed(s: Scene, key: str, **more: Any) -> UUID:
-    return s.q.enqueue(idempotency_key=key, **more)
+def keyed(s: Scene, key: str, job_type: str = "t", **more: Any) -> UUID:
+    return s.q.enqueue(job_type, idempotency_key=key, **more)
 
 
 def known(key: str, **more: Any) -> Callable[[Scene], Act]:
@@ -162,6 +162,9 @@ each("enqueue", "enqueue_job", {
     "without a payload": one(payload=None), "due now": one(run_at=later(0)), "due in a moment": one(run_at=later(0.000001)),
     "due before": one(run_at=later(-5)), "of a type for which nobody is idle": one(job_type="lazy"),
     "the same key again": known("again"), "the same key again, of a tenant": known("of tenant", organization_id=TENANT),
+    "the key of another type": lambda s: (keyed(s, "theirs", "u"), one(idempotency_key="theirs")(s))[1],
+    "the key of another type, of a tenant": lambda s: (
+        keyed(s, "theirs", "u", organization_id=TENANT), one(idempotency_key="theirs", organization_id=TENANT)(s))[1],
     "the key of another tenant": lambda s: (keyed(s, "mine", organization_id=TENANT), one(idempotency_key="mine")(s))[1],
 })  # fmt: skip
 
@@ -191,6 +194,9 @@ each("enqueue", "enqueue_jobs", {
         {**T, **OF, "idempotency_key": "k3"}, {**T, **OF, "idempotency_key": "k3", "stage": "x"},
         {**T, "organization_id": str(OTHER_TENANT), "idempotency_key": "k3", "run_at": later(3)},
         {**T, "prioritty": 1}, {"job_type": "none"}, {"job_type": "none", "idempotency_key": "k3"}, key="k3", also=(7,)),
+    "the key of another type": lambda s: (
+        keyed(s, "k5", job_type="u"), keyed(s, "k5", job_type="u", organization_id=TENANT),
+        batch({**T, "idempotency_key": "k5"}, {**T, **OF, "idempotency_key": "k5"}, {**U, "idempotency_key": "k5"}, {**U, **OF, "idempotency_key": "k5"})(s))[-1],
     "the same key twice and once in conflict": batch(
         {**T, "idempotency_key": "k4"}, {**T, "idempotency_key": "k4"}, {**T, "idempotency_key": "k4", "stage": "x"}),
 })  # fmt: skip

@@ -1,0 +1,349 @@
+"""What the verbs for schedules, catalogs, workers and upkeep answer and write, to the last column: written/*.out.
+
+The form is that of tests/functions/jobs/test_written; `RUNLEDGER_WRITE=1 pytest …` writes the files anew.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from tests.functions.jobs.test_written import Act, Scene
+from tests.support.clock import Clock
+from tests.support.database import Db
+from tests.support.ledger import OTHER_TENANT, TENANT, Ledger
+
+HERE = Path(__file__).parent / "written"
+TABLES = {
+    "job_definitions": ("job_type",), "job_schedules": ("name",), "job_queue": ("id",), "job_attempts": ("job_id", "run_number", "attempt"),
+    "job_events": ("id",), "job_dead_letters": ("job_id",), "job_replays": ("replay_job_id",), "workflow_runs": ("id",),
+    "workflow_steps": ("workflow_run_id", "step_key"), "workflow_run_mutations": ("mutation_key",),
+    "workflow_step_dependencies": ("prerequisite_step_id", "dependent_step_id"), "workers": ("worker_id",),
+    "retention_settings": ("only_row",), "prune_passes": ("caller",), "upkeep_state": ("only_row",), "operator_actions": ("id",),
+}  # fmt: skip
+# What other cases, other sessions or the machine have a part in.
+HIDDEN = {"mark_id", "mark_xid", "rolled_up_to", "timeline", "timeline_since", "enqueue_request"}
+INSTANT, SECOND, DAY = timedelta(microseconds=1), timedelta(seconds=1), timedelta(days=1)
+CASES: dict[str, dict[str, Callable[[Ops], Act]]] = {}
+
+
+class Ops(Scene):
+    def rows(self) -> dict[tuple[Any, ...], dict[str, Any]]:
+        return {
+            (table, *(row[k] for k in key)): {k: v for k, v in row.items() if k not in HIDDEN}
+            for table, key in TABLES.items()
+            for row in self.db.all(f"select * from runledger.{table} order by {', '.join(key)}")
+        }
+
+    def word(self, value: Any, column: str = "") -> str:
+        if isinstance(value, timedelta):
+            return str(value)
+        if isinstance(value, str) and re.search(r"20\d\d-\d\d-\d\dT", value):
+            value = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", lambda found: self.word(UUID(found[0])), value)
+            return re.sub(r"20\d\d-\d\d-\d\dT[0-9:.]*Z?([+-]\d\d:\d\d)?", lambda found: self.word(datetime.fromisoformat(found[0])), value)
+        return super().word(value, column)
+
+    def to(self, at: datetime) -> None:
+        self.clock.advance(at - self.clock.now())
+
+
+def each(area: str, verb: str, cases: dict[str, Callable[[Ops], Act]]) -> None:
+    for name, build in cases.items():
+        assert f"{verb}: {name}" not in CASES.setdefault(area, {})
+        CASES[area][f"{verb}: {name}"] = build
+
+
+def evaluated(s: Ops, given: dict[str, Any]) -> dict[str, Any]:
+    return {k: v(s) if callable(v) else v for k, v in given.items()}
+
+
+def call(verb: str, *before: tuple[str, dict[str, Any]], then: Callable[[Ops], None] | None = None, **given: Any) -> Callable[[Ops], Act]:
+    """One call, after some others that each took a second."""
+
+    def build(s: Ops) -> Act:
+        for other, arguments in before:
+            s.q.rows(other, **evaluated(s, arguments))
+            s.clock.advance(1)
+        if then:
+            then(s)
+        return lambda: s.q.rows(verb, **evaluated(s, given))
+
+    return build
+
+
+# Schedules. Each case begins without any, at half past twelve.
+
+STEPS = [{"key": "a", "job_type": "t"}, {"key": "g", "external": True, "after_success": ["a"]}]
+JOB = {"name": "s", "job_type": "t", "cron": "0 * * * *"}
+RUN = {"name": "s", "job_type": None, "workflow_type": "w", "steps": STEPS, "cron": "0 * * * *"}
+FULL = {
+    **JOB, "timezone": "Europe/Berlin", "payload": {"n": 1}, "organization_id": TENANT, "missed": "ALL",
+}  # fmt: skip
+
+
+def earlier(s: Ops) -> datetime:
+    return s.now - timedelta(days=2, microseconds=1)
+
+
+MADE, PAUSED = ("upsert_schedule", FULL), ("pause_schedule", {"name": "s", "reason": "deploy"})
+each("schedules", "upsert_schedule", {
+    "new": call("upsert_schedule", **JOB), "new, with everything": call("upsert_schedule", **FULL), "new, of a workflow": call("upsert_schedule", **RUN),
+    "new, inactive, from an instant": call("upsert_schedule", **{**JOB, "is_active": False, "next_fire_at": earlier}),
+    "again": call("upsert_schedule", MADE, **FULL),
+    **{f"another {name}": call("upsert_schedule", MADE, **{**FULL, name: value}) for name, value in {
+        "job_type": "u", "cron": "5 * * * *", "timezone": "Asia/Tokyo", "payload": {"n": 2}, "organization_id": OTHER_TENANT,
+        "max_jitter_seconds": 61, "missed": "SKIP", "is_active": False, "next_fire_at": earlier}.items()},
+    "another cron, from an instant": call("upsert_schedule", MADE, **{**FULL, "cron": "@daily", "next_fire_at": earlier}),
+    "another zone, from an instant": call("upsert_schedule", MADE, **{**FULL, "timezone": "UTC", "next_fire_at": earlier}),
+    "a workflow in place of a job": call("upsert_schedule", ("upsert_schedule", JOB), **RUN),
+    "another workflow_type": call("upsert_schedule", ("upsert_schedule", RUN), **{**RUN, "workflow_type": "v"}),
+    "other steps": call("upsert_schedule", ("upsert_schedule", RUN), **{**RUN, "steps": STEPS[:1]}),
+    "of a paused one": call("upsert_schedule", MADE, PAUSED, **{**FULL, "payload": 1}),
+    "of a paused one, again": call("upsert_schedule", MADE, PAUSED, **FULL),
+    "active, of a paused one": call("upsert_schedule", MADE, PAUSED, **{**FULL, "is_active": True}),
+    "inactive, of a paused one": call("upsert_schedule", MADE, PAUSED, **{**FULL, "is_active": False}),
+})  # fmt: skip
+
+
+def deferred(s: Ops) -> None:
+    s.db.execute("update runledger.job_schedules set deferred_at = %(now)s, deferred_until = %(now)s, deferred_code = 'x'", {"now": s.clock.now()})
+    s.clock.advance(1)
+
+
+def inactive(s: Ops) -> None:
+    s.db.execute("update runledger.job_schedules set is_active = false")
+
+
+def absent(s: Ops) -> None:
+    s.db.execute("update runledger.job_schedules set is_active = false, catalog = 'c', paused_at = %(now)s, absent_at = %(now)s", {"now": s.clock.now()})
+    s.clock.advance(1)
+
+
+each("schedules", "switches", {
+    "pause": call("pause_schedule", MADE, name="s"), "pause, with a reason": call("pause_schedule", MADE, name="s", reason="deploy"),
+    "pause again": call("pause_schedule", MADE, PAUSED, name="s", reason="other"),
+    "pause what is inactive": call("pause_schedule", MADE, then=inactive, name="s"),
+    "pause what a sync paused": call("pause_schedule", MADE, then=absent, name="s", reason="really"),
+    "resume": call("resume_schedule", MADE, PAUSED, name="s"), "resume again": call("resume_schedule", MADE, name="s"),
+    "resume what is inactive": call("resume_schedule", MADE, then=inactive, name="s"),
+    "resume from an instant": call("resume_schedule", MADE, PAUSED, name="s", next_fire_at=earlier),
+    "resume what is active, from an instant": call("resume_schedule", MADE, name="s", next_fire_at=earlier),
+    "resume what is put off": call("resume_schedule", MADE, PAUSED, then=deferred, name="s"),
+    "upsert of what is put off": call("upsert_schedule", MADE, then=deferred, **{**FULL, "payload": 2}),
+    "delete": call("delete_schedule", MADE, ("upsert_schedule", {**JOB, "name": "other"}), name="s"),
+})  # fmt: skip
+each("schedules", "reads", {
+    "get_schedule": call("get_schedule", MADE, ("upsert_schedule", {**JOB, "name": "other"}), PAUSED, name="s"),
+    "get_schedule, of a workflow": call("get_schedule", ("upsert_schedule", RUN), name="s"),
+    "get_schedule, put off": call("get_schedule", MADE, then=deferred, name="s"),
+    "list_schedules": call("list_schedules", MADE, ("upsert_schedule", {**RUN, "name": "r"}), then=deferred),
+    "next_schedule_at": call("next_schedule_at", MADE, ("upsert_schedule", {**JOB, "name": "first", "next_fire_at": earlier, "is_active": False})),
+    "preview_schedule": call("preview_schedule", ("upsert_schedule", JOB), name="s", fires=4),
+    "preview_schedule, of an overdue one that fires each": call(
+        "preview_schedule", ("upsert_schedule", {**JOB, "missed": "ALL", "next_fire_at": earlier}), name="s", fires=3),
+    "preview_schedule, of an overdue one that fires once": call("preview_schedule", ("upsert_schedule", {**JOB, "next_fire_at": earlier}), name="s", fires=3),
+})  # fmt: skip
+
+
+def fires(at: float, *before: dict[str, Any], moved: bool = False, **given: Any) -> Callable[[Ops], Act]:
+    """Fire so many seconds after the first instant, which is half an hour ahead."""
+
+    def build(s: Ops) -> Act:
+        for arguments in before:
+            s.q.row("upsert_schedule", **arguments)
+        due = min(s.db.column("select due_at from runledger.job_schedules where is_active"))
+        if moved:
+            s.to(due)
+            s.q.rows("fire_due_schedules")
+            s.q.row("resume_schedule", name="s", next_fire_at=due)
+        s.to(due + timedelta(seconds=at))
+        return lambda: s.q.rows("fire_due_schedules", **given)
+
+    return build
+
+
+SKIP, ALL, ONCE = ({**JOB, "missed": m} for m in ("SKIP", "ALL", "ONCE"))
+each("schedules", "fire_due_schedules", {
+    "at the instant": fires(0, FULL), "a moment before": fires(-0.000001, JOB), "of a workflow": fires(1, {**RUN, "organization_id": TENANT, "payload": [1]}),
+    "no object": fires(0, {**JOB, "payload": [1]}), "once, three missed": fires(7201, ONCE), "each of three": fires(7201, ALL),
+    "each, up to the instant": fires(7200, ALL),
+    "skipped, a minute late": fires(60, SKIP), "skipped, over a minute late": fires(60.000001, SKIP),
+    "skipped, a minute late after others": fires(7260, SKIP), "skipped, over a minute late after others": fires(7260.000001, SKIP),
+    "done before": fires(5, JOB, moved=True), "done before, of a workflow": fires(5, {**RUN, "organization_id": TENANT}, moved=True),
+    "done before, each": fires(3601, ALL, moved=True),
+    "one of two, the most overdue": fires(700, JOB, {**JOB, "name": "first", "cron": "55 * * * *"}, max_schedules=1),
+    "two at once": fires(3600, JOB, {**JOB, "name": "a", "job_type": "u", "cron": "59 * * * *"}),
+})  # fmt: skip
+
+
+def broken(s: Ops) -> Act:
+    act = fires(125, JOB, {**JOB, "name": "bad", "job_type": "u", "cron": "1 * * * *"}, {**RUN, "name": "worse", "cron": "2 * * * *"})(s)
+    s.db.execute("update runledger.job_definitions set is_enabled = false, disabled_at = now() where job_type = 'u'")
+    s.db.execute("update runledger.job_schedules set timezone = 'Mars/Olympus' where name = 'worse'")
+    return act
+
+
+def mended(s: Ops) -> Act:
+    s.q.row("upsert_schedule", **JOB)
+    s.to(s.db.value("select due_at from runledger.job_schedules"))
+    deferred(s)
+    return lambda: s.q.rows("fire_due_schedules")
+
+
+each("schedules", "fire_due_schedules", {"two that cannot": broken, "one that was put off": mended})
+
+
+# Catalogs. Each case begins without schedules, and with the types `t` and `u` of nobody.
+
+A, B = {"job_type": "a"}, {"job_type": "b", "priority": -7}
+NIGHTLY = {"name": "nightly", "job_type": "a", "cron": "0 * * * *"}
+FLOW = {"name": "flow", "workflow_type": "w", "cron": "5 * * * *", "steps": [{"key": "x", "job_type": "b"}, {"key": "g", "external": True}]}
+
+
+def sync(definitions: list[Any], *schedules: Any, **more: Any) -> tuple[str, dict[str, Any]]:
+    return "sync_catalog", {"catalog": "c", "definitions": definitions, "schedules": list(schedules), **more}
+
+
+def synced(*before: tuple[str, dict[str, Any]], then: Callable[[Ops], None] | None = None) -> Callable[[Ops], Act]:
+    """The last of these calls, told."""
+    return call(before[-1][0], *before[:-1], then=then, **before[-1][1])
+
+
+EVERY = {
+    "job_type": "a", "version": 2, "max_attempts": 3, "timeout_seconds": 60, "priority": -5, "max_concurrency": 4, "retry_base_ms": 100,
+    "retry_max_ms": 200, "retry_delays_ms": {"busy": 7},
+}  # fmt: skip
+EVERY_SCHEDULE = {
+    **NIGHTLY, "timezone": "Europe/Berlin", "payload": {"n": None}, "organization_id": str(TENANT), "missed": "ALL",
+}  # fmt: skip
+LISTED = sync([A, B], NIGHTLY, FLOW)
+OFF, HELD = ("disable_job_type", {"job_type": "a", "reason": "broken"}), ("pause_schedule", {"name": "nightly", "reason": "deploy"})
+each("catalog", "sync_catalog", {
+    "new": synced(LISTED), "new, with everything": synced(sync([EVERY, B], EVERY_SCHEDULE, {**FLOW, "is_active": False})),
+    "again": synced(LISTED, LISTED), "in another order": synced(LISTED, sync([B, A], FLOW, NIGHTLY)),
+    "a dry run": synced(sync([A, B], NIGHTLY, FLOW, dry_run=True)), "a dry run of nothing": synced(LISTED, sync([], dry_run=True)),
+    **{f"another {name}": synced(sync([A]), sync([{**A, name: 400_000 if name == "retry_max_ms" else value}])) for name, value in EVERY.items() if name != "job_type"},
+    **{f"another {name} of a schedule": synced(sync([A, B], NIGHTLY), sync([A, B], {**NIGHTLY, name: value})) for name, value in {
+        **EVERY_SCHEDULE, "job_type": "b", "cron": "@hourly", "max_jitter_seconds": 61, "is_active": False}.items() if name != "name"},
+    "a workflow in place of a job": synced(sync([A, B], {**NIGHTLY, "name": "flow"}), sync([A, B], FLOW)),
+    "a job in place of a workflow": synced(sync([A, B], FLOW), sync([A, B], {**NIGHTLY, "name": "flow"})),
+    "nothing any more": synced(LISTED, sync([])), "nothing, again": synced(LISTED, sync([]), sync([])),
+    "a schedule less": synced(LISTED, sync([A, B], FLOW)), "a type less": synced(LISTED, sync([B], FLOW)),
+    "a type less that is still used": synced(LISTED, sync([B], NIGHTLY, FLOW)),
+    "a type less that a workflow still uses": synced(LISTED, sync([A], NIGHTLY, FLOW)),
+    "a type less whose schedule goes inactive": synced(LISTED, sync([A], NIGHTLY, {**FLOW, "is_active": False})),
+    "a type less that is used outside": synced(LISTED, ("upsert_schedule", {"name": "s", "job_type": "a", "cron": "0 * * * *"}), sync([B], FLOW)),
+    "a type less that an inactive schedule uses": synced(
+        LISTED, ("upsert_schedule", {"name": "s", "job_type": "a", "cron": "0 * * * *", "is_active": False}), sync([B], FLOW)),
+    "a type less whose schedule is refused": synced(sync([A], NIGHTLY), sync([], {**NIGHTLY, "cron": "x"})),
+    "back": synced(LISTED, sync([]), LISTED), "back, with another cron": synced(LISTED, sync([A, B]), sync([A, B], {**NIGHTLY, "cron": "9 * * * *"})),
+    "back, from an instant": synced(LISTED, sync([A, B]), sync([A, B], {**NIGHTLY, "next_fire_at": "2026-01-01T00:00:00Z"})),
+    "back, but inactive": synced(LISTED, sync([A, B]), sync([A, B], {**NIGHTLY, "is_active": False})),
+    "what an operator switched off": synced(LISTED, HELD, OFF, sync([A, B], NIGHTLY, FLOW)),
+    "what an operator switched off changes": synced(LISTED, HELD, OFF, sync([{**A, "priority": 1}, B], {**NIGHTLY, "payload": 1}, FLOW)),
+    "what an operator switched off is listed no more": synced(LISTED, HELD, OFF, sync([B], FLOW)),
+    "what an operator switched off is back": synced(LISTED, HELD, OFF, sync([B], FLOW), LISTED),
+    "what an operator switched on again": synced(
+        LISTED, sync([B], FLOW), ("enable_job_type", {"job_type": "a"}), ("resume_schedule", {"name": "nightly"}), LISTED),
+    "what an operator switched off again": synced(LISTED, sync([B], FLOW), HELD, OFF, LISTED),
+    "what was nobody's": synced(
+        ("define_job", {"job_type": "a", "max_attempts": 5}), ("upsert_schedule", {"name": "nightly", "job_type": "a", "cron": "0 * * * *"}),
+        sync([A], NIGHTLY)),
+    "what is another's": synced(sync([A, B], NIGHTLY, catalog="d"), sync([{**A, "priority": 1}], {**NIGHTLY, "cron": "x"}, FLOW)),
+    "what another has let go": synced(sync([A, B], NIGHTLY, catalog="d"), sync([B], catalog="d"), sync([A], NIGHTLY)),
+    "types of another": synced(sync([A, B], catalog="d"), sync([], NIGHTLY, FLOW)),
+    "no types": synced(sync([], NIGHTLY, {**FLOW, "is_active": False}, {**FLOW, "name": "r"}, {**NIGHTLY, "name": "i", "is_active": False})),
+    "a type that is off": synced(sync([A]), OFF, sync([A], NIGHTLY, {**NIGHTLY, "name": "i", "is_active": False})),
+    "one that makes no sense": synced(sync([{**A, "max_attempts": 0}, B], NIGHTLY, FLOW)),
+    "one that makes no sense any more": synced(LISTED, sync([{**A, "oops": 1}, B], {**NIGHTLY, "missed": "x"}, FLOW)),
+    "what was put off": synced(LISTED, sync([A, B], {**NIGHTLY, "payload": 1}, FLOW), then=deferred),
+    "what was put off, again": synced(LISTED, LISTED, then=deferred),
+})  # fmt: skip
+
+# Workers.
+
+HERE_I_AM = ("register_worker", {"worker_id": "w", "job_types": ["u", "t"], "max_jobs": 3, "metadata": {"host": "h"}})
+
+
+def in_seconds(n: float) -> Callable[[Ops], datetime]:
+    return lambda s: s.now + timedelta(seconds=n)
+
+
+def leases(s: Ops) -> None:
+    """A worker of each kind, seen up to three minutes ago and a moment before; leases that have ended now and a moment later."""
+    for name in ("silent", "still", "idle", "awake"):
+        s.q.row("register_worker", worker_id=name, job_types=["t"])
+    now = s.clock.now()
+    seen = "update runledger.workers set last_seen_at = %s, idle_until = %s where worker_id = %s"
+    s.db.execute(seen, [now - timedelta(minutes=3, microseconds=1), now + DAY, "silent"])
+    s.db.execute(seen, [now - timedelta(minutes=3), None, "still"])
+    s.db.execute(seen, [now, now + INSTANT, "idle"])
+    s.db.execute(seen, [now, now, "awake"])
+    for worker in ("stranger", "still", "ended"):
+        s.q.leased("u", worker=worker)
+    s.q.leased("u", worker="still")
+    s.q.row("cancel_job", job_id=s.q.leased("u", worker="canceled")["job_id"])
+    s.db.execute("update runledger.job_queue set lease_expires_at = %s where worker_id = 'ended'", [now])
+    s.db.execute("update runledger.job_queue set lease_expires_at = %s where worker_id = 'stranger'", [now + INSTANT])
+    s.db.execute("update runledger.job_queue set last_heartbeat_at = %s - interval '9 minutes' where worker_id = 'stranger'", [now])
+
+
+each("workers", "workers", {
+    "new": call("register_worker", **HERE_I_AM[1]), "new, with defaults": call("register_worker", worker_id="w", job_types=["t"]),
+    "new, without metadata": call("register_worker", worker_id="w", job_types=[], metadata=None),
+    "again": call("register_worker", HERE_I_AM, **HERE_I_AM[1]),
+    "again, otherwise": call("register_worker", HERE_I_AM, worker_id="w", job_types=["t"], max_jobs=1, metadata={"host": "i"}),
+    "again, idle": call("register_worker", HERE_I_AM, ("idle_worker", {"worker_id": "w", "until": in_seconds(900)}), **HERE_I_AM[1]),
+    "idle": call("idle_worker", HERE_I_AM, worker_id="w", until=in_seconds(3600)),
+    "idle, until now": call("idle_worker", HERE_I_AM, ("idle_worker", {"worker_id": "w", "until": in_seconds(900)}), worker_id="w", until=in_seconds(0)),
+    "idle, for a moment": call("idle_worker", HERE_I_AM, worker_id="w", until=in_seconds(0.000001)),
+    "no more idle": call("idle_worker", HERE_I_AM, ("idle_worker", {"worker_id": "w", "until": in_seconds(900)}), worker_id="w"),
+    "idle, with a job to come": call(
+        "idle_worker", HERE_I_AM, ("enqueue_job", {"job_type": "t", "run_at": in_seconds(77)}), worker_id="w", until=in_seconds(900)),
+    "gone": call("deregister_worker", HERE_I_AM, ("register_worker", {"worker_id": "v", "job_types": ["t"]}), worker_id="w"),
+    "gone already": call("deregister_worker", HERE_I_AM, worker_id="v"),
+    "listed": call("list_workers", then=leases), "listed of a type": call("list_workers", HERE_I_AM, then=leases, job_type="u"),
+    "listed from one on": call("list_workers", then=leases, after_worker="silent"), "two listed": call("list_workers", then=leases, max_rows=2),
+})  # fmt: skip
+
+# Ages, and what goes by them. Each case begins with nothing that is old.
+
+each("retention", "set_retention", {
+    "read": call("retention"), "finished": call("set_retention", finished=3 * DAY), "read again": call("retention"),
+    "dead letters": call("set_retention", dead_letters=7 * DAY), "history": call("set_retention", history=5 * DAY),
+    "the same": call("set_retention", finished=3 * DAY), "nothing": call("set_retention"), "all": call("set_retention", finished=DAY, dead_letters=2 * DAY, history=0 * DAY),
+    "the longest": call("set_retention", finished=3650 * DAY, dead_letters=INSTANT, history=3650 * DAY),
+})  # fmt: skip
+
+
+@pytest.mark.parametrize("area", CASES)
+def test_every_verb_answers_and_writes(db: Db, q: Ledger, clock: Clock, area: str):
+    q.define("u", priority=7, max_attempts=4, timeout_seconds=6)
+    scene = Ops(db, q, clock)
+    scene.to(datetime(2026, 3, 1, tzinfo=UTC))  # so that no day of the year says anything else
+    lines = []
+    for name, build in CASES[area].items():
+        db.execute("delete from runledger.job_schedules")
+        db.execute("delete from runledger.workers")
+        db.execute("delete from runledger.job_definitions where job_type in ('a', 'b')")
+        db.execute("update runledger.job_definitions set is_enabled = true, disabled_at = null, disabled_by = null, disabled_reason = null")
+        db.execute("update runledger.job_queue set next_run_at = %s where status = 'PENDING'", [clock.now() + 900 * DAY])
+        scene.to(clock.now().replace(hour=12, minute=30, second=0, microsecond=0) + DAY)
+        lines += [f"## {name}", *scene.told(build), ""]
+    db.execute("delete from runledger.job_schedules")
+    q.reap()
+    text = "\n".join(lines)
+    file = HERE / f"{area}.out"
+    if os.environ.get("RUNLEDGER_WRITE"):
+        file.write_text(text)
+    assert text.splitlines() == file.read_text().splitlines(), "\n".join(
+        difflib.unified_diff(file.read_text().splitlines(), text.splitlines(), "stands", "got", lineterm="", n=2)
+    )

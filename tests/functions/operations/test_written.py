@@ -17,29 +17,35 @@ from uuid import UUID
 import pytest
 
 from tests.functions.jobs.test_written import Act, Scene
+from tests.functions.operations.test_prune import counted, prune
 from tests.support.clock import Clock
 from tests.support.database import Db
+from tests.support.flows import Flow, Flows, gate, step
 from tests.support.ledger import OTHER_TENANT, TENANT, Ledger
 
 HERE = Path(__file__).parent / "written"
 TABLES = {
     "job_definitions": ("job_type",), "job_schedules": ("name",), "job_queue": ("id",), "job_attempts": ("job_id", "run_number", "attempt"),
     "job_events": ("id",), "job_dead_letters": ("job_id",), "job_replays": ("replay_job_id",), "workflow_runs": ("id",),
-    "workflow_steps": ("workflow_run_id", "step_key"), "workflow_run_mutations": ("mutation_key",),
+    "workflow_steps": ("workflow_run_id", "step_key"), "workflow_run_mutations": ("workflow_run_id", "mutation_key"),
     "workflow_step_dependencies": ("prerequisite_step_id", "dependent_step_id"), "workers": ("worker_id",),
     "retention_settings": ("only_row",), "prune_passes": ("caller",), "upkeep_state": ("only_row",), "operator_actions": ("id",),
 }  # fmt: skip
 # What other cases, other sessions or the machine have a part in.
 HIDDEN = {"mark_id", "mark_xid", "rolled_up_to", "timeline", "timeline_since", "enqueue_request"}
-INSTANT, SECOND, DAY = timedelta(microseconds=1), timedelta(seconds=1), timedelta(days=1)
+EMPTIED = ("job_schedules", "workers", "prune_passes")
+OLD = ("job_events", "job_attempts", "job_dead_letters", "job_replays", "workflow_runs", "workflow_step_dependencies", "job_queue")
+INSTANT, DAY = timedelta(microseconds=1), timedelta(days=1)
 CASES: dict[str, dict[str, Callable[[Ops], Act]]] = {}
 
 
 class Ops(Scene):
+    tables = TABLES
+
     def rows(self) -> dict[tuple[Any, ...], dict[str, Any]]:
         return {
             (table, *(row[k] for k in key)): {k: v for k, v in row.items() if k not in HIDDEN}
-            for table, key in TABLES.items()
+            for table, key in self.tables.items()
             for row in self.db.all(f"select * from runledger.{table} order by {', '.join(key)}")
         }
 
@@ -279,12 +285,13 @@ def in_seconds(n: float) -> Callable[[Ops], datetime]:
 
 def leases(s: Ops) -> None:
     """A worker of each kind, seen up to three minutes ago and a moment before; leases that have ended now and a moment later."""
-    for name in ("silent", "still", "idle", "awake"):
+    for name in ("silent", "still", "edge", "idle", "awake"):
         s.q.row("register_worker", worker_id=name, job_types=["t"])
     now = s.clock.now()
     seen = "update runledger.workers set last_seen_at = %s, idle_until = %s where worker_id = %s"
     s.db.execute(seen, [now - timedelta(minutes=3, microseconds=1), now + DAY, "silent"])
     s.db.execute(seen, [now - timedelta(minutes=3), None, "still"])
+    s.db.execute(seen, [now - timedelta(minutes=3), None, "edge"])
     s.db.execute(seen, [now, now + INSTANT, "idle"])
     s.db.execute(seen, [now, now, "awake"])
     for worker in ("stranger", "still", "ended"):
@@ -324,15 +331,119 @@ each("retention", "set_retention", {
 })  # fmt: skip
 
 
+# What is old goes, and what is a moment younger stays. The clock stands at the age of the first of each pair, to the moment.
+
+
+def pruned(*makers: Callable[[Ops], Any], age: timedelta = DAY, before: Callable[[Ops], Any] | None = None,
+           **given: Any) -> Callable[[Ops], Act]:  # fmt: skip
+    """Each maker twice, a moment apart; then prune, when all of the first is older than the age and nothing of the second."""
+
+    def build(s: Ops) -> Act:
+        for maker in makers:
+            maker(s)
+        s.clock.advance(INSTANT)
+        for maker in makers:
+            maker(s)
+        s.clock.advance(age)
+        if before:
+            before(s)
+        counted(s.db)
+        return lambda: [{"task": k, "affected": n, "more": m} for k, (n, m) in prune(s.q, **{"older_than": DAY, **given}).items()]
+
+    return build
+
+
+def dead(s: Ops) -> None:
+    s.q.dead()
+
+
+def done(s: Ops) -> None:
+    s.q.succeed(s.q.leased())
+
+
+def canceled(s: Ops) -> None:
+    s.q.row("cancel_job", job_id=s.q.enqueue())
+
+
+def run(s: Ops) -> Flow:
+    key = f"k{s.db.value('select count(*) from runledger.workflow_runs')}"
+    flow = Flows(s.q)(step("a"), gate("g", "a"), step("b", "g"), active_key=key, idempotency_key=key)
+    flow.succeed("a")
+    flow.append(step("c", "a"))
+    flow.complete("g")
+    flow.succeed("b", "c")
+    return flow
+
+
+def failed_run(s: Ops) -> None:
+    flow = Flows(s.q)(step("a"), step("b", always="a"))
+    flow.fail("a")
+    flow.succeed("b")
+
+
+def canceled_run(s: Ops) -> None:
+    Flows(s.q)(step("a"), step("b", "a")).cancel()
+
+
+def open_run(s: Ops) -> None:
+    Flows(s.q)(step("a"), gate("g")).succeed("a")
+
+
+def replayed(s: Ops) -> None:
+    lease = s.q.leased()
+    s.q.succeed(lease)
+    replay = s.q.row("replay_job", job_id=lease["job_id"], request_key=str(s.clock.now()), reason="r")["job_id"]
+    s.q.succeed(s.q.hold(replay))
+
+
+def pending(s: Ops) -> None:
+    s.q.enqueue(priority=1)
+
+
+DEAD = {"dead_letters_older_than": 2 * DAY}
+each("prune", "prune", {
+    "jobs": pruned(done, canceled, reason="to be rid of it"), "dead letters": pruned(dead, done, age=2 * DAY, **DEAD), "dead letters that are kept": pruned(dead, **DEAD),
+    "dead letters before jobs": pruned(dead, done, dead_letters_older_than=DAY / 2), "a replay": pruned(replayed), "what waits": pruned(pending),
+    "runs": pruned(run), "a run with a dead letter": pruned(failed_run, age=2 * DAY, **DEAD), "a run with one that is kept": pruned(failed_run, run, **DEAD),
+    "a run with one, before other runs": pruned(failed_run, dead_letters_older_than=DAY / 2), "a canceled run": pruned(canceled_run),
+    "a run that goes on": pruned(open_run, age=9 * DAY),
+    "a row a call": pruned(done, max_rows=1), "two rows a call": pruned(done, done, age=DAY + INSTANT, max_rows=2), "three rows a call": pruned(done, done, age=DAY + INSTANT, max_rows=3),
+    "ten rows a call, of runs": pruned(run, done, age=DAY + INSTANT, max_rows=10), "four rows a call, of runs": pruned(canceled_run, age=DAY + INSTANT, max_rows=4),
+    "five rows a call, of runs": pruned(canceled_run, age=DAY + INSTANT, max_rows=5),
+    "a handler at work to this moment": pruned(before=lambda s: at_work(s, DAY)), "a handler at work for a moment more": pruned(before=lambda s: at_work(s, DAY + INSTANT)),
+    "a handler of a run at work to this moment": pruned(before=lambda s: at_work(s, DAY, of_run=True)),
+    "a handler of a run at work for a moment more": pruned(before=lambda s: at_work(s, DAY + INSTANT, of_run=True)),
+})  # fmt: skip
+
+
+def at_work(s: Ops, until: timedelta, of_run: bool = False) -> None:
+    """Canceled a day and a moment ago; what its lease says of its end is set by hand."""
+    s.clock.advance(-DAY - INSTANT)
+    if of_run:
+        flow = Flows(s.q)(step("a"))
+        job_id = flow.lease("a")["job_id"]
+        flow.cancel()
+    else:
+        job_id = s.q.leased()["job_id"]
+        s.q.row("cancel_job", job_id=job_id)
+    s.db.execute("update runledger.job_queue set lease_expires_at = %s where id = %s", [s.clock.now() + INSTANT + until, job_id])
+    s.clock.advance(DAY + INSTANT)
+
+
 @pytest.mark.parametrize("area", CASES)
 def test_every_verb_answers_and_writes(db: Db, q: Ledger, clock: Clock, area: str):
     q.define("u", priority=7, max_attempts=4, timeout_seconds=6)
     scene = Ops(db, q, clock)
-    scene.to(datetime(2026, 3, 1, tzinfo=UTC))  # so that no day of the year says anything else
+    if area == "prune":
+        # Ids are of today, whatever the clock says, and their age has to be right. Of events the number is told.
+        scene.to(clock.now() + 3 * DAY)
+        scene.tables = {k: v for k, v in TABLES.items() if k != "job_events"}
+    else:
+        scene.to(datetime(2026, 3, 1, tzinfo=UTC))  # so that no day of the year says anything else
     lines = []
     for name, build in CASES[area].items():
-        db.execute("delete from runledger.job_schedules")
-        db.execute("delete from runledger.workers")
+        for table in EMPTIED + (OLD if area == "prune" else ()):
+            db.execute(f"delete from runledger.{table}")
         db.execute("delete from runledger.job_definitions where job_type in ('a', 'b')")
         db.execute("update runledger.job_definitions set is_enabled = true, disabled_at = null, disabled_by = null, disabled_reason = null")
         db.execute("update runledger.job_queue set next_run_at = %s where status = 'PENDING'", [clock.now() + 900 * DAY])

@@ -38,7 +38,8 @@ BENEATH = ("tests.support", "tests.conftest", "tests.functions.conftest")
 # They state whole rows of much at once: most faults die of them, so they go first.
 WHOLE = (
     *(f"tests/functions/jobs/test_{name}.py" for name in ("written", "whole_lists", "bounds", "marks")),
-    "tests/functions/core/test_words.py", "tests/functions/access/test_whole_access.py",
+    "tests/functions/core/test_words.py", "tests/functions/access/test_whole_access.py", "tests/functions/operations/test_written.py",
+    "tests/functions/workflows/test_whole_rows.py", "tests/functions/workflows/test_exact_answers.py",
 )  # fmt: skip
 CACHE = servers.ROOT / ".mutation" / "touched.json"
 
@@ -156,7 +157,8 @@ class Guessed(Touched):
             named += 9 * bool(codes & self.words[name])
             return name in self.long, near[name] - named, len(self.tests[name].functions), name
 
-        # Each five of a file count as one step further away: what one file does not see, the next might.
+        # Each five of a file count as one step further away: what one file does not see, the next might. Of those that
+        # are about its area each fifteen.
         files: dict[str, list[str]] = defaultdict(list)
         for name in sorted(near, key=far):
             files[_file(name)].append(name)
@@ -164,9 +166,9 @@ class Guessed(Touched):
             # Those that ask for a code which this function gives, all at once.
             (
                 name in self.long, not name.startswith(WHOLE),
-                far(name)[1] + (0 if codes & self.words[name] else nth // 5), far(name), name,
+                far(name)[1] + (0 if codes & self.words[name] else nth // (15 if area in file else 5)), far(name), name,
             )  # fmt: skip
-            for names in files.values()
+            for file, names in files.items()
             for nth, name in enumerate(names)
         )
         return [name for *_, name in turns][: max(1, round(seconds / 0.1))]

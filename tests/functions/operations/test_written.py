@@ -21,7 +21,7 @@ from tests.functions.operations.test_prune import counted, prune
 from tests.support.clock import Clock
 from tests.support.database import Db
 from tests.support.flows import Flow, Flows, gate, step
-from tests.support.ledger import OTHER_TENANT, TENANT, Ledger
+from tests.support.ledger import NOBODY, OTHER_TENANT, TENANT, Ledger
 
 HERE = Path(__file__).parent / "written"
 TABLES = {
@@ -33,7 +33,7 @@ TABLES = {
 }  # fmt: skip
 # What other cases, other sessions or the machine have a part in.
 HIDDEN = {"mark_id", "mark_xid", "rolled_up_to", "timeline", "timeline_since", "enqueue_request"}
-EMPTIED = ("job_schedules", "workers", "prune_passes")
+EMPTIED = ("job_schedules", "workers", "prune_passes", "job_metrics_slots", "job_metrics_totals")
 OLD = ("job_events", "job_attempts", "job_dead_letters", "job_replays", "workflow_runs", "workflow_step_dependencies", "job_queue")
 INSTANT, DAY = timedelta(microseconds=1), timedelta(days=1)
 CASES: dict[str, dict[str, Callable[[Ops], Act]]] = {}
@@ -294,11 +294,12 @@ def leases(s: Ops) -> None:
     s.db.execute(seen, [now - timedelta(minutes=3), None, "edge"])
     s.db.execute(seen, [now, now + INSTANT, "idle"])
     s.db.execute(seen, [now, now, "awake"])
-    for worker in ("stranger", "still", "ended"):
-        s.q.leased("u", worker=worker)
-    s.q.leased("u", worker="still")
-    s.q.row("cancel_job", job_id=s.q.leased("u", worker="canceled")["job_id"])
+    for worker in ("stranger", "still", "ended", "over"):
+        s.q.leased("u", worker=worker, priority=9999)
+    s.q.leased("u", worker="still", priority=9999)
+    s.q.row("cancel_job", job_id=s.q.leased("u", worker="canceled", priority=9999)["job_id"])
     s.db.execute("update runledger.job_queue set lease_expires_at = %s where worker_id = 'ended'", [now])
+    s.db.execute("update runledger.job_queue set lease_expires_at = %s where worker_id = 'over'", [now - INSTANT])
     s.db.execute("update runledger.job_queue set lease_expires_at = %s where worker_id = 'stranger'", [now + INSTANT])
     s.db.execute("update runledger.job_queue set last_heartbeat_at = %s - interval '9 minutes' where worker_id = 'stranger'", [now])
 
@@ -430,11 +431,158 @@ def at_work(s: Ops, until: timedelta, of_run: bool = False) -> None:
     s.clock.advance(DAY + INSTANT)
 
 
+# What there is to watch: something in every state, and what is a moment on either side of each bound.
+
+
+def fleet(s: Ops) -> None:
+    """Attempts of a second, of ten and of a hundred, in each way to end, the last of them as the clock stands."""
+    s.q.define("u", priority=7, max_attempts=1, timeout_seconds=6)
+    ends: list[Callable[[dict[str, Any]], Any]] = [
+        s.q.succeed, lambda lease: s.q.fail(lease, kind="TERMINAL"), lambda lease: s.q.fail(lease, kind="PANICKED"),
+        lambda lease: s.q.fail(lease, kind="TIMEOUT"), lambda lease: s.q.fail(lease, not_before=s.clock.now() + 9 * DAY), s.q.release,
+        lambda lease: s.q.row("continue_job", **lease), lambda lease: s.q.row("cancel_job", job_id=lease["job_id"]),
+    ]  # fmt: skip
+    for nth, end in enumerate(ends):
+        for job_type in "tu":
+            lease = s.q.leased(job_type, organization_id=TENANT if nth % 2 else OTHER_TENANT, lease_seconds=900)
+            s.clock.advance(10 ** (nth % 3))
+            end(lease)
+        s.db.execute("update runledger.job_queue set next_run_at = %s where status = 'PENDING'", [s.clock.now() + 9 * DAY])
+    letters = s.db.column("select job_id from runledger.job_dead_letters order by failed_at, job_id")
+    s.q.row("requeue_job", job_id=letters[0])
+    s.q.row("requeue_job", job_id=letters[1])
+    s.q.succeed(s.q.hold(letters[0]))
+    s.q.leased("u", lease_seconds=1, priority=9999)
+    s.clock.advance(2)
+    s.q.reap()
+
+
+def now_and_a_moment_later(s: Ops) -> None:
+    fleet(s)
+    leases(s)
+    s.q.enqueue("lazy", run_at=s.clock.now())
+    s.q.enqueue("lazy", run_at=s.clock.now() + INSTANT)
+    s.q.enqueue("t", run_at=s.clock.now() - timedelta(seconds=77))
+    for name in ("held", "off", "late", "in time", "failing", "idle"):
+        s.q.row("upsert_schedule", name=name, job_type="t", cron="@yearly")
+    s.q.row("pause_schedule", name="held")
+    due = "update runledger.job_schedules set next_fire_at = %s, next_base_at = %s where name = %s"
+    for name, at in (("late", timedelta(minutes=5, microseconds=1)), ("in time", timedelta(minutes=5))):
+        s.db.execute(due, [s.clock.now() - at, s.clock.now() - at, name])
+    s.db.execute("update runledger.job_schedules set is_active = false where name = 'off'")
+    s.db.execute(
+        "update runledger.job_schedules set deferred_at = runledger._now(), deferred_until = runledger._now(), deferred_code = 'e.x' where name = 'failing'"
+    )
+    s.q.row("pause_job_type", job_type="t")
+    s.q.row("disable_job_type", job_type="lazy")
+    for _ in range(2):
+        Flows(s.q)(gate("g"))
+    Flows(s.q)(gate("g"), step("a", job_type="u"))
+    Flows(s.q)(gate("g")).complete("g")
+
+
+def watched(s: Ops, rolled_up: bool) -> Act:
+    now_and_a_moment_later(s)
+    if rolled_up:
+        counted(s.db)
+    return lambda: [
+        line for line in s.q.row("metrics_prometheus")["metrics_prometheus"].splitlines() if "schema_info{" not in line
+    ]
+
+
+def metrics(after: timedelta = timedelta(), rolled_up: bool = False, **of: Any) -> Callable[[Ops], Act]:
+    """Of a ledger whose last slot of five minutes began so long ago."""
+
+    def build(s: Ops) -> Act:
+        now_and_a_moment_later(s)
+        slot = s.db.value("select max(slot_at) from runledger._job_outcomes")
+        if rolled_up:
+            counted(s.db)
+        if after:
+            s.to(slot + after)
+        return lambda: s.q.rows("job_metrics", **of)
+
+    return build
+
+
+LAST = timedelta(days=1, minutes=5)
+each("metrics", "metrics", {
+    "metrics_prometheus": lambda s: watched(s, False), "metrics_prometheus, rolled up": lambda s: watched(s, True),
+    "job_metrics": metrics(), "job_metrics, rolled up": metrics(rolled_up=True), "job_metrics of a type": metrics(job_type="u"),
+    "job_metrics of a tenant": metrics(organization_id=TENANT), "job_metrics of a type and a tenant": metrics(job_type="u", organization_id=TENANT, rolled_up=True),
+    "job_metrics, the last slot": metrics(LAST - INSTANT), "job_metrics, no slot any more": metrics(LAST, rolled_up=True),
+    "job_metrics, nothing happened": lambda s: lambda: s.q.rows("job_metrics"),
+})  # fmt: skip
+
+
+# The upkeep, as it is called all the time.
+
+
+def upkeep(before: Callable[[Ops], Any]) -> Callable[[Ops], Act]:
+    def build(s: Ops) -> Act:
+        before(s)
+        counted(s.db)
+        return lambda: [r for r in s.q.rows("run_maintenance") if r["task"] != "rollup"]
+
+    return build
+
+
+def seen_ago(s: Ops) -> None:
+    for name, ago in (("gone", DAY + INSTANT), ("here", DAY)):
+        s.q.row("register_worker", worker_id=name, job_types=["t"])
+        s.db.execute("update runledger.workers set last_seen_at = %s where worker_id = %s", [s.clock.now() - ago, name])
+
+
+def ended_ago(s: Ops) -> None:
+    for ago in (INSTANT, timedelta()):
+        lease = s.q.leased()
+        s.db.execute("update runledger.job_queue set lease_expires_at = %s where id = %s", [s.clock.now() - ago, lease["job_id"]])
+
+
+def passed_ago(ago: timedelta) -> Callable[[Ops], None]:
+    def build(s: Ops) -> None:
+        s.db.execute("update runledger.upkeep_state set last_pass_at = %s", [s.clock.now() - ago])
+
+    return build
+
+
+def rested(ended: timedelta | None, touched: timedelta = timedelta(), **ages: timedelta) -> Callable[[Ops], None]:
+    """A pass of maintenance that ended so long ago, or has not ended and was touched so long ago."""
+
+    def build(s: Ops) -> None:
+        s.q.rows("run_maintenance")
+        s.db.execute(
+            "update runledger.prune_passes set ended_at = %s, touched_at = %s, started_at = %s, after_job_id = %s, after_log_block = 3",
+            [s.clock.now() - ended if ended is not None else None, s.clock.now() - touched, s.clock.now() - 9 * DAY, NOBODY],
+        )
+        for name, age in ages.items():
+            s.db.execute(f"update runledger.prune_passes set {name} = %s", [age])
+
+    return build
+
+
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+each("upkeep", "run_maintenance", {
+    "nothing to do": upkeep(lambda s: None), "workers seen a day ago": upkeep(seen_ago), "leases that end": upkeep(ended_ago),
+    "a schedule": upkeep(lambda s: s.q.row("upsert_schedule", name="s", job_type="t", cron="0 * * * *", next_fire_at=s.clock.now())),
+    "a gate": upkeep(lambda s: (Flows(s.q)(gate("g", timeout_seconds=1, on_timeout="FAILED")), s.clock.advance(1))),
+    "a pass half a minute ago": upkeep(passed_ago(timedelta(seconds=30))), "a pass over half a minute ago": upkeep(passed_ago(timedelta(seconds=30, microseconds=1))),
+    "a pass of the future": upkeep(passed_ago(-INSTANT)), "a pass now": upkeep(passed_ago(timedelta())),
+    "an end of prune a minute ago": upkeep(rested(MINUTE)), "an end of prune over a minute ago": upkeep(rested(MINUTE + INSTANT)),
+    "an end of prune now": upkeep(rested(timedelta())), "an end of prune to come": upkeep(rested(-INSTANT)),
+    "prune goes on": upkeep(rested(None, HOUR)), "prune begins anew after an hour": upkeep(rested(None, HOUR + INSTANT)),
+    "prune goes on, touched now": upkeep(rested(None)), "prune begins anew after a clock went back": upkeep(rested(None, -INSTANT)),
+    **{f"prune begins anew with another {age}": upkeep(rested(None, **{age: 77 * DAY}))
+       for age in ("older_than", "dead_letters_older_than", "history_older_than")},
+})  # fmt: skip
+
+
 @pytest.mark.parametrize("area", CASES)
 def test_every_verb_answers_and_writes(db: Db, q: Ledger, clock: Clock, area: str):
     q.define("u", priority=7, max_attempts=4, timeout_seconds=6)
+    q.define("lazy")
     scene = Ops(db, q, clock)
-    if area == "prune":
+    if area in ("prune", "upkeep"):
         # Ids are of today, whatever the clock says, and their age has to be right. Of events the number is told.
         scene.to(clock.now() + 3 * DAY)
         scene.tables = {k: v for k, v in TABLES.items() if k != "job_events"}
@@ -442,11 +590,12 @@ def test_every_verb_answers_and_writes(db: Db, q: Ledger, clock: Clock, area: st
         scene.to(datetime(2026, 3, 1, tzinfo=UTC))  # so that no day of the year says anything else
     lines = []
     for name, build in CASES[area].items():
-        for table in EMPTIED + (OLD if area == "prune" else ()):
+        for table in EMPTIED + (OLD if area in ("prune", "metrics", "upkeep") else ()):
             db.execute(f"delete from runledger.{table}")
         db.execute("delete from runledger.job_definitions where job_type in ('a', 'b')")
         db.execute("update runledger.job_definitions set is_enabled = true, disabled_at = null, disabled_by = null, disabled_reason = null")
         db.execute("update runledger.job_queue set next_run_at = %s where status = 'PENDING'", [clock.now() + 900 * DAY])
+        db.execute("update runledger.job_definitions set is_paused = false, paused_at = null, paused_by = null, paused_reason = null")
         scene.to(clock.now().replace(hour=12, minute=30, second=0, microsecond=0) + DAY)
         lines += [f"## {name}", *scene.told(build), ""]
     db.execute("delete from runledger.job_schedules")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 import pytest
@@ -137,6 +138,55 @@ def test_what_makes_no_sense_is_refused_and_writes_nothing(db: Db, q: Ledger):
         with q.refused(code):
             q.row("upsert_schedule", **{"name": "s", "job_type": "t", "cron": "@daily", **given})
     assert db.all("select * from runledger.job_schedules") == []
+
+
+def test_refusals_say_which(db: Db, plan: Plan, q: Ledger):
+    """What an error tells beside its code: names, a hundred of them and two hundred letters each at most."""
+    steps = [{"key": str(n), "job_type": f"no{n:03}"} for n in range(101)]
+    told: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+        ("upsert_schedule", {"job_type": "x" * 201}, {"job_types": ["x" * 200]}),
+        ("upsert_schedule", {"job_type": "no", "is_active": False}, {"job_types": ["no"]}),
+        ("upsert_schedule", {"job_type": None, "workflow_type": "w", "steps": steps[::-1]}, {"job_types": [s["job_type"] for s in steps[:100]]}),
+        ("upsert_schedule", {"job_type": None, "workflow_type": "w", "steps": steps[:1] * 1}, {"job_types": ["no000"]}),
+        ("upsert_schedule", {"timezone": "Mars/Olympus"}, {}),
+        ("upsert_schedule", {"max_jitter_seconds": 86_401}, {}),
+        ("upsert_schedule", {"payload": "x" * 262_145}, {"argument": "payload", "max_bytes": 262_144}),
+        *[(verb, {"name": "x" * 201}, {"name": "x" * 200})
+          for verb in ("pause_schedule", "resume_schedule", "delete_schedule", "preview_schedule")],
+        ("preview_schedule", {"name": "s", "fires": 1001}, {"max_rows": 1001, "max": 1000}),
+        ("list_schedules", {"max_rows": 0}, {"max_rows": 0, "max": 1000}),
+        ("fire_due_schedules", {"max_schedules": 1001}, {"max_schedules": 1001, "max": 1000}),
+    ]  # fmt: skip
+    for verb, given, detail in told:
+        default = {"name": "s", "job_type": "t", "cron": "@daily"} if verb == "upsert_schedule" else {}
+        with pytest.raises(psycopg.Error) as error:
+            q.rows(verb, **{**default, **given})
+        said = json.loads(error.value.diag.message_detail or "")
+        assert said == {"code": said["code"], **detail}, (verb, said)
+    for n in range(101):
+        plan(f"s{n:03}")
+    with q.refused("job_definition.active_schedule_exists") as refusal:
+        q.row("disable_job_type", job_type="t")
+    assert refusal.detail["schedules"] == [f"s{n:03}" for n in range(100)]
+    for bound in ({"max_jitter_seconds": 86_400}, {"name": "n" * 200}, {"next_fire_at": "1970-01-01T00:00:00Z"}):
+        assert plan(**{"name": "bound", **bound})["disposition"] in ("INSERTED", "UPDATED")
+    for fires in (1, 1000):
+        assert len(q.rows("preview_schedule", name="s000", fires=fires)) == fires
+
+
+def test_a_type_in_use_is_kept_by_active_schedules_of_its_own_only(db: Db, plan: Plan, q: Ledger):
+    q.define("u")
+    q.define("free")
+    plan("of u", job_type="u")
+    plan("flow", job_type=None, workflow_type="w", steps=STEPS)
+    plan("idle", job_type="free", is_active=False)
+    assert q.row("disable_job_type", job_type="free")["is_enabled"] is False
+    with q.refused("job_definition.active_schedule_exists") as refusal:
+        q.row("disable_job_type", job_type="u")
+    assert refusal.detail["schedules"] == ["flow", "of u"]
+    with q.refused("job_definition.active_schedule_exists") as refusal:
+        q.row("disable_job_type", job_type="t")
+    assert refusal.detail["schedules"] == ["flow"]
 
 
 def test_the_largest_payload_still_fires(db: Db, plan: Plan, q: Ledger):

@@ -402,3 +402,66 @@ def test_leases_that_ran_out(story: Story, start: Flows, q: Ledger):
     q.reap()
     story.tell(flow, "reaped")
     story.is_told(REAPED)
+
+
+# States that a step could be left in; what it is by its job and its edges is found again.
+WRONG = [
+    {"status": status, "dependency_count_total": 9, "dependency_count_pending": 7, "dependency_count_unsatisfied": 8, **more}
+    for status in ("BLOCKED", "ENQUEUED", "RUNNING", "WAITING_FOR_EXTERNAL")
+    for more in ({}, {"job_id": None}, {"released_at": None, "finished_at": None, "gate_expires_at": None})
+]  # fmt: skip
+
+
+@pytest.mark.corrupts  # for a while
+def test_a_repair_finds_again_what_each_step_is(story: Story, start: Flows, q: Ledger):
+    flow = start(
+        step("done"), step("failed"), step("canceled"), step("running", "done"), step("ready", always="failed"),
+        step("blocked", "running", always=["failed", "done"]), step("dropped", "failed"), step("waits", "dropped", always="running"),
+        gate("open", "done", timeout_seconds=100, on_timeout="FAILED"), gate("shut", "blocked"), gate("passed"), gate("refused"),
+    )  # fmt: skip
+    story.at(5)
+    flow.complete("passed", output={"ok": True})
+    flow.complete("refused", "FAILED", reason="r", error_code="c", error_message="m")
+    story.at(10)
+    flow.fail("failed")
+    story.at(15)
+    flow.cancel_job("canceled", reason="no")
+    flow.finish("canceled", "RELEASE", reason="stopped")
+    flow.succeed("done")
+    story.at(20)
+    q.hold(flow.job_id("ready"))
+    q.release({"job_id": flow.job_id("ready"), "lease_token": q.job(flow.job_id("ready"))["lease_token"]})
+    q.hold(flow.job_id("running"))
+    q.db.execute("update runledger.workflow_steps set status = 'RUNNING', started_at = runledger._now() where step_key = 'running'")
+    story.at(30)
+    right = story.look(flow)
+    status = right["run"]["status"]
+    for table in ("workflow_steps", "workflow_runs"):
+        for name in q.db.column("select conname from pg_constraint where contype = 'c' and conrelid = %s::regclass", [f"runledger.{table}"]):
+            q.db.execute(f'alter table runledger.{table} drop constraint "{name}"')
+
+    def repaired() -> None:
+        assert q.db.value("select runledger._repair_run(%s)", [flow.id]) == status
+        found = story.look(flow)
+        assert found.keys() == right.keys()
+        for name, row in found.items():
+            # When it was dropped nothing but its own row says.
+            same = {k: v for k, v in row.items() if k not in ("updated_at", "finished_at" if name == "dropped" else "")}
+            assert same == {k: right[name][k] for k in same}, name
+
+    repaired()
+    for key in flow.states():
+        was = flow.step(key)
+        for wrong in WRONG:
+            is_job = was["execution_kind"] == "JOB"
+            # How a gate was completed, and since when it is open, nothing else says.
+            if not is_job and (key in ("passed", "refused") or len(wrong) > 4):
+                continue
+            change = ", ".join(f"{k} = %({k})s" for k in wrong)
+            q.db.execute(f"update runledger.workflow_steps set {change} where id = %(id)s", {**wrong, "id": was["id"]})
+            q.db.execute(
+                "update runledger.workflow_runs set steps_total = 1, steps_active = 2, steps_waiting = 3, steps_failed = 4,"
+                " steps_succeeded = 5, status = 'SUCCEEDED', finished_at = runledger._now(), result = '1' where id = %s",
+                [flow.id],
+            )
+            repaired()

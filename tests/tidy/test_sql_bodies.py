@@ -124,6 +124,20 @@ def test_rows_are_picked_in_a_materialised_cte(function: Function):
                 assert cte.ctematerialized.name == "CTEMaterializeAlways", cte.ctename
 
 
+@each_function
+def test_what_is_picked_or_read_twice_is_materialised_and_says_so(function: Function):
+    """PostgreSQL would do it anyhow; so nobody wonders which of the rows are meant the second time."""
+    for query in function.queries:
+        for clause in nodes(query, ast.WithClause):
+            for cte in clause.ctes:
+                if clause.recursive or not isinstance(cte.ctequery, ast.SelectStmt):
+                    continue
+                read = [item for item in nodes(query, ast.RangeVar) if item.relname == cte.ctename and not item.schemaname]
+                limited = any(select.limitCount for select in nodes(cte.ctequery, ast.SelectStmt))
+                if len(read) > 1 or limited:
+                    assert cte.ctematerialized.name == "CTEMaterializeAlways", cte.ctename
+
+
 def _locks(select: ast.Node) -> bool:
     return any(inner.lockingClause for inner in nodes(select, ast.SelectStmt))
 

@@ -23,9 +23,6 @@ begin
      where s.id = any (v_steps)
      order by q.id limit _erase_steps.max_rows - v_rows
        for update of q skip locked);
-  if v_rows >= _erase_steps.max_rows or cardinality(v_held) = 0 then
-    return v_rows;
-  end if;
   v_erased := runledger._erase_jobs(v_held, _erase_steps.horizon, _erase_steps.caller,
     _erase_steps.max_rows - v_rows, 1);
   delete from runledger.workflow_steps as s

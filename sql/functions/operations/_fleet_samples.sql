@@ -19,7 +19,7 @@ begin
       from runledger.workflow_runs as r
      where r.status in ('RUNNING', 'WAITING_FOR_EXTERNAL')
      group by r.status
-  ), newest as (
+  ), newest as materialized (
     select d.job_id, d.run_number
       from runledger.job_dead_letters as d order by d.failed_at desc, d.job_id desc limit 1000
   )

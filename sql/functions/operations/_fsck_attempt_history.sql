@@ -6,7 +6,7 @@ language plpgsql stable
 as $$
 begin
   return query
-  with history as (
+  with history as materialized (
     select a.job_id, a.run_number, a.attempt, a.lease_token, a.leased_at,
            lag(a.finished_at) over w as previous_finished_at,
            lag(a.lease_token) over w as previous_token,

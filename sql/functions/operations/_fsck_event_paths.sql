@@ -12,7 +12,7 @@ declare
   v_whole constant timestamptz := v_begin + interval '1 minute';
 begin
   return query
-  with step as (
+  with step as materialized (
     select e.job_id, e.id, e.run_number, e.attempt, e.event_type::text as kind,
            lag(e.event_type::text) over w as previous, lead(e.event_type::text) over w as next,
            coalesce(lag(e.occurred_at) over w, '-infinity') as previous_at

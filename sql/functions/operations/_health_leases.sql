@@ -6,7 +6,7 @@ language plpgsql stable
 as $$
 begin
   return query
-  with expired as (
+  with expired as materialized (
     select q.lease_expires_at
       from runledger.job_queue as q
      where q.lease_token is not null and q.lease_expires_at <= _health_leases.now
@@ -21,7 +21,7 @@ begin
      'select * from runledger.reap_expired_leases(1000)',
      jsonb_build_object('leases', e.leases)) as h;
   return query
-  with overrun as (
+  with overrun as materialized (
     select q.id, q.job_type, q.worker_id, q.timeout_seconds,
            _health_leases.now - a.started_at - make_interval(secs => q.timeout_seconds) as over
       from runledger.job_queue as q

@@ -10,9 +10,9 @@ begin
   with holder as materialized (
     select h.kind, h.who, _health_server.now - h.since as open_for, h.age, h.release
       from runledger._snapshot_holders() as h
-  ), longest as (
+  ), longest as materialized (
     select h.* from holder as h where h.open_for is not null order by h.open_for desc limit 1
-  ), oldest as (
+  ), oldest as materialized (
     select h.* from holder as h order by h.age desc limit 1
   )
   select c.*

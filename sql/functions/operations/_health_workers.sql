@@ -16,13 +16,13 @@ begin
      where q.lease_token is not null and q.status = 'LEASED'
        and q.lease_expires_at > _health_workers.now
      group by q.worker_id
-  ), gone as (
+  ), gone as materialized (
     select w.worker_id, _health_workers.now - w.last_seen_at as age
       from runledger.workers as w
      where w.last_seen_at < _health_workers.now - interval '3 minutes'
        and not exists (select from held as h where h.worker_id = w.worker_id)
      order by w.last_seen_at, w.worker_id limit 1000
-  ), silent as (
+  ), silent as materialized (
     select h.worker_id, _health_workers.now - h.seen_at as age, h.leases, h.until
       from held as h
      where h.silent

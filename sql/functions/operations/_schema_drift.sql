@@ -5,7 +5,7 @@ create or replace function runledger._schema_drift()
 returns table (kind text, name text, change text, definition text)
 language sql stable
 as $$
-  with applied as (
+  with applied as materialized (
     select k.key as kind, o.key as name, o.value as definition
       from (select s.manifest from runledger._shelves as s order by s.id desc limit 1) as s
      cross join lateral jsonb_each(s.manifest) as k

@@ -48,7 +48,7 @@ begin
       select from unnest('{31,29,31,30,31,30,31,31,30,31,30,31}'::integer[]) with ordinality
                as m(days, nth)
        where (v_masks[5] >> m.nth::integer) & 1 = 1
-         and v_masks[4] & ((1::bigint << m.days + 1) - 2) <> 0) then
+         and v_masks[4] % (1::bigint << m.days + 1) <> 0) then
     perform runledger._raise('job_schedule.cron_never_fires');
   end if;
   return row(v_masks[1], v_masks[2], v_masks[3]::integer, v_masks[4], v_masks[5]::integer,

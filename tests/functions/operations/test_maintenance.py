@@ -76,6 +76,13 @@ def test_maintenance_is_refused_above_read_committed(q: Ledger):
         with q.refused("operations.unsupported_isolation", "RL013"), q.conn.transaction():
             q.conn.execute(f"set transaction isolation level {isolation}")
             q.rows("run_maintenance")
+    # Also while somebody is at it, when there is nothing to do.
+    other = q.on(autocommit=False)
+    assert maintain(other)
+    with q.refused("operations.unsupported_isolation", "RL013"), q.conn.transaction():
+        q.conn.execute("set transaction isolation level repeatable read")
+        q.rows("run_maintenance")
+    other.conn.rollback()
 
 
 def test_a_new_timeline_lifts_the_tokens(db: Db, q: Ledger):

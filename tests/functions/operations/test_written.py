@@ -250,6 +250,11 @@ each("catalog", "sync_catalog", {
     "a type less that an inactive schedule uses": synced(
         LISTED, ("upsert_schedule", {"name": "s", "job_type": "a", "cron": "0 * * * *", "is_active": False}), sync([B], FLOW)),
     "a type less whose schedule is refused": synced(sync([A], NIGHTLY), sync([], {**NIGHTLY, "cron": "x"})),
+    "a type less whose schedule cannot go over to another": synced(
+        sync([A, B], NIGHTLY), sync([B], {**NIGHTLY, "job_type": "b", "cron": "x"})),
+    "a type less that a schedule of the name of another type uses": synced(
+        sync([A, B]), ("upsert_schedule", {"name": "b", "job_type": "a", "cron": "0 * * * *"}), sync([B])),
+    "a schedule less of the name of a type": synced(sync([A, B], {**NIGHTLY, "name": "b"}), sync([A, B])),
     "back": synced(LISTED, sync([]), LISTED), "back, with another cron": synced(LISTED, sync([A, B]), sync([A, B], {**NIGHTLY, "cron": "9 * * * *"})),
     "back, from an instant": synced(LISTED, sync([A, B]), sync([A, B], {**NIGHTLY, "next_fire_at": "2026-01-01T00:00:00Z"})),
     "back, but inactive": synced(LISTED, sync([A, B]), sync([A, B], {**NIGHTLY, "is_active": False})),

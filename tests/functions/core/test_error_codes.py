@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tests.support.clock import Clock
@@ -155,6 +158,22 @@ def scene(db: Db, q: Ledger, role: str) -> dict[str, Any]:
     return {"x": lease, "done": done["job_id"], "dead": dead, "canceled": canceled, "step": step, "bound": bound}
 
 
+def readable(refusal: Any, states: dict[str, Any]) -> str:
+    """A code and what it tells beside it, ids by the names that the scene gives them; instants are only there."""
+    ids = {str(v["job_id"] if isinstance(v, dict) else v): k for k, v in states.items()}
+
+    def word(value: Any) -> str:
+        text = json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
+        if text in ids:
+            return ids[text]
+        if re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text):
+            return "another id"
+        return "an instant" if re.match(r"\d{4}-\d\d-\d\dT", text) else text
+
+    detail = ", ".join(f"{k} {word(v)}" for k, v in sorted(refusal.detail.items()) if k != "code")
+    return f"{refusal.code}: {detail}".removesuffix(" ")
+
+
 def test_every_code_is_provoked(db: Db, q: Ledger, new_role: Callable[..., str]):
     known = db.column("select code from runledger.error_codes() where code !~ '^workflow'")
     stated = [*RAISED, *REPORTED, *UNPROVOKED]
@@ -163,12 +182,18 @@ def test_every_code_is_provoked(db: Db, q: Ledger, new_role: Callable[..., str])
     states = scene(db, q, new_role())
     internal = Ledger(db, db.connect(admin=True))
     with q.unchanged():
+        told = []
         for code, provoke in RAISED.items():
-            with q.refused(code):
+            with q.refused(code) as refusal:
                 provoke(internal if code.startswith("internal") else q, states)
+            told.append(readable(refusal, states))
         for code, report in REPORTED.items():
             assert code in [r["code"] for r in report(q, states)]
     db.execute("update runledger.job_queue set workflow_run_id = null")
+    file = Path(__file__).parent / "details.out"
+    if os.environ.get("RUNLEDGER_WRITE"):
+        file.write_text("\n".join([*told, ""]))
+    assert told == file.read_text().splitlines()
 
 
 def test_only_listed_codes_stand_in_the_functions(db: Db):

@@ -1,7 +1,7 @@
 """What each verb answers, whom it wakes, and what it writes, to the last column: written/*.out, to be read like a specification.
 
     ## a case
-    answers  one line per row, all columns
+    answers  one line per row, all columns     refused  the code, and what is told beside it
     wakes    the types of the notifications, once for each
     ~        what changed in a row     + a new row (columns that are null are left out)     - a row that is gone
 
@@ -11,6 +11,7 @@ Time stands still; instants are told by their distance from it. `RUNLEDGER_WRITE
 from __future__ import annotations
 
 import difflib
+import json
 import os
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from tests.support.clock import Clock
@@ -51,6 +53,7 @@ class Scene:
         q.conn.execute("listen runledger_wake")
         self.keys = {db.value("select runledger._wake_key(%s)", [t]): t for t in TYPES}
         self.names: dict[Any, str] = {}
+        self.seen, self.kept = 0, dict[tuple[Any, ...], dict[str, Any]]()
 
     def begin(self) -> None:
         self.names = {NOBODY: "nobody", TENANT: "tenant", OTHER_TENANT: "other tenant"}
@@ -82,11 +85,16 @@ class Scene:
         return ", ".join(f"{k} {self.word(v, k)}" for k, v in row.items() if full or v is not None)
 
     def rows(self) -> dict[tuple[Any, ...], dict[str, Any]]:
-        return {
-            (table, *(row[k] for k in key)): row
-            for table, key in TABLES.items()
-            for row in self.db.all(f"select * from runledger.{table} order by {', '.join(key)}")
-        }
+        """Every row of these tables; only those that were written since the last time are fetched."""
+        since, self.seen = self.seen, self.db.value("select pg_current_xact_id()::text::bigint")
+        stand: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for table, key in TABLES.items():
+            keys = ", ".join(key)
+            new = self.db.all(f"select * from runledger.{table} where xmin::text::bigint >= %s", [since])
+            self.kept |= {(table, *(r[k] for k in key)): r for r in new}
+            for place in self.db.all(f"select {keys} from runledger.{table} order by {keys}"):
+                stand[(table, *place.values())] = self.kept[(table, *place.values())]
+        return stand
 
     def told(self, build: Callable[[Scene], Act]) -> Iterator[str]:
         self.begin()
@@ -95,7 +103,12 @@ class Scene:
         before = self.rows()
         self.q.conn.execute("select 1")
         self.heard.clear()
-        answer = act()
+        try:
+            answer = act()
+        except psycopg.Error as error:
+            detail = json.loads(error.diag.message_detail or "null")
+            yield f"refused  {error.diag.sqlstate} {detail.pop('code')}" + (f": {self.line(detail, full=True)}" if detail else "")
+            answer = []
         self.q.conn.execute("select 1")
         woken = sorted(self.keys[h] for h in self.heard)
         after = self.rows()
@@ -534,6 +547,74 @@ each("operate", "reading bodies", {
 })  # fmt: skip
 
 
+# Every verb on every state, refused or not; what it writes when it is not stands above, too.
+
+
+def redacted(s: Scene) -> UUID:
+    job = done(s)
+    s.q.row("redact_job", job_id=job, reason="forget")
+    return job
+
+
+def of_a_run(s: Scene) -> UUID:
+    job = dead(s)
+    s.db.execute("update runledger.job_queue set workflow_run_id = %s where id = %s", [NOBODY, job])
+    return job
+
+
+STATES: dict[str, Callable[[Scene], UUID]] = {
+    "pending": lambda s: s.q.enqueue(), "leased": lambda s: held(s)["job_id"], "succeeded": done, "dead": dead, "stopping": lambda s: stopped(s)["job_id"],
+    "canceled": lambda s: (j := s.q.enqueue(), s.q.row("cancel_job", job_id=j))[0], "redacted": redacted, "dead and redacted": forgotten, "of nobody": lambda s: NOBODY,
+}  # fmt: skip
+ON: dict[str, dict[str, Any]] = {
+    "cancel_job": {}, "requeue_job": {}, "replay_job": {"request_key": "k", "reason": "r"}, "correct_payload": {"payload": [7], "reason": "r"}, "redact_job": {"reason": "r"},
+}  # fmt: skip
+for _verb, _given in ON.items():
+    each("refuse", _verb, {state: on(_verb, made, **_given) for state, made in STATES.items()})
+each("refuse", "requeue_job", {
+    "of a run": on("requeue_job", of_a_run), "not of that status": on("requeue_job", dead, expected_status="CANCELED"), "not of that run": on("requeue_job", dead, expected_run_number=2),
+    "of another tenant": on("requeue_job", lambda s: dead(s, organization_id=TENANT), organization_id=OTHER_TENANT),
+    "of that tenant, status and run": on("requeue_job", lambda s: dead(s, organization_id=TENANT), organization_id=TENANT, expected_status="DEAD_LETTERED", expected_run_number=1),
+    "of no such status": on("requeue_job", dead, expected_status="dead"),
+    "at the very end of its lease": on("requeue_job", lambda s: (stopped(s), s.clock.advance(57))[0]["job_id"]),
+    "a moment before": on("requeue_job", lambda s: (stopped(s), s.clock.advance(timedelta(seconds=57) - INSTANT))[0]["job_id"]),
+})  # fmt: skip
+each("refuse", "with a tenant", {
+    "cancel_job, another": on("cancel_job", lambda s: s.q.enqueue(organization_id=TENANT), organization_id=OTHER_TENANT),
+    "cancel_job, its own": on("cancel_job", lambda s: s.q.enqueue(organization_id=TENANT), organization_id=TENANT),
+    "replay_job, another": on("replay_job", lambda s: done(s, organization_id=TENANT), request_key="k", reason="r", organization_id=OTHER_TENANT),
+    "replay_job, its own": on("replay_job", lambda s: done(s, organization_id=TENANT), request_key="k", reason="r", organization_id=TENANT),
+    "job_payload, another": on("job_payload", lambda s: done(s, organization_id=TENANT), organization_id=OTHER_TENANT),
+    "job_payload, its own": on("job_payload", lambda s: done(s, organization_id=TENANT), organization_id=TENANT),
+})  # fmt: skip
+
+
+def replayed(s: Scene) -> UUID:
+    job = done(s)
+    s.q.row("replay_job", job_id=job, request_key="k", reason="r")
+    return job
+
+
+def off(s: Scene) -> UUID:
+    job = done(s, job_type="new")
+    s.q.row("disable_job_type", job_type="new")
+    return job
+
+
+each("refuse", "replay_job", {
+    "for another reason": on("replay_job", replayed, request_key="k", reason="s"),
+    "redacted since, again": on("replay_job", lambda s: (j := replayed(s), s.q.row("redact_job", job_id=j, reason="x"))[0], request_key="k", reason="r"),
+    "of a type that is off": on("replay_job", off, request_key="k", reason="r"),
+})  # fmt: skip
+LEASES: dict[str, Callable[[Scene], dict[str, Any]]] = {
+    "live": held, "in its last moment": lambda s: held(s, 60 - 0.000001), "at its very end": lambda s: held(s, 60), "canceled": stopped,
+    "of another token": lambda s: (x := held(s), {**x, "lease_token": x["lease_token"] + 1})[1], "of nobody": lambda s: {"job_id": NOBODY, "lease_token": 1},
+    "ended": lambda s: (x := held(s), s.q.succeed(x))[0], "waiting again": lambda s: (x := held(s), s.q.fail(x))[0],
+}  # fmt: skip
+for _verb, _given in {"report_progress": {"done": 1}, "log_job": {"level": "x", "message": "y"}, "continue_job": {}}.items():
+    each("refuse", _verb, {f"{lease}, by its token": with_lease(_verb, made, **_given) for lease, made in LEASES.items()})
+
+
 # Types.
 
 
@@ -604,6 +685,7 @@ def test_every_verb_answers_wakes_and_writes(db: Db, q: Ledger, clock: Clock, ar
     q.define("t", **delays)
     q.define("u", priority=7, max_attempts=4, timeout_seconds=6, **delays)
     q.define("lazy", **delays)
+    q.define("new")
     scene = Scene(db, q, clock)
     lines = []
     for name, build in CASES[area].items():
@@ -612,6 +694,7 @@ def test_every_verb_answers_wakes_and_writes(db: Db, q: Ledger, clock: Clock, ar
         q.row("idle_worker", worker_id="idler", until=clock.now() + timedelta(seconds=3000))
         lines += [f"## {name}", *scene.told(build), ""]
     q.conn.execute("unlisten *")
+    db.execute("update runledger.job_queue set workflow_run_id = null")
     q.reap(max_jobs=1000)
     text = "\n".join(lines)
     file = HERE / f"{area}.out"

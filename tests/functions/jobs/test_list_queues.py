@@ -73,11 +73,13 @@ def test_without_upkeep_ends_are_not_told_and_history_is_not_read(db: Db, q: Led
     q.succeed(lease)
     [event] = [q.event(lease["job_id"], "SUCCEEDED")]
     with q.conn.transaction(force_rollback=True):
-        db.execute(
-            "insert into runledger.job_events (job_id, run_number, attempt, event_type, occurred_at)"
-            " select %(job_id)s, 1, 1, 'SUCCEEDED', %(at)s from generate_series(1, 20000)",
-            {"job_id": lease["job_id"], "at": event["occurred_at"]},
-        )
+        for more, told in ((19_999, 20_000), (1, None)):
+            db.execute(
+                "insert into runledger.job_events (job_id, run_number, attempt, event_type, occurred_at)"
+                " select %(job_id)s, 1, 1, 'SUCCEEDED', %(at)s from generate_series(1, %(more)s)",
+                {"job_id": lease["job_id"], "at": event["occurred_at"], "more": more},
+            )
+            assert queue(q)["finished"] == told
         row = queue(q)
         db.execute("delete from runledger.job_events where job_id = %s and id > %s", [lease["job_id"], event["id"]])
     assert (row["finished"], row["failed"]) == (None, None)

@@ -615,6 +615,28 @@ for _verb, _given in {"report_progress": {"done": 1}, "log_job": {"level": "x", 
     each("refuse", _verb, {f"{lease}, by its token": with_lease(_verb, made, **_given) for lease, made in LEASES.items()})
 
 
+def above(build: Callable[[Scene], Act]) -> Callable[[Scene], Act]:
+    def under(s: Scene) -> Act:
+        act = build(s)
+
+        def call() -> Any:
+            with s.q.conn.transaction():
+                s.q.conn.execute("set transaction isolation level repeatable read")
+                return act()
+
+        return call
+
+    return under
+
+
+each("refuse", "above READ COMMITTED", {
+    "enqueue_job": above(one()), "enqueue_job with a key": above(one(idempotency_key="above")), "enqueue_jobs": above(batch(T, {**T, "stage": "x"})),
+    "enqueue_jobs with a key": above(batch(T, {**T, "idempotency_key": "above"})), "claim_jobs": above(claims({})), "finish_jobs": above(ends(**FAILED)),
+    "plain successes": above(ends(**SUCCEEDED)), "reap_expired_leases": above(reaps("1 s", held)), "requeue_job": above(on("requeue_job", dead)),
+    "redrive_dead_letters": above(redrives()), "replay_job": above(on("replay_job", done, request_key="k", reason="r")), "cancel_job": above(on("cancel_job", lambda s: s.q.enqueue())),
+})  # fmt: skip
+
+
 # Types.
 
 

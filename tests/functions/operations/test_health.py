@@ -19,7 +19,7 @@ import runledger.migrate as m
 from runledger import Client
 from tests.support.clock import Clock
 from tests.support.database import Db
-from tests.support.flows import Flows, gate
+from tests.support.flows import Flows, gate, step
 from tests.support.ledger import Ledger
 from tests.support.servers import ROOT
 from tests.support.told import checked, telling
@@ -287,6 +287,111 @@ def test_workers_that_hold_leases_and_are_silent(q: Ledger, clock: Clock):
     assert q.job(by_hand["job_id"])["status"] == "LEASED"
 
 
+def test_a_canceled_job_is_no_longer_held_by_its_worker(q: Ledger, clock: Clock):
+    stopping = q.leased(worker="gone", lease_seconds=600, timeout_seconds=60)
+    q.row("cancel_job", job_id=stopping["job_id"])
+    q.leased(worker="dead", lease_seconds=60)
+    clock.advance(500)
+    check(q, "worker.silent_holder", "OK")
+    check(q, "lease.overrun", "OK")
+    q.define("u")
+    q.enqueue("t", priority=7)
+    check(q, "queue.no_worker", "OK")
+    clock.advance(60)
+    # Neither a canceled job nor a lease that ended shows that somebody takes jobs of the type.
+    check(q, "queue.no_worker", "WARN")
+
+
+def test_many_workers_are_told_worst_first_and_ten_of_them(q: Ledger, db: Db, clock: Clock):
+    for n in (*range(12, 0, -1),):
+        q.row("register_worker", worker_id=f"gone{n:02}", job_types=["t"])
+        q.leased(worker=f"held{n:02}", lease_seconds=3600)
+        clock.advance(1)
+    clock.advance(1800)
+    check(q, "worker.silent", "WARN")
+    check(q, "worker.silent_holder", "OK")
+    clock.advance(1200)
+    check(q, "worker.silent_holder", "WARN")
+    db.execute(
+        "insert into runledger.workers (worker_id, job_types, max_jobs, role_name, registered_at, last_seen_at)"
+        " select 'w' || n, '{t}', 1, 'r', runledger._now(), runledger._now() - interval '1 hour'"
+        " from generate_series(1, 1500) as n"
+    )
+    assert checks(q)["worker.silent"]["value"] == 1000
+
+
+def test_jobs_over_their_time_are_told_worst_first_and_ten_of_them(q: Ledger, clock: Clock):
+    for n in range(12):
+        q.leased(worker=f"w{n}", timeout_seconds=60 if n % 2 else 30, lease_seconds=7200)
+        clock.advance(1)
+    clock.advance(600)
+    check(q, "lease.overrun", "WARN")
+
+
+def test_types_are_told_worst_first_and_ten_of_them(q: Ledger, clock: Clock):
+    for n in range(12):
+        q.define(f"t{n % 7}{n}", max_concurrency=n or None)
+        q.define(f"paused{n}")
+        q.row("pause_job_type", job_type=f"paused{n}")
+        q.enqueue(f"t{n % 7}{n}")
+        q.enqueue(f"paused{n}")
+        clock.advance(n % 3)
+    # What is not due yet, or of a type that is gone, is no exception and no ready job.
+    q.enqueue(run_at=clock.now() + MINUTE)
+    seen(q, "t11", "t00")
+    clock.advance(700)
+    seen(q, "t11", "t00")
+    for code, level in (("queue.ready_age", "WARN"), ("queue.no_worker", "CRIT"), ("queue.paused", "WARN")):
+        check(q, code, level)
+
+
+# --- up to the instant -----------------------------------------------------------------------------
+
+
+def test_each_look_at_the_clock_is_exact(q: Ledger, clock: Clock):
+    """A lease ends with its instant, silence and lateness begin after theirs."""
+    clock.noon()
+    flow = Flows(q)(gate("g", timeout_seconds=240, on_timeout="SUCCEEDED"))
+    q.row("upsert_schedule", name="once", job_type="t", cron="4 12 * * *")
+    q.row("register_worker", worker_id="idle", job_types=["x"])
+    q.leased(worker="holder", lease_seconds=240, timeout_seconds=240)
+    q.leased(worker="slow", lease_seconds=300, timeout_seconds=600)
+    lease = q.leased(worker="beats", lease_seconds=240, timeout_seconds=240)
+    q.define("u")
+    q.enqueue("u", run_at=clock.now() + 4 * MINUTE)
+    assert told_at(q, clock, 179.999_999) == set()
+    seen(q, "u")
+    assert told_at(q, clock, 0.000_001) == set()
+    assert told_at(q, clock, 0.000_001) == {"silent: idle", "silent holder: holder", "silent holder: beats"}
+    q.beat(lease, lease_seconds=240)
+    # Three minutes, or two thirds of a lease that is longer.
+    assert told_at(q, clock, 19.999_999) == {"silent: idle", "silent holder: holder"}
+    assert told_at(q, clock, 0.000_001) == {"silent: idle", "silent holder: holder", "silent holder: slow"}
+    assert told_at(q, clock, 39.999_998) == {"silent: idle", "silent holder: holder", "silent holder: slow"}
+    # At the fourth minute the lease of the holder ends, a job is due, and nothing is late yet.
+    assert told_at(q, clock, 0.000_001) == {"silent: idle", "silent holder: slow", "ready: u", "expired"}
+    late = {"ready: u", "expired", "overrun", "schedule", "gate"}
+    assert told_at(q, clock, 0.000_001) == {"silent: idle", "silent holder: slow", *late}
+    assert told_at(q, clock, 119.999_997) == {"silent: idle", *late}
+    assert told_at(q, clock, 0.000_001) == {"silent: idle", *late, "unserved: u"}
+    assert told_at(q, clock, 0.000_001) == {"silent: idle", "silent: w1", *late, "unserved: u"}
+    assert flow.status == "WAITING_FOR_EXTERNAL"
+
+
+def told_at(q: Ledger, clock: Clock, after: float) -> set[str]:
+    """What health() names then, whatever its level."""
+    clock.advance(after)
+    rows = checks(q)
+    told = {f"silent: {w}" for w in rows["worker.silent"]["detail"]["workers"]}
+    told |= {f"silent holder: {w}" for w in rows["worker.silent_holder"]["detail"]["workers"]}
+    told |= {f"ready: {t['job_type']}" for t in rows["queue.ready_age"]["detail"]["worst"]}
+    told |= {f"unserved: {t['job_type']}" for t in rows["queue.no_worker"]["detail"]["worst"]}
+    told |= {"expired"} if rows["lease.expired"]["detail"]["leases"] else set()
+    told |= {"overrun"} if rows["lease.overrun"]["detail"]["jobs"] else set()
+    told |= {"schedule"} if rows["schedule.lag"]["detail"]["schedules"] else set()
+    return told | ({"gate"} if rows["gate.overdue"]["detail"]["gates"] else set())
+
+
 # --- schedules and gates ---------------------------------------------------------------------------
 
 
@@ -320,6 +425,33 @@ def test_schedules_that_cannot_fire(q: Ledger, db: Db, clock: Clock):
     clock.advance(31)
     assert q.row("fire_due_schedules")["disposition"] == "FIRED"
     check(q, "schedule.deferred", "OK")
+
+
+def test_schedules_are_told_worst_first_and_ten_of_them(q: Ledger, clock: Clock):
+    clock.noon()
+    for n in range(12, 0, -1):
+        q.row("upsert_schedule", name=f"at{n}", job_type="t", cron=f"{n % 5} * * * *")
+    q.row("upsert_schedule", name="idle", job_type="t", cron="* * * * *")
+    q.row("pause_schedule", name="idle")
+    clock.advance(HOUR)
+    check(q, "schedule.lag", "CRIT")
+    q.db.execute("update runledger.job_definitions set is_enabled = false, disabled_at = now()")
+    q.rows("fire_due_schedules")
+    check(q, "schedule.deferred", "WARN")
+    clock.advance(HOUR)
+    q.rows("fire_due_schedules")
+    check(q, "schedule.deferred", "CRIT")
+    q.db.execute("delete from runledger.job_schedules")
+
+
+def test_a_schedule_of_workflows_that_cannot_fire_is_to_be_looked_at(q: Ledger, db: Db, clock: Clock):
+    clock.noon()
+    q.row("upsert_schedule", name="flows", job_type=None, workflow_type="w", steps=[gate("g"), step("a")], cron="* * * * *")
+    db.execute("update runledger.job_definitions set is_enabled = false, disabled_at = now()")
+    clock.advance(61)
+    q.rows("fire_due_schedules")
+    found = check(q, "schedule.deferred", "WARN")
+    assert [name for (name, *_) in q.conn.execute(found["fix"].encode()).fetchall()]
 
 
 def test_gates_over_their_time(q: Ledger, clock: Clock):
@@ -540,6 +672,11 @@ def test_a_function_changed_by_hand_is_put_back_by_migrate(q: Ledger, db: Db):
 
 
 def test_a_function_added_by_hand(q: Ledger, db: Db):
+    # What is not of the schema is none of its business.
+    db.execute("create table public.theirs (id integer primary key, n integer unique check (n > 0))")
+    db.execute("create view public.theirs_too as select 1 as x")
+    db.execute("create function public.mine() returns integer language sql as 'select 1'")
+    check(q, "schema.drift", "OK")
     q.conn.execute("create function runledger.mine() returns integer language sql as 'select 1'")
     found = check(q, "schema.drift", "WARN")
     assert found["detail"]["objects"] == [{"kind": "functions", "name": "mine()", "change": "ADDED"}]

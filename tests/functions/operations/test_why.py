@@ -206,6 +206,82 @@ class TestPending:
         [row] = why(ready, job_id, organization_id=TENANT)
         assert [str(x) in row["explanation"] for x in held] == [n == 3 for n in range(7)]
 
+    def test_what_holds_no_slot_of_a_type_is_not_counted(self, ready: Ledger, clock: Clock):
+        """Leases that have ended, and those of other types."""
+        ready.define("u")
+        ready.define(max_concurrency=1)
+        ready.leased("u", priority=500)
+        ready.leased(lease_seconds=10)
+        job_id = ready.enqueue()
+        clock.advance(9.999_999)
+        assert codes(ready, job_id) == ["type_limit"]
+        clock.advance(0.000_001)
+        assert codes(ready, job_id) == ["ready"]
+        ready.reap()
+
+    def test_each_look_at_the_clock_is_exact(self, ready: Ledger, clock: Clock):
+        """Due with its instant, late after a minute, and a worker lives for three minutes to the end."""
+        job_id = ready.enqueue(run_at=clock.now() + timedelta(seconds=120))
+        later = ready.enqueue(run_at=clock.now() + timedelta(seconds=180))
+        ready.leased(worker="w1", lease_seconds=240, timeout_seconds=200, priority=500)
+        clock.advance(119.999_999)
+        assert codes(ready, job_id) == ["not_due"]
+        clock.advance(0.000_001)
+        assert codes(ready, job_id) == ["ready"]
+        clock.advance(60)
+        assert codes(ready, job_id) == ["ready"]
+        assert codes(ready, later) == ["behind"]
+        clock.advance(0.000_001)
+        assert codes(ready, job_id) == ["workers_silent"]
+        register(ready)
+        assert codes(ready, job_id) == ["not_picked_up"]
+
+    def test_a_worker_that_registered_for_some_types_may_hold_others(self, q: Ledger, clock: Clock):
+        """It counts as a stranger to the type it holds, and its slots as taken."""
+        q.define("u")
+        register(q, "w1", types=["u"], max_jobs=2)
+        q.leased(worker="w1")
+        q.leased(worker="w1")
+        q.leased(worker="w1")
+        assert codes(q, q.enqueue()) == ["workers_unregistered"]
+        assert codes(q, q.enqueue("u")) == ["workers_busy"]
+        q.leased("u", worker="w2", priority=500)
+        clock.advance(60)
+        # Leases that ended show nothing any more.
+        assert codes(q, q.enqueue()) == ["no_worker", "behind"]
+        assert codes(q, q.enqueue("u", priority=900)) == ["ready"]
+        q.reap()
+
+    def test_several_silent_workers_and_strangers(self, q: Ledger, clock: Clock):
+        register(q, "w2")
+        clock.advance(1)
+        register(q, "w1")
+        register(q, "other", types=["u"])
+        job_id = q.enqueue()
+        clock.advance(200)
+        assert codes(q, job_id) == ["workers_silent"]
+        for worker in ("a stranger", "another"):
+            q.leased(worker=worker, priority=500)
+        assert codes(q, job_id) == ["workers_unregistered"]
+
+    def test_a_pause_without_a_reason(self, ready: Ledger):
+        job_id = ready.enqueue()
+        ready.row("pause_job_type", job_type="t")
+        ready.row("disable_job_type", job_type="t")
+        assert codes(ready, job_id) == ["type_paused", "type_disabled"]
+
+    def test_five_holders_fill_a_sentence_and_a_sixth_is_one_more(self, ready: Ledger):
+        for limit, told in ((1, ""), (5, ""), (6, "; and 1 more")):
+            ready.define(max_concurrency=limit)
+            while len(ready.claim(1)) == 0 and ready.pending() == 0:
+                ready.enqueue()
+            while ready.pending() == 0:
+                ready.enqueue()
+                ready.claim(1)
+            [job_id] = ready.db.column("select id from runledger.job_queue where status = 'PENDING'")
+            assert (told or ". One is free") in one(ready, job_id)["explanation"]
+            ready.row("cancel_job", job_id=job_id)
+
     def test_a_canceled_handler_fills_its_slot_until_it_is_quiet(self, ready: Ledger):
         ready.define(max_concurrency=1)
         lease = ready.leased()
@@ -310,6 +386,45 @@ class TestLeased:
         ready.start(lease)
         assert codes(ready, lease["job_id"]) == ["running"]
 
+    def test_a_lease_ends_and_a_timeout_begins_with_its_instant(self, ready: Ledger, clock: Clock):
+        lease = ready.leased(lease_seconds=20, timeout_seconds=10)
+        for after, told in ((9.999_999, "running"), (0.000_001, "over_timeout"), (9.999_999, "over_timeout"),
+                            (0.000_001, "lease_expired")):  # fmt: skip
+            clock.advance(after)
+            assert codes(ready, lease["job_id"]) == [told]
+
+    def test_progress_without_a_total_and_nothing_but_a_stage(self, ready: Ledger, clock: Clock):
+        lease = ready.leased(max_attempts=3)
+        assert codes(ready, lease["job_id"]) == ["running"]
+        clock.advance(7)
+        ready.row("report_progress", **lease, done=3)
+        assert codes(ready, lease["job_id"]) == ["running"]
+        clock.advance(8)
+        ready.beat(lease)
+        assert codes(ready, lease["job_id"]) == ["running"]
+
+    def test_the_second_attempt_of_the_second_run(self, ready: Ledger, clock: Clock):
+        """What was of the first is no longer told."""
+        ready.define(retry_delays_ms={"e.x": 1000})
+        lease = ready.leased(max_attempts=4, timeout_seconds=10, prestart=True)
+        ready.start(lease)
+        ready.fail(lease, kind="TERMINAL")
+        ready.row("requeue_job", job_id=lease["job_id"])
+        lease = ready.hold(lease["job_id"])
+        ready.fail(lease)
+        assert codes(ready, lease["job_id"]) == ["retry_wait"]
+        clock.advance(30)
+        register(ready)
+        lease = ready.hold(lease["job_id"])
+        assert codes(ready, lease["job_id"]) == ["running"]
+        clock.advance(61)
+        assert codes(ready, lease["job_id"]) == ["lease_expired"]
+        ready.reap()
+        clock.advance(30)
+        lease = ready.hold(lease["job_id"])
+        ready.succeed(lease)
+        assert codes(ready, lease["job_id"]) == ["succeeded"]
+
     def test_a_job_beyond_its_timeout(self, ready: Ledger, clock: Clock):
         lease = ready.leased(timeout_seconds=10)
         clock.advance(20)
@@ -379,6 +494,14 @@ class TestFinished:
         assert one(ready, lease["job_id"])["code"] == "why.canceled"
         mend(ready, lease["job_id"], "why.canceled")
         assert codes(ready, lease["job_id"])[-1] == "ready"
+
+    def test_it_is_quiet_with_the_instant_its_lease_ends(self, ready: Ledger, clock: Clock):
+        lease = ready.leased()
+        ready.row("cancel_job", job_id=lease["job_id"])
+        clock.advance(59.999_999)
+        assert codes(ready, lease["job_id"]) == ["canceled_stopping"]
+        clock.advance(0.000_001)
+        assert codes(ready, lease["job_id"]) == ["canceled"]
 
     def test_a_pending_job_that_was_canceled(self, ready: Ledger):
         job_id = ready.enqueue()

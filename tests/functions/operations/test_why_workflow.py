@@ -157,6 +157,13 @@ class TestGates:
         mend(flow, "g")
         assert flow.states() == {"g": "SUCCEEDED", "a": "ENQUEUED"}
 
+    def test_it_is_overdue_with_its_instant(self, start: Flows, clock: Clock):
+        flow = start(gate("g", timeout_seconds=60, on_timeout="FAILED"))
+        clock.advance(58.999_999)
+        assert told(flow) == [("g", "gate_waiting")]
+        clock.advance(0.000_001)
+        assert told(flow) == [("g", "gate_overdue")]
+
     def test_an_odd_key_stays_a_key(self, start: Flows):
         flow = start(gate("it's\\a\n-- g"))
         mend(flow, "it's\\a\n-- g")
@@ -186,6 +193,25 @@ class TestBlocked:
         row = of(flow, "end")
         says(row, "It waits for 9 steps: ", " and 4 more. What")
         assert row["explanation"].count("(ENQUEUED)") == 6
+
+    def test_five_prerequisites_fill_a_sentence_and_a_sixth_is_one_more(self, start: Flows):
+        keys = [f"s{n}" for n in range(6)]
+        flow = start(*map(step, keys), step("five", keys[:5]), step("six", keys), step("any", always=keys[:2]))
+        says(of(flow, "five"), "s4 (ENQUEUED). What")
+        says(of(flow, "six"), "s4 (ENQUEUED) and 1 more. What")
+
+    def test_what_is_over_holds_up_nobody(self, start: Flows):
+        """Of prerequisites only those that are open, or that failed where success was asked, are named."""
+        flow = start(
+            step("done"), step("broken"), step("open"), step("wants", ["done", "open"], "broken"),
+            step("never", ["done", "broken"], "open"), step("after", "never"),
+        )  # fmt: skip
+        flow.succeed("done")
+        flow.fail("broken")
+        says(of(flow, "wants"), "It waits for one step: open (RUNNING). ")
+        says(of(flow, "never"), "It waits for one step: open (RUNNING). ")
+        flow.succeed("open")
+        says(of(flow, "never"), "needs the success of broken (FAILED). A step")
 
     def test_a_long_chain_leads_to_its_start(self, start: Flows):
         flow = start(*(step(f"s{n}", f"s{n - 1}" if n else ()) for n in range(500)))

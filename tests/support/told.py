@@ -33,9 +33,9 @@ CHANCE = (
 WRITING = os.environ.get("TOLD") == "write"
 
 
-def title(request: pytest.FixtureRequest) -> str:
+def title(nodeid: str) -> str:
     """The test as pytest names it in its file, without the server."""
-    name = request.node.nodeid.split("::", 1)[1]
+    name = nodeid.split("::", 1)[1]
     return re.sub(r"\[pg\d+\]", "", name).replace("[pg18-", "[").replace("[pg16-", "[").replace("[pg15-", "[")
 
 
@@ -55,7 +55,7 @@ class Told:
         self, request: pytest.FixtureRequest, *, clock: Clock | None = None, names: dict[str, str] | None = None
     ) -> None:
         self.path = Path(request.path).parent / "told" / f"{Path(request.path).stem}.txt"
-        self.title = title(request)
+        self.title = title(request.node.nodeid)
         self._clock = clock
         self._names = dict(names or {})
         self._unknown = 0

@@ -20,8 +20,8 @@ begin
      ('stage', not runledger._is_name(q.stage, runledger._limit('name_bytes')),
        'stage = ''queued'''),
      ('timeout_seconds', q.timeout_seconds <= 0, 'timeout_seconds = 900'),
-     ('progress_done', coalesce(q.progress_done < 0 or q.progress_total < 0
-       or q.progress_done > q.progress_total, false),
+     ('progress_done', q.progress_done < 0 or q.progress_total < 0
+       or q.progress_done > q.progress_total,
        'progress_done = null, progress_total = null, progress_pct = null'),
      ('progress_pct', q.progress_pct is distinct from
        runledger._percent(q.progress_done, q.progress_total),

@@ -7,8 +7,10 @@ as $$
 begin
   return query
   select c.*
-    from (select count(*) as n, string_agg(i.indexrelid::regclass::text, ', ') as names,
-                 string_agg(format('reindex index %s', i.indexrelid::regclass), '; ') as fix
+    from (select count(*) as n,
+                 string_agg(i.indexrelid::regclass::text, ', ' order by r.relname) as names,
+                 string_agg(format('reindex index %s', i.indexrelid::regclass), '; '
+                   order by r.relname) as fix
             from pg_index as i
             join pg_class as r on r.oid = i.indexrelid
            where r.relnamespace = 'runledger'::regnamespace

@@ -13,7 +13,8 @@ begin
   select h.* into v_hand
     from runledger._lock_holders((_why_due.job).locker, null, null, _why_due.now) as h;
   if found then
-    return next row(0, 'why.row_locked', v_hand.words || ' has locked this job: claims pass it by'
+    return next row(null, 'why.row_locked',
+      v_hand.words || ' has locked this job: claims pass it by'
       ' until that transaction ends.', v_hand.fix)::runledger.reason;
     v_any := true;
   end if;

@@ -11,10 +11,12 @@ declare
   v_pass timestamptz := (select max(u.last_pass_at) from runledger.upkeep_state as u);
 begin
   return query
-  select 0, 'why.row_locked', h.words || ' has locked this job: upkeep and claims pass it by until'
+  select null::integer, 'why.row_locked',
+         h.words || ' has locked this job: upkeep and claims pass it by until'
            ' that transaction ends.', h.fix
     from runledger._lock_holders(v_job.locker, null, null, _why_expired.now) as h;
-  return next row(0, 'why.lease_expired', format('Worker %s held it and is gone or stuck: its lease'
+  return next row(null, 'why.lease_expired',
+    format('Worker %s held it and is gone or stuck: its lease'
     ' ended %s, its last heartbeat was %s. The upkeep takes it back: %s. %s',
     runledger._one_line(v_job.worker_id),
     runledger._when(v_job.lease_expires_at, _why_expired.now),

@@ -20,7 +20,7 @@ declare
   v_finished constant text := runledger._when(v_job.finished_at, _why_finished.now);
 begin
   return query
-  select 0, case when v_job.status = 'SUCCEEDED' then 'why.succeeded'
+  select null::integer, case when v_job.status = 'SUCCEEDED' then 'why.succeeded'
                  when v_job.status = 'DEAD_LETTERED' then 'why.dead_lettered'
                  when v_job.lease_expires_at > _why_finished.now then 'why.canceled_stopping'
                  else 'why.canceled' end,

@@ -34,7 +34,8 @@ begin
   end if;
   if not v_type.is_enabled then
     return query
-    select 0, 'why.type_disabled', format('New jobs of type %s are refused: disabled by %s at %s%s.'
+    select null::integer, 'why.type_disabled',
+           format('New jobs of type %s are refused: disabled by %s at %s%s.'
              ' That stops no job that is queued, this one included.',
              runledger._one_line(v_type.job_type), v_type.disabled_by,
              runledger._when(v_type.disabled_at, _why_job.now),

@@ -17,7 +17,7 @@ begin
     return;
   end if;
   return query
-  select 0, case when v_is_claimed then 'why.claimed'
+  select null::integer, case when v_is_claimed then 'why.claimed'
                  when v.over_at <= _why_leased.now then 'why.over_timeout'
                  else 'why.running' end,
          concat(format('Worker %s %s, attempt %s of %s', runledger._one_line(v_job.worker_id),

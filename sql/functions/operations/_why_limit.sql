@@ -33,7 +33,8 @@ begin
     left join runledger.job_attempts as a
       on a.job_id = o.id and a.run_number = o.run_number and a.attempt = o.attempt;
   if v_held >= _why_limit.max_concurrency then
-    return next row(0, 'why.type_limit', format('The type %s may run %s at once (max_concurrency),'
+    return next row(null, 'why.type_limit',
+      format('The type %s may run %s at once (max_concurrency),'
       ' and so many hold a slot: %s%s. One is free again when one of these jobs ends; the statement'
       ' adds one.', runledger._one_line(v_job.job_type),
       case when v_held = 1 then 'one job' else v_held || ' jobs' end, v_holders,
@@ -46,7 +47,8 @@ begin
     from runledger._lock_holders(null, hashtext('runledger.max_concurrency'),
       hashtext(v_job.job_type), _why_limit.now) as h;
   if found then
-    return next row(0, 'why.type_limit_locked', format('%s has claimed jobs of the type %s and was'
+    return next row(null, 'why.type_limit_locked',
+      format('%s has claimed jobs of the type %s and was'
       ' not committed. The type has a limit, so nobody else can claim of it until that transaction'
       ' ends.', v_hand.words, runledger._one_line(v_job.job_type)), v_hand.fix)::runledger.reason;
   end if;

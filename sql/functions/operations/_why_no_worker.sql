@@ -22,7 +22,7 @@ begin
     return;
   end if;
   return query
-  select 0, case when v_seen.strangers > 0 then 'why.workers_unregistered'
+  select null::integer, case when v_seen.strangers > 0 then 'why.workers_unregistered'
                  when v_seen.registered > 0 then 'why.workers_silent'
                  else 'why.no_worker' end,
          case when v_seen.strangers > 0

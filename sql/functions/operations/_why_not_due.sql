@@ -9,7 +9,8 @@ declare
   v_due constant text := runledger._when(v_job.next_run_at, _why_not_due.now);
 begin
   return query
-  select 0, case when v_job.attempt > 0 and v_job.last_error_code is not null then 'why.retry_wait'
+  select null::integer,
+         case when v_job.attempt > 0 and v_job.last_error_code is not null then 'why.retry_wait'
                  when v_job.last_disposition = 'RELEASED' then 'why.release_wait'
                  when v_job.status_reason = 'HANDLER_CONTINUATION' then 'why.continuation_wait'
                  else 'why.not_due' end,

@@ -12,14 +12,15 @@ begin
     into v_run
     from runledger.workflow_runs as r where r.id = _why_run.run_id;
   return query
-  select 0, 'why.run_locked', h.words || ' has locked the run: no step of it can finish until that'
+  select null::integer, 'why.run_locked',
+         h.words || ' has locked the run: no step of it can finish until that'
            ' transaction ends.', h.fix
     from runledger._lock_holders(v_run.locker, null, null, _why_run.now) as h
    where v_run.finished_at is null;
   if v_run.finished_at is null then
     return;
   end if;
-  return next row(0, case v_run.status when 'SUCCEEDED' then 'why.run_succeeded'
+  return next row(null, case v_run.status when 'SUCCEEDED' then 'why.run_succeeded'
       when 'CANCELED' then 'why.run_canceled' else 'why.run_failed' end,
     format('The run %s %s%s: %s of %s steps succeeded, %s failed or were canceled.%s',
       case v_run.status when 'SUCCEEDED' then 'succeeded' when 'CANCELED' then 'was canceled'

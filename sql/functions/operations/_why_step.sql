@@ -11,7 +11,8 @@ begin
   if v_step.status = 'WAITING_FOR_EXTERNAL' then
     return runledger._why_gate(_why_step.run_id, v_step, _why_step.now);
   elsif v_step.status = 'BLOCKED' then
-    return row(0, 'why.step_blocked', format('It waits for %s: %s%s. What moves first on that way'
+    return row(null, 'why.step_blocked',
+      format('It waits for %s: %s%s. What moves first on that way'
       ' is %s.', case when v_step.pending = 1 then 'one step'
         else v_step.pending || ' steps' end, v_step.because,
       case when v_step.pending > 5 then format(' and %s more', v_step.pending - 5) else '' end,
@@ -24,7 +25,7 @@ begin
           then runledger._complete_gate(_why_step.run_id, v_step.root_key)
         else format('select * from runledger.why(%L);', v_step.root_job_id) end)::runledger.reason;
   elsif v_step.status = 'CANCELED' and v_step.because is not null then
-    return row(0, case when v_step.finished_at = v_step.created_at
+    return row(null, case when v_step.finished_at = v_step.created_at
         then 'why.step_born_unsatisfied' else 'why.step_unsatisfied' end,
       format('It never ran: it needs the success of %s%s.%s%s', v_step.because,
         case when v_step.finished_at = v_step.created_at
@@ -34,11 +35,11 @@ begin
         ' A step is not let go afterwards; to run it, start the workflow anew.'),
       null)::runledger.reason;
   elsif v_step.status in ('ENQUEUED', 'RUNNING') then
-    return row(0, 'why.step_open', format('Its job %s; the statement tells of it.',
+    return row(null, 'why.step_open', format('Its job %s; the statement tells of it.',
       case when v_step.status = 'RUNNING' then 'runs' else 'waits to be claimed' end),
       format('select * from runledger.why(%L);', v_step.job_id))::runledger.reason;
   end if;
-  return row(0, case v_step.status when 'SUCCEEDED' then 'why.step_succeeded'
+  return row(null, case v_step.status when 'SUCCEEDED' then 'why.step_succeeded'
       when 'FAILED' then 'why.step_failed' else 'why.step_canceled' end,
     format('It %s %s%s%s.', case v_step.status when 'SUCCEEDED' then 'succeeded'
         when 'FAILED' then 'failed for good' else 'was canceled' end,

@@ -19,8 +19,8 @@ begin
            _why_steps.tenant is null
              or s.organization_id is not distinct from _why_steps.tenant as is_ours
       from runledger.workflow_steps as s
-     cross join lateral (select case s.status when 'BLOCKED' then 2 when 'FAILED' then 3
-             when 'CANCELED' then 4 when 'SUCCEEDED' then 5 else 1 end) as o(place)
+     cross join lateral (select coalesce(array_position(
+             array['BLOCKED', 'FAILED', 'CANCELED', 'SUCCEEDED'], s.status::text), 0)) as o(place)
      where s.workflow_run_id = _why_steps.run_id
      order by o.place, s.ordinal limit _why_steps.max_rows
   ), edge as materialized (

@@ -8,13 +8,15 @@ declare
 begin
   if (_why_type.type).job_type is null then
     return query
-    select 0, 'why.type_unknown', format('The type %s is not defined (any more): no claim takes'
+    select null::integer, 'why.type_unknown',
+           format('The type %s is not defined (any more): no claim takes'
              ' jobs of it. The statement defines it with the usual settings.', v_name),
            format('select job_type, is_enabled from runledger.define_job(%L);',
              (_why_type.job).job_type);
   elsif (_why_type.type).is_paused then
     return query
-    select 0, 'why.type_paused', format('The type %s is paused: by %s at %s, %s. No job of it is'
+    select null::integer, 'why.type_paused',
+           format('The type %s is paused: by %s at %s, %s. No job of it is'
              ' claimed until it is resumed.', v_name, (_why_type.type).paused_by,
              runledger._when((_why_type.type).paused_at, _why_type.now), coalesce(
                'because: ' || runledger._one_line((_why_type.type).paused_reason),

@@ -32,7 +32,7 @@ begin
       from runledger._why_steps(
              why_workflow.workflow_run_id, v_max, why_workflow.organization_id) as s
   ), told as (
-    select 0 as nth, w.place, null::text as step_key, w.code, w.explanation, w.fix
+    select null::integer as nth, w.place, null::text as step_key, w.code, w.explanation, w.fix
       from runledger._why_run(why_workflow.workflow_run_id, v_now)
            with ordinality as w(rank, code, explanation, fix, place)
     union all
@@ -43,17 +43,17 @@ begin
            with ordinality as w(rank, code, explanation, fix, place)
      where s.has_job and s.nth <= 20
     union all
-    select s.nth, 0, s.step_key, w.code, w.explanation, w.fix
+    select s.nth, null, s.step_key, w.code, w.explanation, w.fix
       from step as s
      cross join lateral runledger._why_step(why_workflow.workflow_run_id, s.facts, v_now) as w
      where not (s.has_job and s.nth <= 20)
     union all
-    select v_max + 1, 0, null, 'why.more_steps', format('%s more steps are not told of.',
+    select v_total, null, null, 'why.more_steps', format('%s more steps are not told of.',
              v_total - v_max),
            format('select * from runledger.workflow_tree(%L);', why_workflow.workflow_run_id)
      where v_total > v_max
   )
-  select (row_number() over (order by t.nth, t.place))::integer, t.step_key, t.code,
+  select (row_number() over (order by t.nth nulls first, t.place))::integer, t.step_key, t.code,
          t.explanation, t.fix
     from told as t
    order by 1;

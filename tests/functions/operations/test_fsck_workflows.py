@@ -244,7 +244,6 @@ def told(stories: Stories) -> tuple[Ledger, dict[str, str]]:
 def test_corruption_is_seen_and_repaired(stories: Stories, request: pytest.FixtureRequest, corruption: Corruption):
     """What is found and what mends it stands in told/test_fsck_workflows.txt, word for word."""
     q = stories.q
-    assert q.rows("fsck") == []
     with telling(request, names=stories.names) as told, q.conn.transaction(force_rollback=True):
         guards = drop_guards(q.conn)
         # The second first, so that the order of findings is not that of the rows in their table.
@@ -275,7 +274,8 @@ def assert_seen(q: Ledger, told: Told, corruption: Corruption, first: dict[str, 
     ]
     assert not [f for f in q.rows("fsck", scope="fast") if f["invariant"].startswith("W")]
     for name, run in first.items():
-        if {f"{name}_a", f"{name}_g"} & first.keys() and (of_run := q.rows("fsck", workflow_run_id=run)):
+        if {f"{name}_a", f"{name}_g"} & first.keys() and run in str(found):
+            of_run = q.rows("fsck", workflow_run_id=run)
             told.hear(f"of the run {name.upper()}: " + ", ".join(brief(f) for f in of_run))
 
 

@@ -336,13 +336,15 @@ def test_types_are_told_worst_first_and_ten_of_them(q: Ledger, clock: Clock):
         q.enqueue(f"t{n % 7}{n}")
         q.enqueue(f"paused{n}")
         clock.advance(n % 3)
-    # What is not due yet, or of a type that is gone, is no exception and no ready job.
-    q.enqueue(run_at=clock.now() + MINUTE)
-    seen(q, "t11", "t00")
+    q.enqueue(run_at=clock.now() + HOUR)
+    q.define("gone")
+    q.enqueue("gone")
+    q.db.execute("delete from runledger.job_definitions where job_type = 'gone'")
     clock.advance(700)
     seen(q, "t11", "t00")
     for code, level in (("queue.ready_age", "WARN"), ("queue.no_worker", "CRIT"), ("queue.paused", "WARN")):
         check(q, code, level)
+    q.define("gone")
 
 
 # --- up to the instant -----------------------------------------------------------------------------
@@ -568,6 +570,42 @@ def test_dead_rows(q: Ledger, db: Db):
     assert found["detail"]["table"] == "job_dead_letters"
     assert "never vacuumed" in found["explanation"]
     mend(q, found)
+
+
+def test_tables_of_others_are_none_of_its_business(q: Ledger, db: Db):
+    db.execute("create table public.theirs (n integer) with (autovacuum_enabled = off)")
+    db.execute("create index theirs_idx on public.theirs (n)")
+    db.execute("insert into public.theirs select generate_series(1, 2000)")
+    db.execute("delete from public.theirs")
+    db.execute("alter table public.theirs add constraint positive check (n > 0) not valid")
+    db.execute("update pg_index set indisvalid = false where indexrelid = 'public.theirs_idx'::regclass")
+    db.execute("alter table runledger.job_dead_letters set (autovacuum_enabled = on)")
+    db.execute("alter table runledger.job_queue set (autovacuum_enabled = off)")
+    q.enqueue_many(900)
+    q.conn.execute("select pg_stat_force_next_flush()")
+    q.conn.execute("select")
+    db.execute("update runledger.job_queue set stage = stage")
+    db.execute("select pg_stat_force_next_flush()")
+    db.value("select count(*) from runledger.job_queue")
+    with bound(db, "server.dead_rows", 800):
+        check(q, "server.dead_rows", "WARN")
+        check(q, "server.autovacuum", "WARN")
+        check(q, "schema.indexes", "OK")
+        check(q, "schema.constraints", "OK")
+        db.execute("vacuum runledger.job_queue")
+        assert checks(q)["server.dead_rows"]["level"] == "OK"
+
+
+def test_several_indexes_and_constraints_are_told_in_order(q: Ledger, db: Db):
+    names = ("a_pending_job_has_an_attempt_left", "a_lease_has_worker_token_and_expiry")
+    for name in names:
+        definition = db.value("select pg_get_constraintdef(oid) from pg_constraint where conname = %s", [name])
+        db.execute(f"alter table runledger.job_queue drop constraint {name}")
+        db.execute(f"alter table runledger.job_queue add constraint {name} {definition} not valid")
+    db.execute("update pg_index set indisvalid = false where indexrelid = 'runledger.job_queue_lane_idx'::regclass")
+    db.execute("update pg_index set indisready = false where indexrelid = 'runledger.job_queue_claim_idx'::regclass")
+    mend(q, check(q, "schema.constraints", "WARN"))
+    mend(q, check(q, "schema.indexes", "WARN"))
 
 
 def test_autovacuum_that_is_switched_off(q: Ledger, db: Db):

@@ -135,6 +135,15 @@ def test_what_can_move_comes_first_then_what_waits_then_what_is_over(start: Flow
     ]  # fmt: skip
 
 
+def test_that_order_is_not_the_order_of_the_run(start: Flows):
+    flow = start(gate("g"), step("late", "g"), step("lost"), step("broken"), step("done"), step("after", "done"))
+    flow.append(step("new"))
+    flow.cancel_job("lost")
+    flow.succeed("done")
+    flow.fail("broken")
+    assert [key for key, _ in told(flow)] == ["g", "after", "new", "late", "broken", "lost", "done"]
+
+
 class TestGates:
     def test_a_gate_says_since_when_until_when_and_what_then(self, start: Flows):
         flow = start(gate("g", timeout_seconds=600, on_timeout="CANCELED"), step("a", "g"))

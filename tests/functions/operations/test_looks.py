@@ -1,0 +1,128 @@
+"""What why, health and metrics look at, each look by itself, against a walk through all rows."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from typing import Any
+
+from tests.support.clock import Clock
+from tests.support.database import Db
+from tests.support.ledger import OTHER_TENANT, TENANT, Ledger
+
+INSTANT = timedelta(microseconds=1)
+
+
+def test_the_types_that_wait_and_since_when(db: Db, q: Ledger, clock: Clock):
+    """Of each type the eight highest priorities and the lowest; what lies between is not looked at."""
+    now = clock.stop()
+    priorities = {"a": [5], "b": list(range(8)), "c": list(range(-4, 5)), "d": list(range(12)), "e": [2**31 - 1, -(2**31)], "none": []}
+    for job_type, lanes in priorities.items():
+        q.define(job_type)
+        q.leased(job_type)
+        for earliest in [*lanes, None]:
+            # Each lane in turn is the one that is due longest.
+            db.execute("delete from runledger.job_events where job_id in (select id from runledger.job_queue where status = 'PENDING')")
+            db.execute("delete from runledger.job_queue where status = 'PENDING'")
+            for n, lane in enumerate(lanes):
+                for seconds in (10 + n, 20 + n):
+                    q.enqueue(job_type, priority=lane, run_at=now + timedelta(seconds=-999 if lane == earliest else seconds))
+            looked_at = sorted(lanes, reverse=True)
+            looked_at = looked_at[:8] + looked_at[8:][-1:]
+            due = min((-999 if lane == earliest else 10 + lanes.index(lane) for lane in looked_at), default=None)
+            right = [] if due is None else [{"job_type": job_type, "due_at": now + timedelta(seconds=due)}]
+            assert db.all("select * from runledger._waiting_types()") == right, (job_type, earliest)
+    for job_type in ("b", "d", "a"):
+        q.enqueue(job_type, run_at=now)
+    found = db.all("select * from runledger._waiting_types()")
+    assert found == [{"job_type": t, "due_at": now} for t in "abd"]
+
+
+def test_the_jobs_ahead(db: Db, q: Ledger, clock: Clock):
+    """Of higher priority and due, or of the same and due longer, or as long and of a smaller id; of the types asked for."""
+    now = clock.stop()
+    rand = random.Random(5)
+    for job_type in "abc":
+        q.define(job_type)
+    for n in range(60):
+        q.enqueue("abc"[n % 3], priority=rand.randrange(4), run_at=now + rand.choice([-2, -1, 0, 0, 0, 1, 2]) * INSTANT)
+    leased = q.leased("a", priority=9)
+    jobs = db.all("select id, job_type, priority, next_run_at from runledger.job_queue where status = 'PENDING' order by id")
+    ahead = "select runledger._jobs_ahead(%s, c, %s) from runledger._job_case(%s, null) as c"
+    for job in jobs:
+        for types in (["a"], ["b", "c"], ["a", "b", "c"], [], ["none"]):
+            others = [o for o in jobs if o["job_type"] in types]
+            higher = [o for o in others if o["priority"] > job["priority"] and o["next_run_at"] <= now]
+            same = [o for o in others if o["priority"] == job["priority"]
+                    and (o["next_run_at"], o["id"]) < (job["next_run_at"], job["id"])]  # fmt: skip
+            assert db.value(ahead, [types, now, job["id"]]) == [len(higher), len(same)]
+    q.succeed(leased)
+
+
+def test_of_very_many_jobs_ahead_a_thousand_and_one_are_counted(db: Db, q: Ledger, clock: Clock):
+    now = clock.stop()
+    q.enqueue_many(1002, priority=3)
+    last = q.enqueue(priority=3)
+    for priority in (3, 2):
+        db.execute("update runledger.job_queue set priority = %s where id = %s", [priority, last])
+        ahead = "select runledger._jobs_ahead('{t}', c, %s) from runledger._job_case(%s, null) as c"
+        assert db.value(ahead, [now, last]) == ([0, 1001] if priority == 3 else [1001, 0])
+
+
+def test_the_workers_of_a_type(db: Db, q: Ledger, clock: Clock):
+    """Registered for it or holding a job of it, heard of by word or by lease, and how many jobs each holds."""
+    now = clock.stop()
+    q.define("u")
+    for name, types, most in (("both", ["t", "u"], 3), ("full", ["t"], 2), ("other", ["u"], 5), ("idle", ["t"], 1), ("quiet", ["t"], 1)):
+        q.row("register_worker", worker_id=name, job_types=types, max_jobs=most)
+    for name, job_type in [("both", "t"), ("both", "u"), ("full", "t"), ("full", "t"), ("full", "u"), ("other", "t"),
+                           ("stranger", "t"), ("stranger", "u"), ("else", "u"), ("ended", "t"), ("awake", "t")]:  # fmt: skip
+        q.leased(job_type, worker=name)
+    q.row("cancel_job", job_id=q.leased(worker="canceled")["job_id"])
+    seen = "update runledger.workers set last_seen_at = %s where worker_id = %s"
+    db.execute(seen, [now - timedelta(minutes=3), "idle"])
+    db.execute(seen, [now - timedelta(minutes=3, microseconds=1), "quiet"])
+    db.execute(seen, [now - timedelta(hours=3), "both"])
+    db.execute("update runledger.job_queue set lease_expires_at = %s where worker_id = 'ended'", [now])
+    db.execute("update runledger.job_queue set lease_expires_at = %s, last_heartbeat_at = %s where worker_id = 'awake'", [now + INSTANT, now - timedelta(hours=1)])
+
+    def handlers(job_type: str) -> dict[str, tuple[Any, ...]]:
+        rows = db.conn.execute("select * from runledger._handlers(%s, %s)", [job_type, now]).fetchall()
+        return {r[0]: r[1:] for r in rows}
+
+    long_ago = {n: timedelta(minutes=n) for n in (3, 60)}
+    assert handlers("t") == {
+        "both": (True, ["t", "u"], 3, 2, 1, now, True), "full": (True, ["t"], 2, 2, 2, now, True),
+        "idle": (True, ["t"], 1, 0, 0, now - long_ago[3], True), "quiet": (True, ["t"], 1, 0, 0, now - long_ago[3] - INSTANT, False),
+        "other": (False, ["t"], None, 1, 1, now, True), "stranger": (False, ["t"], None, 2, 1, now, True),
+        "awake": (False, ["t"], None, 1, 1, now - long_ago[60], True),
+    }  # fmt: skip
+    assert handlers("u") == {
+        "both": (True, ["t", "u"], 3, 2, 1, now, True), "other": (True, ["u"], 5, 1, 0, now, True),
+        "full": (False, ["u"], None, 3, 1, now, True), "stranger": (False, ["u"], None, 2, 1, now, True),
+        "else": (False, ["u"], None, 1, 1, now, True),
+    }  # fmt: skip
+    assert handlers("none") == {}
+
+
+def test_the_statements_to_take_a_job_and_to_complete_a_gate(db: Db, q: Ledger):
+    assert db.value("select runledger._by_hand('o''clock')") == (
+        "select job_id, lease_token, payload from runledger.claim_jobs('by-hand', array['o''clock'], 1, 300, prestart => true);"
+    )
+    run = "00000000-0000-7000-8000-00000000000a"
+    assert db.value("select runledger._complete_gate(%s, 'o''clock')", [run]) == (
+        f"select * from runledger.complete_external_step('{run}', 'o''clock');"
+    )
+
+
+def test_what_is_looked_at_of_a_job(db: Db, q: Ledger):
+    lease = q.leased(organization_id=OTHER_TENANT)
+    job_id = lease["job_id"]
+    q.row("report_progress", **lease, done=1, total=3, stage="half")
+    q.fail(lease)
+    [case] = db.all("select * from runledger._job_case(%s, %s)", [job_id, TENANT])
+    job = q.job(job_id)
+    own = {"locker", "tenant", "is_redacted"}
+    assert {k: v for k, v in case.items() if k not in own} == {k: job[k] for k in case if k not in own}
+    assert (case["tenant"], case["is_redacted"]) == (TENANT, False)
+    assert db.all("select * from runledger._job_case(%s, null)", ["00000000-0000-7000-8000-000000000000"]) == []

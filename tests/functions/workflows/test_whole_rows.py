@@ -82,19 +82,20 @@ def story(q: Ledger, clock: Clock) -> Story:
 
 RESULT = """
 [started]
-+ run: workflow_type=w organization_id=ours status=RUNNING idempotency_key=i active_key=k metadata={'m': 1} enqueue_request={'steps': [{'key': 'a', 'stage': 'warm', 'payload': [1], 'job_type': 'u', 'priority': -2, 'after_success': [], 'after_terminal': [], 'organization_id': '00000000-0000-7000-8000-00000000000a', 'allow_continuation': True}, {'key': 'b', 'stage': 'queued', 'payload': {}, 'job_type': 'u', 'max_attempts': 9, 'after_success': ['a'], 'after_terminal': ['h'], 'organization_id': '00000000-0000-7000-8000-00000000000a', 'timeout_seconds': 8}, {'key': 'c', 'stage': 'queued', 'payload': {}, 'job_type': 't', 'after_success': ['b', 'g'], 'after_terminal': [], 'organization_id': '00000000-0000-7000-8000-00000000000a'}, {'key': 'g', 'payload': {'ask': 'her'}, 'external': True, 'on_timeout': 'FAILED', 'after_success': ['a'], 'after_terminal': [], 'organization_id': '00000000-0000-7000-8000-00000000000a', 'timeout_seconds': 60}, {'key': 'h', 'payload': {}, 'external': True, 'on_timeout': 'SUCCEEDED', 'after_success': [], 'after_terminal': [], 'organization_id': '00000000-0000-7000-8000-00000000000b', 'timeout_seconds': 30}, {'key': 'i', 'payload': {}, 'external': True, 'after_success': ['c'], 'after_terminal': [], 'organization_id': '00000000-0000-7000-8000-00000000000a'}], 'metadata': {'m': 1}, 'active_key': 'k', 'result_step': 'b'} steps_total=6 steps_active=5 steps_waiting=1 steps_failed=0 steps_succeeded=0 result_step_key=b active_key_held=True started_at=10 created_at=10 updated_at=10
++ run: workflow_type=w organization_id=ours status=RUNNING idempotency_key=i active_key=k metadata={'m': 1} enqueue_request={'steps': [{'key': 'a', 'stage': 'warm', 'payload': [1], 'job_type': 'u', 'priority': -2, 'after_success': [], 'after_terminal': [], 'organization_id': '00000000-0000-7000-8000-00000000000a', 'allow_continuation': True}, {'key': 'b', 'stage': 'queued', 'payload': {}, 'job_type': 'u', 'max_attempts': 9, 'after_success': ['a'], 'after_terminal': ['h'], 'organization_id': '00000000-0000-7000-8000-00000000000a', 'timeout_seconds': 8}, {'key': 'c', 'stage': 'queued', 'payload': {}, 'job_type': 't', 'after_success': ['b', 'g'], 'after_terminal': [], 'organization_id': '00000000-0000-7000-8000-00000000000a'}, {'key': 'g', 'payload': {'ask': 'her'}, 'external': True, 'on_timeout': 'FAILED', 'after_success': ['a'], 'after_terminal': [], 'organization_id': '00000000-0000-7000-8000-00000000000a', 'timeout_seconds': 60}, {'key': 'h', 'payload': {}, 'external': True, 'on_timeout': 'SUCCEEDED', 'after_success': [], 'after_terminal': [], 'organization_id': '00000000-0000-7000-8000-00000000000b', 'timeout_seconds': 30}, {'key': 'i', 'payload': {}, 'external': True, 'on_timeout': 'FAILED', 'after_success': ['c'], 'after_terminal': ['a'], 'organization_id': '00000000-0000-7000-8000-00000000000a', 'timeout_seconds': 9}], 'metadata': {'m': 1}, 'active_key': 'k', 'result_step': 'b'} steps_total=6 steps_active=5 steps_waiting=1 steps_failed=0 steps_succeeded=0 result_step_key=b active_key_held=True started_at=10 created_at=10 updated_at=10
 + a: ordinal=1 execution_kind=JOB status=ENQUEUED job_type=u organization_id=ours payload=[1] priority=-2 max_attempts=4 timeout_seconds=5 stage=warm allow_continuation=True dependency_count_total=0 dependency_count_pending=0 dependency_count_unsatisfied=0 released_at=10 created_at=10 updated_at=10
 + h: ordinal=2 execution_kind=EXTERNAL status=WAITING_FOR_EXTERNAL organization_id=theirs payload={} allow_continuation=False gate_timeout_seconds=30 on_timeout=SUCCEEDED gate_expires_at=40 dependency_count_total=0 dependency_count_pending=0 dependency_count_unsatisfied=0 released_at=10 created_at=10 updated_at=10
 + g: ordinal=3 execution_kind=EXTERNAL status=BLOCKED organization_id=ours payload={'ask': 'her'} allow_continuation=False gate_timeout_seconds=60 on_timeout=FAILED dependency_count_total=1 dependency_count_pending=1 dependency_count_unsatisfied=0 created_at=10 updated_at=10
 + b: ordinal=4 execution_kind=JOB status=BLOCKED job_type=u organization_id=ours payload={} priority=3 max_attempts=9 timeout_seconds=8 stage=queued allow_continuation=False dependency_count_total=2 dependency_count_pending=2 dependency_count_unsatisfied=0 created_at=10 updated_at=10
 + c: ordinal=5 execution_kind=JOB status=BLOCKED job_type=t organization_id=ours payload={} priority=100 max_attempts=8 timeout_seconds=900 stage=queued allow_continuation=False dependency_count_total=2 dependency_count_pending=2 dependency_count_unsatisfied=0 created_at=10 updated_at=10
-+ i: ordinal=6 execution_kind=EXTERNAL status=BLOCKED organization_id=ours payload={} allow_continuation=False dependency_count_total=1 dependency_count_pending=1 dependency_count_unsatisfied=0 created_at=10 updated_at=10
++ i: ordinal=6 execution_kind=EXTERNAL status=BLOCKED organization_id=ours payload={} allow_continuation=False gate_timeout_seconds=9 on_timeout=FAILED dependency_count_total=2 dependency_count_pending=2 dependency_count_unsatisfied=0 created_at=10 updated_at=10
 + a to g: prerequisite_step_id=a dependent_step_id=g release_mode=ON_SUCCESS created_at=10
 + a to b: prerequisite_step_id=a dependent_step_id=b release_mode=ON_SUCCESS created_at=10
 + h to b: prerequisite_step_id=h dependent_step_id=b release_mode=ON_TERMINAL created_at=10
 + g to c: prerequisite_step_id=g dependent_step_id=c release_mode=ON_SUCCESS created_at=10
 + b to c: prerequisite_step_id=b dependent_step_id=c release_mode=ON_SUCCESS created_at=10
 + c to i: prerequisite_step_id=c dependent_step_id=i release_mode=ON_SUCCESS created_at=10
++ a to i: prerequisite_step_id=a dependent_step_id=i release_mode=ON_TERMINAL created_at=10
 + job of a: status=PENDING priority=-2 run_number=1 attempt=0 max_attempts=4 timeout_seconds=5 release_count=0 next_run_at=10 created_at=10 updated_at=10 job_type=u stage=warm payload=[1] organization_id=ours
 + event 1 of a: run_number=1 event_type=ENQUEUED stage=warm payload={'job_type': 'u', 'step_key': 'a', 'workflow_run_id': 'run'} occurred_at=10
 [awaited]
@@ -112,6 +113,7 @@ run: steps_active=3 steps_waiting=2 steps_succeeded=1 updated_at=30
 a: status=SUCCEEDED output={'of': 'a'} status_reason=None finished_at=30 updated_at=30
 g: status=WAITING_FOR_EXTERNAL gate_expires_at=90 dependency_count_pending=0 released_at=30 updated_at=30
 b: dependency_count_pending=1 updated_at=30
+i: dependency_count_pending=1 updated_at=30
 job of a: status=SUCCEEDED updated_at=30 lease_expires_at=None finished_at=30 worker_id=None stage=completed output={'of': 'a'} status_reason=None
 + event 5 of a: run_number=2 attempt=1 event_type=SUCCEEDED stage=completed payload={} occurred_at=30
 [the gate is still open]
@@ -156,8 +158,8 @@ def test_from_the_start_to_the_result(story: Story, start: Flows, q: Ledger):
         step("a", job_type="u", payload=[1], stage="warm", allow_continuation=True, priority=-2),
         gate("g", "a", payload={"ask": "her"}, timeout_seconds=60, on_timeout="FAILED"),
         gate("h", timeout_seconds=30, on_timeout="SUCCEEDED", organization_id=str(OTHER_TENANT)),
-        step("b", "a", always="h", job_type="u", max_attempts=9, timeout_seconds=8), step("c", ["g", "b"]), gate("i", "c"),
-        organization_id=TENANT, idempotency_key="i", active_key="k", result_step="b", metadata={"m": 1},
+        step("b", "a", always="h", job_type="u", max_attempts=9, timeout_seconds=8), step("c", ["g", "b"]),
+        gate("i", "c", always="a", timeout_seconds=9, on_timeout="FAILED"), organization_id=TENANT, idempotency_key="i", active_key="k", result_step="b", metadata={"m": 1},
     )  # fmt: skip
     story.tell(flow, "started")
     story.at(15)

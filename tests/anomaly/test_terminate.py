@@ -166,6 +166,7 @@ def prepared(db: Db, *, to_reap: bool) -> dict[str, object]:
 FAULTS = ("cancel", "statement_timeout", "lock_timeout", "terminate")
 # Of the statement, counted from its start; of a lock, counted from when it waits.
 LIMITS = {"statement_timeout": "60ms", "lock_timeout": "10ms"}
+SETTINGS = "select name, setting from pg_settings where name !~ '[.]' order by name"  # those with a dot come with their library
 
 
 @pytest.mark.usefixtures("stranger")
@@ -204,8 +205,10 @@ def test_a_call_ended_in_its_middle_changes_nothing(db: Db, sessions: Sessions, 
         caller.close()
     # Nothing was left behind that would stand in the way of the same call now.
     (caller,) = sessions("caller")
+    settings = caller.execute(SETTINGS)
     caller.execute(query, arguments)
     assert contents(db) != before
+    assert caller.execute(SETTINGS) == settings
 
 
 @pytest.mark.parametrize("timeout", ["0", "150ms", "200ms", "7s", "1min"])
@@ -227,3 +230,4 @@ def test_maintenance_waits_for_partitions_no_longer_than_its_caller_would(db: Db
     reader.rollback()
     done = caller.execute("select * from runledger.run_maintenance() where task = 'partitions'")
     assert done[0]["affected"] > 0
+    assert caller.execute("show lock_timeout") == [{"lock_timeout": "0"}]

@@ -10,7 +10,7 @@ as $$
 declare
   v_before constant text := current_setting('lock_timeout');
   v_name text;
-  v_dropped integer := 0;
+  v_dropped integer;
 begin
   select runledger._oldest_partition(p.history_older_than, _drop_partition.now) into v_name
     from runledger.prune_passes as p where p.caller = _drop_partition.caller;

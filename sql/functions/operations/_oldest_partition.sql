@@ -13,7 +13,7 @@ begin
        and c.relname ~ '_[0-9]{8}$'
        and d.ends_on::timestamp at time zone 'UTC'
          <= runledger._prune_horizon(_oldest_partition.age, _oldest_partition.now)
-     order by right(c.relname, 8), c.relname limit 1);
+     order by d.ends_on, c.relname limit 1);
 end
 $$;
 

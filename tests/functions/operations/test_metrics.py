@@ -432,6 +432,7 @@ def test_full_pages_of_events_are_summarised_unless_somebody_is_in_the_way(db: D
     with q.conn.transaction():
         q.conn.execute("select runledger._summarize_events(0, 3000)")
         assert q.conn.execute("show lock_timeout").fetchone() == ("0",)
+    assert q.conn.execute("show lock_timeout").fetchone() == ("0",)
     if is_held:
         holder.rollback()
     index = db.value(

@@ -13,7 +13,7 @@ from tests.support.database import Db
 from tests.support.flows import Flow, Flows, gate, step
 from tests.support.ledger import Ledger
 
-DAY = timedelta(days=1)
+DAY, SECOND, INSTANT = timedelta(days=1), timedelta(seconds=1), timedelta(microseconds=1)
 TRIES = 5000
 
 
@@ -418,6 +418,41 @@ class TestHistory:
         assert days(db) == before
         reader.rollback()
         assert prune(q)["partitions"] == (1, True)
+        assert q.conn.execute("show lock_timeout").fetchone() == ("1min",)
+
+    def test_a_partition_that_a_cursor_of_the_caller_reads_is_left(self, db: Db, q: Ledger, clock: Clock):
+        oldest = days(db)[0]
+        clock.advance(20 * DAY)
+        counted(db)
+        with q.conn.transaction():
+            q.conn.execute(f"declare c cursor for select from runledger.job_events_{oldest}")
+            assert prune(q)["partitions"] == (0, False)
+            assert q.conn.execute("show lock_timeout").fetchone() == ("0",)
+        assert days(db)[0] == oldest
+
+    def test_only_runs_that_may_go_are_marked(self, db: Db, start: Flows, q: Ledger, clock: Clock):
+        """As _prune_runs has looked at them, under the lock once more."""
+        now = clock.stop()
+        flows = {"open": start(gate("g")), "done": start(step("a")), "failed": start(step("a")), "gate": start(gate("g")), "other": start(step("a"))}
+        for name in ("done", "other"):
+            flows[name].succeed("a")
+        flows["failed"].fail("a")
+        flows["gate"].complete("g", "FAILED")
+        clock.advance(10)
+        asked = [f.id for name, f in flows.items() if name != "other"]
+
+        def marked(finished: timedelta, dead: timedelta) -> set[str]:
+            with db.conn.transaction(force_rollback=True):
+                db.execute("select runledger._mark_runs(%s, %s, %s, %s)", [asked, now + finished, now + dead, now + 10 * SECOND])
+                rows = db.all("select id, pruned_at, updated_at from runledger.workflow_runs")
+            by_id = {f.id: name for name, f in flows.items()}
+            assert all(r["updated_at"] == r["pruned_at"] for r in rows if r["pruned_at"])
+            return {by_id[r["id"]] for r in rows if r["pruned_at"]}
+
+        assert marked(timedelta(), SECOND) == marked(timedelta(), timedelta()) == set()
+        assert marked(INSTANT, timedelta()) == {"done", "gate"}
+        assert marked(INSTANT, INSTANT) == {"done", "gate", "failed"}
+        assert marked(SECOND, -DAY) == {"done", "gate"}
 
     def test_a_stricter_limit_of_the_caller_holds(self, db: Db, q: Ledger, clock: Clock):
         clock.advance(20 * DAY)

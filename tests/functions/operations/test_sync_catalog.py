@@ -531,7 +531,10 @@ def test_the_settings_of_the_caller_are_put_back(db: Db, q: Ledger):
         other.rows("sync_catalog", catalog="billing", definitions=[A], schedules=[{**FLOW, "steps": steps}])
         other.row("upsert_schedule", name="s", job_type=None, workflow_type="w", steps=steps, cron="@daily")
         assert [conn.execute(f"show {name}").fetchone() for name in settings] == before
+        conn.commit()
+        assert [conn.execute(f"show {name}").fetchone() for name in settings] == before
     conn.rollback()
+    db.execute("update runledger.job_schedules set is_active = false")
 
 
 def test_what_a_sync_did_is_recorded_once(db: Db, q: Ledger, sync: Sync):

@@ -414,6 +414,46 @@ WRONG = [
 ]  # fmt: skip
 
 
+def without_constraints(q: Ledger) -> None:
+    for table in ("workflow_steps", "workflow_runs"):
+        for name in q.db.column(
+            "select conname from pg_constraint where contype = 'c' and conrelid = %s::regclass", [f"runledger.{table}"]
+        ):
+            q.db.execute(f'alter table runledger.{table} drop constraint "{name}"')
+
+
+@pytest.mark.corrupts  # for a while
+def test_a_repair_of_a_canceled_run_opens_nothing(story: Story, start: Flows, q: Ledger):
+    flow = start(step("done"), step("a"), step("b", "a"), gate("g", always="b"), gate("open"), step("c", "done"), active_key="k", result_step="done")
+    flow.succeed("done")
+    story.at(10)
+    flow.cancel(reason="enough")
+    right = story.look(flow)
+    without_constraints(q)
+    for key, status in [("b", "BLOCKED"), ("g", "BLOCKED"), ("open", "WAITING_FOR_EXTERNAL"), ("a", "ENQUEUED"), ("b", "ENQUEUED"), ("done", "RUNNING")]:
+        q.db.execute(
+            "update runledger.workflow_steps set status = %s, finished_at = null, dependency_count_pending = 3"
+            " where workflow_run_id = %s and step_key = %s",
+            [status, flow.id, key],
+        )
+        q.db.execute("update runledger.workflow_runs set steps_active = 1, steps_failed = 4, active_key_held = true where id = %s", [flow.id])
+        story.at(20)
+        assert q.db.value("select runledger._repair_run(%s)", [flow.id]) == "CANCELED"
+        found = story.look(flow)
+        for name, row in found.items():
+            # When a step without a job was canceled nothing but its own row said.
+            same = {k: v for k, v in row.items() if k not in ("updated_at", "finished_at")}
+            assert same == {k: right[name][k] for k in same}, (name, key)
+            assert (row.get("finished_at") is None) == (right[name].get("finished_at") is None)
+    # Where a job is at work the run goes on until it has ended.
+    other = start(step("x"), step("y", always="x"))
+    other.cancel()
+    for status in ("PENDING", "CANCELED"):
+        finished = None if status == "PENDING" else story.clock.now()
+        q.db.execute("update runledger.job_queue set status = %s, finished_at = %s where workflow_run_id = %s", [status, finished, other.id])
+        assert q.db.value("select runledger._repair_run(%s)", [other.id]) == ("RUNNING" if status == "PENDING" else "COMPLETED_WITH_ERRORS")
+
+
 @pytest.mark.corrupts  # for a while
 def test_a_repair_finds_again_what_each_step_is(story: Story, start: Flows, q: Ledger):
     flow = start(
@@ -438,9 +478,7 @@ def test_a_repair_finds_again_what_each_step_is(story: Story, start: Flows, q: L
     story.at(30)
     right = story.look(flow)
     status = right["run"]["status"]
-    for table in ("workflow_steps", "workflow_runs"):
-        for name in q.db.column("select conname from pg_constraint where contype = 'c' and conrelid = %s::regclass", [f"runledger.{table}"]):
-            q.db.execute(f'alter table runledger.{table} drop constraint "{name}"')
+    without_constraints(q)
 
     def repaired() -> None:
         assert q.db.value("select runledger._repair_run(%s)", [flow.id]) == status

@@ -80,6 +80,7 @@ def test_the_shortcuts_of_the_json_guard_begin_where_they_may(db: Db):
         ('"' + "x" * 988 + '"', 1000, None), ('"' + "x" * 989 + '"', 1000, "json.too_large"),
         # As text: a long number is short as stored, and a short array long.
         ("[" + "1e60," * 15 + "1]", 2000, None), ("[" + "1e60," * 40 + "1]", 2000, "json.too_large"),
+        ("[" + ",".join(["1e60"] * 20) + "]", 1260, None), ("[" + ",".join(["1e60"] * 20) + "]", 1259, "json.too_large"),
         # Depth is looked for from 500 bytes on: 65 containers take more.
         ("[" * 65 + "]" * 65, 10**6, None), ("[" * 65 + "1" + "]" * 65, 10**6, "json.too_deep"), ('{"a":' * 65 + "1" + "}" * 65, 10**6, "json.too_deep"), ('{"a":' * 64 + "1" + "}" * 64, 10**6, None),
         ("1e308", 1000, None), ("1.1e308", 1000, "json.number_out_of_range"), ("-1.1e308", 1000, "json.number_out_of_range"), ("1e-308", 1000, None), ("0.9e-308", 1000, "json.number_out_of_range"),

@@ -298,6 +298,28 @@ def test_the_next_due_job_of_some_types(db: Db, q: Ledger, waiting: list[dict[st
     assert db.value(ask, [["v"], now]) is None
 
 
+def test_when_a_claim_looks_from_the_start(db: Db, q: Ledger, now: datetime):
+    """A job lies behind the mark: it is met if the last look cost nothing, or is old enough, and nothing else is found."""
+    ms = timedelta(milliseconds=1)
+    own = q.on(db.conn)
+    scope = db.value("select md5('t')")
+    behind, before, after = ({"run_at": now - x} for x in (5 * SECOND, SECOND + 100 * ms - INSTANT, NOTHING))
+    rather, edge = {"run_at": now - SECOND - 100 * ms - INSTANT}, {"run_at": now - SECOND - 100 * ms}
+    for took, age, jobs, most, found in (
+        (NOTHING, 900 * ms, [behind], 1, 1), (10 * ms, NOTHING, [behind], 1, 0), (10 * ms, 200 * ms, [behind], 1, 0), (10 * ms, 200 * ms + INSTANT, [behind], 1, 1),
+        (10 * ms, SECOND, [behind], 1, 1), (SECOND, 5 * SECOND, [behind], 1, 0), (SECOND, 20 * SECOND - INSTANT, [behind], 1, 0), (SECOND, 20 * SECOND, [behind], 1, 1),
+        # Something is found, and less than wanted: a little before the mark, and no further.
+        (NOTHING, NOTHING, [behind, after], 2, 1), (NOTHING, NOTHING, [before, after], 2, 2), (NOTHING, NOTHING, [edge, after], 2, 1), (NOTHING, NOTHING, [rather, after], 2, 1),
+        (SECOND, NOTHING, [before, after], 2, 2), (SECOND, NOTHING, [before], 1, 1), (SECOND, NOTHING, [rather], 1, 0), (SECOND, NOTHING, [behind, after], 1, 1),
+        (NOTHING, NOTHING, [behind, before, after], 3, 2), (NOTHING, NOTHING, [behind, before], 3, 2), (NOTHING, 200 * ms, [behind, behind], 1, 1),
+    ):  # fmt: skip
+        with db.conn.transaction(force_rollback=True):
+            for job in jobs:
+                own.enqueue(**job)
+            put(db, Mark(scope, now - age, took, "-infinity", [(100, now - SECOND, LAST)]))
+            assert len(own.claim(most)) == found, (took, age, jobs, most)
+
+
 @dataclass
 class Story:
     """Claims one after another, and the mark that each leaves; written down in written/marks.out."""

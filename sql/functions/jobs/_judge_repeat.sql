@@ -20,7 +20,7 @@ begin
     from runledger.job_attempts as a
    where a.job_id = v_asked.job_id and a.lease_token = v_asked.lease_token
      and (a.role_name = v_caller or runledger._acts_as(v_caller, a.role_name));
-  if not found and v_job.last_lease_token = v_asked.lease_token
+  if v_job.last_lease_token = v_asked.lease_token
     and v_job.last_disposition = 'RELEASED'
     and (v_job.lease_role = v_caller or runledger._acts_as(v_caller, v_job.lease_role)) then
     v_past.disposition := 'RELEASED';

@@ -191,6 +191,51 @@ def dumped_list(batch: list[Any]) -> str:
     return "[" + ", ".join(dumped(item) for item in batch) + "]"
 
 
+def test_what_was_ended_once_is_told_again_and_nothing_else(db: Db, q: Ledger, clock: Clock):
+    """Each past of a lease, each outcome asked for again: the same is repeated with what it said, any other is a lost lease."""
+    now = clock.stop()
+    asked = {
+        "SUCCEEDED": {"outcome": "SUCCEEDED"}, **{kind: {"outcome": "FAILED", "error_code": "e.x", "kind": kind} for kind in ("RETRYABLE", "TIMEOUT", "TERMINAL", "PANICKED")},
+        "CONTINUE": {"outcome": "CONTINUE"}, "RELEASE": {"outcome": "RELEASE", "reason": "r"},
+    }  # fmt: skip
+    q.define("t", retry_delays_ms={"e.x": 7000})
+    pasts: dict[str, tuple[str, int, int, str | None]] = {
+        **{name: (name, 3, 0, name) for name in asked}, "RETRYABLE, the last": ("RETRYABLE", 1, 0, "RETRYABLE"), "RELEASE, charged": ("RELEASE", 3, 100, "RELEASE"),
+        "RELEASE, too often": ("RELEASE", 1, 100, "RELEASE"), "canceled": ("", 3, 0, None), "reaped": ("", 3, 0, None),
+    }  # fmt: skip
+    for name, (ended, attempts, releases, same) in pasts.items():
+        db.execute("update runledger.job_queue set next_run_at = %s where status = 'PENDING'", [now + timedelta(days=9)])
+        lease = q.leased(max_attempts=attempts)
+        q.row("report_progress", **lease, done=1, total=4)
+        db.execute("update runledger.job_queue set release_count = %s where id = %s", [releases, lease["job_id"]])
+        if ended:
+            first = q.finish_one(lease, **asked[ended])
+        elif name == "canceled":
+            q.row("cancel_job", job_id=lease["job_id"])
+            q.finish_one(lease, outcome="SUCCEEDED")
+        else:
+            clock.advance(61)
+            q.reap()
+        status = q.job(lease["job_id"])["status"]
+        told = {"ordinal": 1, "job_id": lease["job_id"], "status": status}
+        lost = {**told, "disposition": "LEASE_LOST", "replayed": False, "next_run_at": None, "progress_done": None, "progress_total": None,
+                "code": "job.canceled" if name == "canceled" else "job.lease_owner_mismatch"}  # fmt: skip
+        for other, outcome in asked.items():
+            got = q.finish_one(lease, **outcome)
+            again = other == same or (name == "RELEASE, too often" and other == "TERMINAL")
+            if not again:
+                assert got == lost, (name, other)
+                continue
+            shows = other in ("SUCCEEDED", "CONTINUE")
+            due = first["next_run_at"] if first["disposition"] == "RETRY_SCHEDULED" else None
+            want = {"replayed": True, "next_run_at": due, "progress_done": 1 if shows else None, "progress_total": 4 if shows else None}
+            assert got == {**first, **want}, (name, other)
+    with q.unchanged():
+        row = q.finish_one({"job_id": NOBODY, "lease_token": 1}, outcome="SUCCEEDED")
+    assert row == {"ordinal": 1, "job_id": NOBODY, "disposition": "LEASE_LOST", "replayed": False, "status": None, "next_run_at": None,
+                   "code": "job.not_found", "progress_done": None, "progress_total": None}  # fmt: skip
+
+
 LEASE = "%(job_id)s, %(lease_token)s"
 # At the bound, as tests/anomaly/test_arguments.py has what lies beyond it.
 TAKEN = [

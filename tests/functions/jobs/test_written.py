@@ -427,6 +427,15 @@ each("finish", "reap_expired_leases", {
 })  # fmt: skip
 
 
+@case("finish", "reap_expired_leases: the longest expired first")
+def reap_in_order(s: Scene) -> Act:
+    clear(s)
+    for nth, seconds in enumerate((40, 10, 30, 10, 20)):
+        s.q.leased("tu"[nth % 2], f"w{seconds}", seconds)
+    s.clock.advance(41)
+    return lambda: s.q.reap(max_jobs=3, retry_delay="9 s")
+
+
 # What operators do.
 
 

@@ -69,6 +69,44 @@ def test_of_very_many_jobs_ahead_a_thousand_and_one_are_counted(db: Db, q: Ledge
         assert db.value(ahead, [now, last]) == ([0, 1001] if priority == 3 else [1001, 0])
 
 
+def test_of_very_many_lanes_a_hundred_are_looked_at(db: Db, q: Ledger, clock: Clock):
+    now = clock.stop()
+    for priority in range(1, 103):
+        q.enqueue(priority=priority)
+    last = q.enqueue(priority=0)
+    assert db.value("select runledger._jobs_ahead('{t}', c, %s) from runledger._job_case(%s, null) as c", [now, last]) == [100, 0]
+
+
+def test_of_very_many_leases_and_dead_letters_a_thousand_are_looked_at(db: Db, q: Ledger, clock: Clock):
+    now = clock.stop()
+    q.enqueue_many(1003)
+    claimed = q.claim(1000) + q.claim(3)
+    assert db.value("select sum(busy) from runledger._handlers('t', %s)", [now]) == 1001
+    ended = {"outcome": "FAILED", "kind": "TERMINAL", "error_code": "e", "error_message": "m"}
+    q.finish(*({"job_id": c["job_id"], "lease_token": c["lease_token"], **ended} for c in claimed))
+    letters = "select value from runledger._fleet_samples(%s) where family = 'runledger_dead_letters'"
+    assert db.value(letters, [now]) == "1000"
+    # The newest, of which some were requeued meanwhile.
+    oldest, newest = db.column("select job_id from runledger.job_dead_letters order by failed_at, job_id")[:: 1002]
+    q.row("requeue_job", job_id=oldest)
+    assert db.value(letters, [now]) == "1000"
+    q.row("requeue_job", job_id=newest)
+    assert db.value(letters, [now]) == "999"
+
+
+def test_slots_over_eight_days_old_are_forgotten_ten_thousand_a_pass(db: Db, q: Ledger, clock: Clock):
+    now = clock.stop()
+    db.execute(
+        "insert into runledger.job_metrics_slots (slot_at, job_type, outcome, bucket, events, duration_us)"
+        " select %(at)s - make_interval(secs => n * 0.000001), 't', 'SUCCEEDED', n, 1, 1 from generate_series(0, 10001) as n",
+        {"at": now - timedelta(days=8)},
+    )
+    left = "select count(*) from runledger.job_metrics_slots"
+    for right in (2, 1, 1):
+        assert db.all("select * from runledger._roll_up(null, 1000, %s)", [now]) == [{"affected": 0, "more": False}]
+        assert db.value(left) == right
+
+
 def test_the_workers_of_a_type(db: Db, q: Ledger, clock: Clock):
     """Registered for it or holding a job of it, heard of by word or by lease, and how many jobs each holds."""
     now = clock.stop()

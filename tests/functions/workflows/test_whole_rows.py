@@ -410,7 +410,7 @@ def test_leases_that_ran_out(story: Story, start: Flows, q: Ledger):
 WRONG = [
     {"status": status, "dependency_count_total": 9, "dependency_count_pending": 7, "dependency_count_unsatisfied": 8, **more}
     for status in ("BLOCKED", "ENQUEUED", "RUNNING", "WAITING_FOR_EXTERNAL")
-    for more in ({}, {"job_id": None}, {"released_at": None, "finished_at": None, "gate_expires_at": None})
+    for more in ({}, {"job_id": None, "released_at": None, "finished_at": None, "gate_expires_at": None})
 ]  # fmt: skip
 
 
@@ -505,3 +505,12 @@ def test_a_repair_finds_again_what_each_step_is(story: Story, start: Flows, q: L
                 [flow.id],
             )
             repaired()
+    # Without their first events jobs are known by what the steps say.
+    q.db.execute("delete from runledger.job_events where event_type = 'ENQUEUED'")
+    right = {name: row for name, row in right.items() if "event 1 of" not in name}
+    for key in ("done", "ready", "canceled"):
+        q.db.execute("update runledger.workflow_steps set status = 'BLOCKED', finished_at = null where step_key = %s", [key])
+    right = {name: row for name, row in story.look(flow).items() if "event" in name} | {
+        name: row for name, row in right.items() if "event" not in name
+    }
+    repaired()

@@ -143,6 +143,46 @@ def test_the_workers_of_a_type(db: Db, q: Ledger, clock: Clock):
     assert handlers("none") == {}
 
 
+def test_who_holds_a_row_or_an_advisory_lock(db: Db):
+    """By its transaction or by a pair of keys; of this database; once it is over a second old."""
+    row, advisory = (db.connect(autocommit=False) for _ in range(2))
+    for conn, name in ((row, "my app"), (advisory, "")):
+        conn.execute("select set_config('application_name', %s, false)", [name])
+        conn.commit()
+    locker = row.execute("select pg_current_xact_id()::xid::text").fetchone()[0]
+    advisory.execute("select pg_advisory_lock(7, 8), pg_advisory_lock(9), pg_advisory_xact_lock_shared(7, 9)")
+    with db.connect(admin=True) as admin:
+        began = {
+            conn: admin.execute("select xact_start from pg_stat_activity where pid = %s", [conn.info.backend_pid]).fetchone()[0]
+            for conn in (row, advisory)
+        }
+
+    def holders(locker: str, keys: tuple[int, int], after: timedelta, of: Any) -> list[tuple[str, str]]:
+        told = db.conn.execute("select * from runledger._lock_holders(%s::xid, %s, %s, %s)", [locker, *keys, began[of] + after])
+        return told.fetchall()
+
+    second = timedelta(seconds=1)
+    for of, of_locker, keys, name in ((row, locker, (1, 1), "my app, "), (advisory, "0", (7, 8), "")):
+        pid = of.info.backend_pid
+        when = db.value("select runledger._when(%s, %s)", [began[of], began[of] + second + INSTANT])
+        words = f"The open transaction of session {pid} (runledger_owner, {name}idle in transaction, since {when})"
+        fix = f"select pg_terminate_backend({pid}, 5000);"
+        assert holders(of_locker, keys, second + INSTANT, of) == [(words, fix)]
+        assert holders(of_locker, keys, second, of) == []
+    for nobody in ((7, 9), (8, 7), (7, 7), (0, 9), (1, 8)):
+        assert holders("0", nobody, 9 * second, row) == []
+    assert holders("3", (1, 1), 9 * second, row) == []
+    # Of itself nobody is told.
+    own = "select count(*) from runledger._lock_holders(pg_current_xact_id()::xid, 5, 6, now() + interval '1 day')"
+    assert db.value(f"select ({own}) from pg_advisory_lock(5, 6)") == 0
+    db.execute("select pg_advisory_unlock_all()")
+    row.rollback()
+    assert holders(locker, (1, 1), 9 * second, row) == []
+    advisory.execute("select pg_advisory_unlock_all()")
+    assert holders("0", (7, 8), 9 * second, advisory) == []
+    advisory.rollback()
+
+
 def test_the_statements_to_take_a_job_and_to_complete_a_gate(db: Db, q: Ledger):
     assert db.value("select runledger._by_hand('o''clock')") == (
         "select job_id, lease_token, payload from runledger.claim_jobs('by-hand', array['o''clock'], 1, 300, prestart => true);"

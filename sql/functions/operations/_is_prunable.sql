@@ -6,12 +6,12 @@ create or replace function runledger._is_prunable(
 returns boolean
 language sql immutable parallel safe
 as $$
-  select coalesce(greatest((_is_prunable.job).finished_at, (_is_prunable.job).updated_at)
+  select greatest((_is_prunable.job).finished_at, (_is_prunable.job).updated_at)
       < case when (_is_prunable.job).status = 'DEAD_LETTERED'
              then _is_prunable.dead_letters_before else _is_prunable.jobs_before end
     and (_is_prunable.job).finished_at is not null
     and ((_is_prunable.job).lease_expires_at is null
-      or (_is_prunable.job).lease_expires_at <= _is_prunable.now), false)
+      or (_is_prunable.job).lease_expires_at <= _is_prunable.now)
 $$;
 
 comment on function runledger._is_prunable(

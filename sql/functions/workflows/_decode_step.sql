@@ -34,8 +34,6 @@ begin
     v_step.after_terminal := runledger._as_text_array(v_given -> 'after_terminal');
   end if;
   v_step.problems := runledger._step_problems(v_step, v_given);
-  v_step.after_success := coalesce(v_step.after_success, '{}');
-  v_step.after_terminal := coalesce(v_step.after_terminal, '{}');
   return v_step;
 end
 $$;

@@ -7,7 +7,7 @@ returns runledger._step_order
 language plpgsql stable
 as $$
 declare
-  v_count constant integer := coalesce(cardinality(_sort_steps.steps), 0);
+  v_count constant integer := cardinality(_sort_steps.steps);
   v_from integer[];     -- prerequisites, edges sorted by them
   v_to integer[];       -- their dependents
   v_first integer[];    -- place of the first edge of each prerequisite; v_count + 1 entries
@@ -28,8 +28,8 @@ begin
      cross join lateral unnest(d.waits_for) as w(step_key)
       join step as p on p.step_key = w.step_key
   )
-  select (select coalesce(array_agg(e.source order by e.source, e.target), '{}') from edge as e),
-         (select coalesce(array_agg(e.target order by e.source, e.target), '{}') from edge as e),
+  select (select array_agg(e.source order by e.source, e.target) from edge as e),
+         (select array_agg(e.target order by e.source, e.target) from edge as e),
          (select array_agg(coalesce(n.edges, 0) order by s.nth) from step as s
             left join (select e.target, count(*)::integer as edges from edge as e group by e.target)
               as n on n.target = s.nth)

@@ -260,7 +260,7 @@ comment on type runledger._step_case is
 
 create type runledger._handler as (
   worker_id text, is_registered boolean, job_types text[], max_jobs integer, busy integer,
-  jobs_of_type integer, heard_at timestamptz, is_live boolean);
+  heard_at timestamptz, is_live boolean);
 comment on type runledger._handler is
   'A worker that handles a job type: registered for it, or holding a job of it. Internal.';
 

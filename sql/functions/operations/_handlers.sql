@@ -9,7 +9,7 @@ begin
   return query
   with held as materialized (
     select h.worker_id, count(*)::integer as jobs, max(h.last_heartbeat_at) as heard_at,
-           (count(*) filter (where h.job_type = _handlers.job_type))::integer as jobs_of_type
+           bool_or(h.job_type = _handlers.job_type) as has_one
       from (select q.worker_id, q.job_type, q.last_heartbeat_at, q.lease_expires_at
               from runledger.job_queue as q
              where q.lease_token is not null limit 1001) as h
@@ -17,16 +17,15 @@ begin
      group by h.worker_id
   )
   select w.worker_id, true, w.job_types, w.max_jobs, least(coalesce(h.jobs, 0), w.max_jobs),
-         coalesce(h.jobs_of_type, 0), greatest(w.last_seen_at, h.heard_at),
+         greatest(w.last_seen_at, h.heard_at),
          greatest(w.last_seen_at, h.heard_at) >= _handlers.now - interval '3 minutes'
     from runledger.workers as w
     left join held as h on h.worker_id = w.worker_id
    where _handlers.job_type = any (w.job_types)
   union all
-  select h.worker_id, false, array[_handlers.job_type], null, h.jobs, h.jobs_of_type, h.heard_at,
-         true
+  select h.worker_id, false, null, null, h.jobs, h.heard_at, null
     from held as h
-   where h.jobs_of_type > 0
+   where h.has_one
      and not exists (select from runledger.workers as w
                       where w.worker_id = h.worker_id
                         and _handlers.job_type = any (w.job_types));

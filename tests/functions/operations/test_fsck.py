@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -640,6 +640,39 @@ def test_a_fast_look_trusts_only_constraints_that_stand_as_installed(q: Ledger, 
 
 
 @pytest.mark.corrupts
+def test_a_fast_look_trusts_what_stands_and_reads_no_rows_for_it(q: Ledger, db: Db):
+    """Rows that are wrong though all stands, which only a superuser brings about: a full look finds them, too."""
+    checks = ("a_lease_has_worker_token_and_expiry", "exactly_the_finished_jobs_have_finished_at",
+              "a_pending_job_has_an_attempt_left")  # fmt: skip
+    uniques = ("job_queue_one_job_per_tenant_key", "job_queue_one_job_per_global_key", "job_queue_one_job_per_fire")
+    jobs = [q.enqueue(idempotency_key=str(n), organization_id=TENANT if n > 3 else None) for n in range(6)]
+    again = [
+        ("constraint", name, db.value("select pg_get_constraintdef(oid) from pg_constraint where conname = %s", [name]))
+        for name in checks
+    ] + [("index", name, db.value("select pg_get_indexdef(%s::regclass)", [f"runledger.{name}"])) for name in uniques]
+    for kind, name, _ in again:
+        db.execute(f"drop index runledger.{name}" if kind == "index" else f"alter table runledger.job_queue drop constraint {name}")
+    for job_id, wrong in zip(jobs, ("worker_id = 'w'", "finished_at = now()", "attempt = max_attempts"), strict=False):
+        db.execute(f"update runledger.job_queue set {wrong} where id = %s", [job_id])
+    db.execute("update runledger.job_queue set idempotency_key = 'a', schedule_id = id, scheduled_for = now()")
+    db.execute("update runledger.job_queue set schedule_id = %s where id = any (%s)", [UUID(int=1), jobs[:2]])
+    wrong = {"J1", "J2", "J4", "K1", "S1"}
+    assert {f["invariant"] for f in q.rows("fsck", scope="fast")} == wrong
+    for kind, name, definition in again:
+        if kind == "constraint":
+            db.execute(f"alter table runledger.job_queue add constraint {name} {definition} not valid")
+        else:
+            db.execute(definition.replace("UNIQUE ", ""))
+    db.execute("update pg_constraint set convalidated = true where conname = any (%s)", [list(checks)])
+    db.execute(
+        "update pg_index set indisunique = true where indexrelid = any (%s::regclass[])",
+        [[f"runledger.{n}" for n in uniques]],
+    )
+    assert q.rows("fsck", scope="fast") == []
+    assert {f["invariant"] for f in q.rows("fsck")} >= wrong
+
+
+@pytest.mark.corrupts
 def test_a_fast_look_trusts_only_unique_indexes_that_are_valid(q: Ledger, db: Db):
     jobs = [q.enqueue(idempotency_key=key) for key in ("a", "b")]
     index = "job_queue_one_job_per_global_key"
@@ -746,3 +779,55 @@ def test_what_became_of_an_old_job_since_history_begins_is_missed(db: Db, q: Led
     db.execute("delete from runledger.job_events")
     missed = {r["object"] for r in q.rows("fsck") if r["invariant"] == "E3"}
     assert missed == {f"job {failed['job_id']}", f"job {waiting}"}
+
+
+@pytest.mark.corrupts
+def test_where_history_begins_what_must_be_told_is_exact(db: Db, q: Ledger, clock: Clock):
+    """From the instant on, and of what is older from a minute after it."""
+    clock.strike()
+    q.rows("prune", older_than=timedelta(days=365))
+    begin = clock.now() + timedelta(minutes=10)
+    micro = timedelta(microseconds=1)
+
+    def at(instant: datetime) -> None:
+        clock.advance(instant - clock.now())
+
+    jobs = {name: q.enqueue() for name in ("leased before", "leased", "changed before", "changed", "went on before", "went on")}
+
+    def hold(name: str, instant: datetime) -> None:
+        at(instant)
+        leases[name] = q.hold(jobs[name], lease_seconds=3600)
+
+    leases: dict[str, dict[str, Any]] = {}
+    hold("leased before", begin - micro)
+    jobs["older"] = q.enqueue(priority=1)
+    hold("leased", begin)
+    jobs["younger"] = q.enqueue(priority=1)
+    whole = begin + timedelta(minutes=1)
+    hold("changed before", whole - micro)
+    db.execute("delete from runledger.job_events")
+    hold("changed", whole)
+    hold("went on before", whole - micro)
+    hold("went on", whole)
+    clock.advance(60)
+    for name in ("went on before", "went on"):
+        q.succeed(leases[name])
+    db.execute("delete from runledger.job_events where job_id = %s", [jobs["changed"]])
+    db.execute("update runledger.job_events set event_type = 'FAILED' where event_type = 'LEASED'")
+    db.execute("update runledger.prune_passes set history_begins_at = %s, orphans_end_at = %s", [begin, whole])
+    for nth, instant in enumerate((whole - micro, whole)):
+        db.execute(
+            "insert into runledger.job_events (job_id, run_number, event_type, occurred_at) values (%s, 1, 'ENQUEUED', %s)",
+            [UUID(int=nth), instant],
+        )
+    names = {f"job {job_id}": name for name, job_id in jobs.items()} | {
+        f"job {UUID(int=0)}": "orphan before", f"job {UUID(int=1)}": "orphan",
+    }  # fmt: skip
+    found = Counter((f["invariant"], names[f["object"]]) for f in q.rows("fsck"))
+    assert found == {
+        ("E1", "went on"): 1,
+        ("E3", "younger"): 1, ("E3", "changed"): 1,
+        ("E5", "leased"): 1, ("E5", "changed before"): 1, ("E5", "changed"): 1,
+        ("E5", "went on before"): 1, ("E5", "went on"): 1,
+        ("E6", "orphan"): 1,
+    }  # fmt: skip

@@ -184,6 +184,19 @@ def test_the_lowest_of_many_priorities_is_looked_at(q: Ledger, clock: Clock):
     assert check(q, "queue.ready_age", "WARN")["value"] >= 400
 
 
+def test_of_many_priorities_the_highest_eight_and_the_lowest_are_looked_at(q: Ledger, clock: Clock):
+    """Of each of them what is due first; one in between is found with the next claim, and not before."""
+    for first in (19, 18, 12, 11, 1, 0):
+        q.define(f"p{first}")
+        q.enqueue(f"p{first}", priority=first)
+    clock.advance(100)
+    for first in (19, 18, 12, 11, 1, 0):
+        for priority in range(20):
+            q.enqueue(f"p{first}", priority=priority, run_at=clock.now() - timedelta(seconds=priority))
+    clock.advance(300)
+    check(q, "queue.ready_age", "WARN")
+
+
 def test_ready_jobs_that_nobody_handles(q: Ledger, clock: Clock):
     clock.stop()
     q.enqueue()

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from tests.support.clock import Clock
@@ -359,6 +360,23 @@ class TestPending:
         assert ready.ids() == []
         mend(ready, job_id, "why.type_limit_locked")
         assert ready.ids() == [job_id]
+
+    def test_locks_of_others_that_hold_nothing_up(self, ready: Ledger, clock: Clock):
+        """Another key, another kind, another database; and transactions that have locked other rows."""
+        ready.define(max_concurrency=5)
+        job_id = ready.enqueue()
+        limit = ready.db.one("select hashtext('runledger.max_concurrency') as class, hashtext('t') as key")
+        for lock in (
+            "pg_advisory_xact_lock(%(key)s::bigint)", "pg_advisory_xact_lock(%(class)s, %(key)s # 1)",
+            "pg_advisory_xact_lock(%(class)s # 1, %(key)s)", "pg_advisory_xact_lock_shared(%(class)s, %(key)s)",
+        ):  # fmt: skip
+            conn = ready.db.connect(autocommit=False)
+            conn.execute(f"select {lock}, pg_current_xact_id()".encode(), limit)
+        elsewhere = psycopg.conninfo.make_conninfo(ready.db.admin_dsn, dbname="postgres")
+        with psycopg.connect(elsewhere) as conn:
+            conn.execute("select pg_advisory_xact_lock(%(class)s, %(key)s)", limit)
+            clock.advance(50)
+            assert codes(ready, job_id) == ["ready"]
 
     def test_several_reasons_come_in_the_order_of_mending(self, q: Ledger, clock: Clock):
         job_id = q.enqueue(run_at=clock.now() + LATER)

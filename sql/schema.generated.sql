@@ -263,7 +263,6 @@ CREATE TYPE runledger._handler AS (
 	job_types text[],
 	max_jobs integer,
 	busy integer,
-	jobs_of_type integer,
 	heard_at timestamp with time zone,
 	is_live boolean
 );

@@ -1,5 +1,5 @@
--- The first matching day at or after a day. At most 9 years ahead: 29 February comes after 8 at
--- the latest (1896 to 1904, 2096 to 2104), and _parse_cron refuses what never comes.
+-- The first matching day at or after a day. At most 8 years ahead: that late is the next 29
+-- February (1896 to 1904, 2096 to 2104), and _parse_cron refuses what never comes.
 create or replace function runledger._next_cron_day(cron runledger._cron, at date)
 returns date
 language plpgsql immutable parallel safe
@@ -14,7 +14,7 @@ declare
   v_is_day boolean;
   v_is_weekday boolean;
 begin
-  for v_month in 0..108 loop
+  for v_month in 0..95 loop
     v_last := (v_first + interval '1 month')::date - 1;
     if ((_next_cron_day.cron).months >> extract(month from v_first)::integer) & 1 = 1 then
       v_weekday := extract(dow from v_at);

@@ -41,4 +41,4 @@ end
 $$;
 
 comment on function runledger._next_cron_local(runledger._cron, timestamp) is
-  'The first time of a wall clock, at or after one, that matches; NULL if none does in 9 years.';
+  'The first time of a wall clock, at or after one, that matches; NULL if none does in 8 years.';

@@ -183,6 +183,52 @@ def test_who_holds_a_row_or_an_advisory_lock(db: Db):
     advisory.rollback()
 
 
+def test_what_is_in_the_schema_and_what_is_not_as_it_was(db: Db):
+    def keys(kind: str) -> set[str]:
+        return set(db.column("select jsonb_object_keys(runledger._schema_manifest(false) -> %s)", [kind]))
+
+    for other in ("create function public.mine() returns int language sql return 1", "create view public.mine_too as select 1",
+                  "create table public.mine_three (id int primary key check (id > 0))"):  # fmt: skip
+        db.execute(other)
+    assert keys("functions") == set(db.column(
+        "select proname || '(' || pg_get_function_identity_arguments(oid) || ')' from pg_proc where pronamespace = 'runledger'::regnamespace"))
+    assert keys("views") == set(db.column("select viewname::text from pg_views where schemaname = 'runledger'"))
+    of_table = "r.relnamespace = 'runledger'::regnamespace and not r.relispartition"
+    assert keys("indexes") == set(db.column(
+        f"select i.indexrelid::regclass::text from pg_index i join pg_class r on r.oid = i.indrelid where {of_table}"
+        .replace("i.indexrelid::regclass::text", "(select relname::text from pg_class where oid = i.indexrelid)")))
+    assert keys("constraints") == set(db.column(
+        f"select r.relname || '.' || k.conname from pg_constraint k join pg_class r on r.oid = k.conrelid where {of_table} and k.contype <> 'n'"))
+    whole = db.value("select runledger._schema_manifest(true)")
+    assert db.value("select pg_get_indexdef('runledger.workers_pkey'::regclass)") == whole["indexes"]["workers_pkey"]
+    assert whole["constraints"]["workers.workers_pkey"] == "alter table runledger.workers add constraint workers_pkey PRIMARY KEY (worker_id)"
+    assert set(whole["views"].values()) == {""}
+    assert db.value("select (runledger._schema_manifest(false) -> 'indexes' ->> 'workers_pkey') is null")
+    assert db.all("select * from runledger._schema_drift()") == []
+    lost = db.one(
+        "select r.relname, k.conname from pg_constraint k join pg_class r on r.oid = k.conrelid"
+        f" where {of_table} and k.contype = 'c' and r.relname = 'workers' order by 2 limit 1"
+    )
+    for change in (
+        f"alter table runledger.workers drop constraint {lost['conname']}",
+        "create index more on runledger.workers (max_jobs)", "create view runledger.seen as select 1 as one",
+        "create function runledger.more() returns int language sql return 1", "drop function runledger._by_hand(text)",
+        "alter function runledger._complete_gate(uuid, text) volatile",
+    ):  # fmt: skip
+        db.execute(change)
+    shelved = db.value("select manifest from runledger._shelves order by id desc limit 1")
+    place = f"workers.{lost['conname']}"
+    function = "_by_hand(job_type text)"
+    drift = [
+        ("constraints", place, "LOST", whole["constraints"][place]),
+        ("functions", function, "LOST", shelved["functions"][function]),
+        ("functions", "_complete_gate(run_id uuid, step_key text)", "CHANGED", shelved["functions"]["_complete_gate(run_id uuid, step_key text)"]),
+        ("functions", "more()", "ADDED", None),
+        ("views", "seen", "ADDED", None),
+    ]
+    assert [tuple(r.values()) for r in db.all('select * from runledger._schema_drift() order by kind collate "C", name collate "C"')] == drift
+
+
 def test_the_statements_to_take_a_job_and_to_complete_a_gate(db: Db, q: Ledger):
     assert db.value("select runledger._by_hand('o''clock')") == (
         "select job_id, lease_token, payload from runledger.claim_jobs('by-hand', array['o''clock'], 1, 300, prestart => true);"

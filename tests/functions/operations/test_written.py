@@ -29,12 +29,12 @@ TABLES = {
     "job_events": ("id",), "job_dead_letters": ("job_id",), "job_replays": ("replay_job_id",), "workflow_runs": ("id",),
     "workflow_steps": ("workflow_run_id", "step_key"), "workflow_run_mutations": ("workflow_run_id", "mutation_key"),
     "workflow_step_dependencies": ("prerequisite_step_id", "dependent_step_id"), "workers": ("worker_id",),
-    "retention_settings": ("only_row",), "prune_passes": ("caller",), "upkeep_state": ("only_row",), "operator_actions": ("id",),
+    "retention_settings": ("only_row",), "prune_passes": ("caller",), "upkeep_state": ("only_row",), "job_logs": ("id",), "operator_actions": ("id",),
 }  # fmt: skip
 # What other cases, other sessions or the machine have a part in.
 HIDDEN = {"mark_id", "mark_xid", "rolled_up_to", "timeline", "timeline_since", "enqueue_request"}
 EMPTIED = ("job_schedules", "workers", "prune_passes", "job_metrics_slots", "job_metrics_totals")
-OLD = ("job_events", "job_attempts", "job_dead_letters", "job_replays", "workflow_runs", "workflow_step_dependencies", "job_queue")
+OLD = ("job_events", "job_logs", "job_attempts", "job_dead_letters", "job_replays", "workflow_runs", "workflow_step_dependencies", "job_queue")
 INSTANT, DAY = timedelta(microseconds=1), timedelta(days=1)
 CASES: dict[str, dict[str, Callable[[Ops], Act]]] = {}
 
@@ -406,6 +406,14 @@ def pending(s: Ops) -> None:
     s.q.enqueue(priority=1)
 
 
+def logged(s: Ops) -> None:
+    s.q.row("log_job", job_id=s.q.enqueue(priority=1), level="info", message="x")
+
+
+def without_events(s: Ops) -> None:
+    s.db.execute("delete from runledger.job_events")
+
+
 DEAD = {"dead_letters_older_than": 2 * DAY}
 each("prune", "prune", {
     "jobs": pruned(done, canceled, reason="to be rid of it"), "dead letters": pruned(dead, done, age=2 * DAY, **DEAD), "dead letters that are kept": pruned(dead, **DEAD),
@@ -416,6 +424,7 @@ each("prune", "prune", {
     "a row a call": pruned(done, max_rows=1), "two rows a call": pruned(done, done, age=DAY + INSTANT, max_rows=2), "three rows a call": pruned(done, done, age=DAY + INSTANT, max_rows=3),
     "ten rows a call, of runs": pruned(run, done, age=DAY + INSTANT, max_rows=10), "four rows a call, of runs": pruned(canceled_run, age=DAY + INSTANT, max_rows=4),
     "five rows a call, of runs": pruned(canceled_run, age=DAY + INSTANT, max_rows=5),
+    "log lines, a row a call": pruned(logged, before=without_events, max_rows=1), "log lines": pruned(logged, logged, before=without_events),
     "a handler at work to this moment": pruned(before=lambda s: at_work(s, DAY)), "a handler at work for a moment more": pruned(before=lambda s: at_work(s, DAY + INSTANT)),
     "a handler of a run at work to this moment": pruned(before=lambda s: at_work(s, DAY, of_run=True)),
     "a handler of a run at work for a moment more": pruned(before=lambda s: at_work(s, DAY + INSTANT, of_run=True)),

@@ -422,6 +422,37 @@ def without_constraints(q: Ledger) -> None:
             q.db.execute(f'alter table runledger.{table} drop constraint "{name}"')
 
 
+@pytest.mark.corrupts  # steps are written by hand
+@pytest.mark.parametrize("end", ["SUCCEEDED", "FAILED", "several"])
+def test_a_step_that_was_ended_by_hand_stays_ended(story: Story, start: Flows, q: Ledger, end: str):
+    flow = start(step("a"), step("b"), step("c", "a"))
+    flow.claim()
+    q.db.execute("update runledger.workflow_steps set status = 'CANCELED', finished_at = runledger._now() where step_key = 'a'")
+    before = story.look(flow)["a"], story.look(flow)["c"]
+    if end == "SUCCEEDED":
+        q.succeed(flow.lease("a"), output=1)
+    elif end == "FAILED":
+        q.fail(flow.lease("a"), kind="TERMINAL")
+    else:
+        q.finish(*({**flow.lease(k), "outcome": "SUCCEEDED"} for k in "ab"))
+        assert flow.states()["b"] == "SUCCEEDED"
+    assert (story.look(flow)["a"], story.look(flow)["c"]) == before
+
+
+@pytest.mark.corrupts  # a job is made too early
+def test_a_step_whose_job_came_too_early_is_left_to_people(story: Story, start: Flows, q: Ledger):
+    flow = start(step("a"), step("b"), step("early", ["a", "b"]))
+    flow.cancel_job("a")
+    assert flow.counters("early") == (2, 1, 1)
+    job_id = q.enqueue()
+    q.db.execute("update runledger.job_queue set workflow_run_id = %s where id = %s", [flow.id, job_id])
+    q.db.execute("update runledger.workflow_steps set job_id = %s where step_key = 'early'", [job_id])
+    story.at(10)
+    before = story.look(flow)["early"]
+    assert q.db.value("select runledger._repair_run(%s)", [flow.id]) == "RUNNING"
+    assert story.look(flow)["early"] == before
+
+
 @pytest.mark.corrupts  # for a while
 def test_a_repair_of_a_canceled_run_opens_nothing(story: Story, start: Flows, q: Ledger):
     flow = start(step("done"), step("a"), step("b", "a"), gate("g", always="b"), gate("open"), step("c", "done"), active_key="k", result_step="done")

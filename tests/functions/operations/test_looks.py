@@ -183,6 +183,39 @@ def test_who_holds_a_row_or_an_advisory_lock(db: Db):
     advisory.rollback()
 
 
+def test_which_constraints_stand_as_the_last_apply_left_them(db: Db):
+    """The last one of several; of that table in our schema; valid; an index only if it is unique."""
+    def guarded(*names: str, table: str = "workers") -> bool:
+        return db.value("select runledger._is_guarded(%s, %s)", [table, list(names)])
+
+    [check, *_] = db.column("select conname from pg_constraint where contype = 'c' and conrelid = 'runledger.workers'::regclass order by 1")
+    db.execute("create table public.workers (id int constraint lonely check (id > 0))")
+    db.execute("create unique index alone on runledger.workers (worker_id, max_jobs)")
+    db.execute("create index several on runledger.workers (max_jobs)")
+    assert guarded() is guarded("workers_pkey") is guarded("workers_pkey", check) is guarded(check) is True
+    for names in (("none",), ("workers_pkey", "none"), ("alone",), ("several",), ("job_queue_pkey",), ("lonely",)):
+        assert guarded(*names) is False
+    assert guarded("workers_pkey", table="job_queue") is guarded("workers_pkey", table="none") is False
+    db.execute("update runledger._shelves set manifest = runledger._schema_manifest(true)")
+    assert guarded("alone") is guarded("alone", check, "workers_pkey") is True
+    assert guarded("several") is False
+    definition = db.value("select pg_get_constraintdef(oid) from pg_constraint where conname = %s", [check])
+    db.execute(f"alter table runledger.workers drop constraint {check}")
+    assert guarded(check) is False
+    for says, right in ((f"{definition} not valid", False), ("check (max_jobs > -1)", False), (definition, True)):
+        db.execute(f"alter table runledger.workers add constraint {check} {says}")
+        assert guarded(check) is right
+        assert guarded("workers_pkey", check) is right
+        if not right:
+            db.execute(f"alter table runledger.workers drop constraint {check}")
+    db.execute(
+        "insert into runledger._shelves (sha256, contract, package_version, manifest)"
+        " select sha256, contract, package_version, '{}' from runledger._shelves order by id desc limit 1"
+    )
+    assert guarded("workers_pkey") is False
+    assert guarded() is True
+
+
 def test_what_is_in_the_schema_and_what_is_not_as_it_was(db: Db):
     def keys(kind: str) -> set[str]:
         return set(db.column("select jsonb_object_keys(runledger._schema_manifest(false) -> %s)", [kind]))

@@ -2825,7 +2825,7 @@ CREATE FUNCTION runledger._next_cron_local(cron runledger._cron, at timestamp wi
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._next_cron_local(cron runledger._cron, at timestamp without time zone) IS 'The first time of a wall clock, at or after one, that matches; NULL if none does in 9 years.';
+COMMENT ON FUNCTION runledger._next_cron_local(cron runledger._cron, at timestamp without time zone) IS 'The first time of a wall clock, at or after one, that matches; NULL if none does in 8 years.';
 
 CREATE FUNCTION runledger._next_due_at(job_types text[], now timestamp with time zone) RETURNS timestamp with time zone
     LANGUAGE plpgsql STABLE

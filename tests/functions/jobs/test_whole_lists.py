@@ -254,10 +254,16 @@ def test_queues(db: Db, q: Ledger, clock: Clock, scene: list[UUID]):
     ])  # fmt: skip
     # Counted alike once upkeep has rolled part of it up.
     db.execute("update public.test_clock set stopped = %s", [began])
+    q.row("resume_job_type", job_type="sms")
+    for n, kind in enumerate(("TIMEOUT", "PANICKED", "TERMINAL", "RETRYABLE")):
+        for _ in range(n + 1):
+            q.fail(q.leased("sms", priority=9999), kind=kind)
+    q.leased("sms", lease_seconds=1, priority=9999)
+    clock.advance(2)
+    q.reap(retry_delay="1 hour")
     counted = 0
     while not counted:
         counted = sum(r["affected"] for r in q.rows("run_maintenance") if r["task"] == "rollup")
-    q.row("resume_job_type", job_type="sms")
     q.fail(q.leased("sms", priority=9999), kind="TIMEOUT")
     assert q.rows("list_queues") == queues(db, clock.now())
 

@@ -377,6 +377,9 @@ each("finish", "FAILED", {
     "retried": ends(**FAILED), "of a second attempt": ends(second, **FAILED), "after its time": ends(**FAILED, kind="TIMEOUT"),
     "not before an instant": ends(**FAILED, not_before=later(90)), "not before now": ends(**FAILED, not_before=later(3)),
     "without a message": ends(outcome="FAILED", error_code="e.x"),
+    "by the policy": ends(lambda s: held(s, job_type="u"), **{**FAILED, "error_code": "e.y"}),
+    "not before the policy says": ends(lambda s: held(s, job_type="u"), **{**FAILED, "error_code": "e.y"}, not_before=later(3 + 1)),
+    "a moment later": ends(lambda s: held(s, job_type="u"), **{**FAILED, "error_code": "e.y"}, not_before=later(3 + 1.000001)),
     "for good": ends(second, **FAILED, kind="TERMINAL"), "in a panic": ends(**FAILED, kind="PANICKED"),
     "the last attempt": ends(last, **FAILED), "the last attempt, after its time": ends(last, **FAILED, kind="TIMEOUT"),
     "of a canceled job": ends(stopped, **FAILED), "again": asked_again(FAILED), "for good, again": asked_again({**FAILED, "kind": "TERMINAL"}),
@@ -714,7 +717,8 @@ each("define", "set_runtime_config", {
 def test_every_verb_answers_wakes_and_writes(db: Db, q: Ledger, clock: Clock, area: str):
     delays = {"retry_delays_ms": {"e.x": 5000}}
     q.define("t", **delays)
-    q.define("u", priority=7, max_attempts=4, timeout_seconds=6, **delays)
+    # So short that its delay is the least there is, whatever the jitter of the job.
+    q.define("u", priority=7, max_attempts=4, timeout_seconds=6, retry_base_ms=1, retry_max_ms=1, **delays)
     q.define("lazy", **delays)
     q.define("new")
     scene = Scene(db, q, clock)

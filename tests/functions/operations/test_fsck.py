@@ -792,7 +792,8 @@ def test_where_history_begins_what_must_be_told_is_exact(db: Db, q: Ledger, cloc
     def at(instant: datetime) -> None:
         clock.advance(instant - clock.now())
 
-    jobs = {name: q.enqueue() for name in ("leased before", "leased", "changed before", "changed", "went on before", "went on")}
+    names = ("leased before", "leased", "changed before", "changed", "went on before", "went on", "told otherwise")
+    jobs = {name: q.enqueue() for name in names}
 
     def hold(name: str, instant: datetime) -> None:
         at(instant)
@@ -809,25 +810,33 @@ def test_where_history_begins_what_must_be_told_is_exact(db: Db, q: Ledger, cloc
     hold("changed", whole)
     hold("went on before", whole - micro)
     hold("went on", whole)
-    clock.advance(60)
+    hold("told otherwise", whole - micro)
+    clock.advance(120)
     for name in ("went on before", "went on"):
         q.succeed(leases[name])
     db.execute("delete from runledger.job_events where job_id = %s", [jobs["changed"]])
-    db.execute("update runledger.job_events set event_type = 'FAILED' where event_type = 'LEASED'")
+    told = "update runledger.job_events set event_type = %s where event_type = 'LEASED' and job_id = any (%s)"
+    db.execute(told, ["CANCELED", [jobs["told otherwise"]]])
+    db.execute(told, ["FAILED", [jobs["went on before"], jobs["went on"]]])
     db.execute("update runledger.prune_passes set history_begins_at = %s, orphans_end_at = %s", [begin, whole])
     for nth, instant in enumerate((whole - micro, whole)):
         db.execute(
             "insert into runledger.job_events (job_id, run_number, event_type, occurred_at) values (%s, 1, 'ENQUEUED', %s)",
             [UUID(int=nth), instant],
         )
-    names = {f"job {job_id}": name for name, job_id in jobs.items()} | {
-        f"job {UUID(int=0)}": "orphan before", f"job {UUID(int=1)}": "orphan",
-    }  # fmt: skip
-    found = Counter((f["invariant"], names[f["object"]]) for f in q.rows("fsck"))
+    for name, instant in (("gone before", whole - timedelta(milliseconds=1)), ("gone", whole)):
+        jobs[name] = db.value("select runledger._uuid_floor(%s)", [instant])
+        db.execute(
+            "insert into runledger.job_events (job_id, run_number, event_type, occurred_at) values (%s, 1, 'REQUEUED', %s)",
+            [jobs[name], whole - micro],
+        )
+    jobs |= {"orphan before": UUID(int=0), "orphan": UUID(int=1)}
+    name_of = {f"job {job_id}": name for name, job_id in jobs.items()}
+    found = Counter((f["invariant"], name_of[f["object"]]) for f in q.rows("fsck"))
     assert found == {
-        ("E1", "went on"): 1,
-        ("E3", "younger"): 1, ("E3", "changed"): 1,
+        ("E1", "went on"): 1, ("E1", "gone"): 1,
+        ("E3", "younger"): 1, ("E3", "changed"): 1, ("E3", "told otherwise"): 1,
         ("E5", "leased"): 1, ("E5", "changed before"): 1, ("E5", "changed"): 1,
-        ("E5", "went on before"): 1, ("E5", "went on"): 1,
+        ("E5", "went on before"): 1, ("E5", "went on"): 1, ("E5", "told otherwise"): 1,
         ("E6", "orphan"): 1,
     }  # fmt: skip

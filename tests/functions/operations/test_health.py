@@ -654,6 +654,19 @@ def test_a_transaction_that_is_open_for_long(q: Ledger, db: Db, clock: Clock):
     check(q, "server.snapshot", "OK")
 
 
+def test_of_several_the_oldest_is_named(q: Ledger, db: Db, clock: Clock):
+    """Whatever the order they connected in."""
+    conns = [db.database.connect(autocommit=False, application_name=f"the {n}.") for n in range(5)]
+    for n in (2, 4, 0, 3, 1):
+        conns[n].execute("select pg_current_xact_id()")
+    clock.advance(715)
+    assert "(the 2.)" in check(q, "server.snapshot", "WARN")["explanation"]
+    with bound(db, "server.horizon", 1):
+        assert "(the 2.)" in check(q, "server.horizon", "WARN")["explanation"]
+    for conn in conns:
+        conn.close()
+
+
 def test_who_holds_the_horizon_is_named_also_if_its_age_is_hidden(q: Ledger, db: Db):
     """The owner of the schema is no member of pg_read_all_stats: a superuser's session hides since when it is open."""
     holder = db.connect(admin=True, autocommit=False)

@@ -253,6 +253,11 @@ class TestPending:
         assert codes(q, q.enqueue("u", priority=900)) == ["ready"]
         q.reap()
 
+    def test_who_holds_jobs_of_other_types_alone_is_no_worker(self, q: Ledger):
+        q.define("u")
+        q.leased("u", worker="a stranger")
+        assert codes(q, q.enqueue()) == ["no_worker"]
+
     def test_several_silent_workers_and_strangers(self, q: Ledger, clock: Clock):
         register(q, "w2")
         clock.advance(1)

@@ -124,7 +124,7 @@ class Scene:
                 yield f"+ {place[0]}: {self.line(told)}"
             elif old != row:
                 changed = [f"{k} {self.word(old[k], k)} → {self.word(row[k], k)}" for k in row if old[k] != row[k]]
-                which = f"{row.get('event_type', 'line')} of {self.word(row['job_id'])}" if serial else self.word(place[1], "id")
+                which = f"{row.get('event_type', 'line')} of {self.word(row['job_id'])}" if serial else ", ".join(self.word(p) for p in place[1:])
                 yield f"~ {place[0]} {which}: {', '.join(changed)}"
         for place in (p for p in before if p not in after):
             yield f"- {place[0]} {', '.join(self.word(p) for p in place[1:])}"
@@ -251,6 +251,16 @@ def second(s: Scene, **of: Any) -> dict[str, Any]:
     return s.q.hold(lease["job_id"], of.get("job_type", "t"))
 
 
+def rerun(s: Scene, **of: Any) -> dict[str, Any]:
+    """The first attempt of a second run; that of the first run was canceled before it started."""
+    lease = held(s, prestart=True, **of)
+    s.q.row("cancel_job", job_id=lease["job_id"])
+    s.q.finish_one(lease, outcome="SUCCEEDED")
+    s.q.row("requeue_job", job_id=lease["job_id"])
+    s.clock.advance(1)
+    return s.q.hold(lease["job_id"], of.get("job_type", "t"), prestart=True)
+
+
 each("lease", "claim_jobs", {
     "two, by priority": claims({"priority": 1}, {"job_type": "u", "priority": 2, "payload": [1], "organization_id": TENANT}),
     "for a while": claims({}, lease_seconds=7), "prestart": claims({"stage": "x"}, prestart=True), "nothing": claims(),
@@ -296,6 +306,9 @@ def several(verb: str, **more: Any) -> Callable[[Scene], Act]:
 
 
 each("lease", "start_jobs", {"some": several("start_jobs")})
+each("lease", "start_jobs of a second run", {
+    "alone": lambda s: (x := rerun(s), lambda: s.q.rows("start_jobs", job_ids=[x["job_id"]], lease_tokens=[x["lease_token"]]))[1],
+})  # fmt: skip
 each("lease", "heartbeat_jobs", {"some": several("heartbeat_jobs", lease_seconds=9)})
 each("lease", "report_progress", {
     "done": with_lease("report_progress", done=3), "total": with_lease("report_progress", total=8),
@@ -410,6 +423,13 @@ def successes(s: Scene) -> Act:
     return lambda: s.q.finish(*({**x, **SUCCEEDED, "output": n} for n, x in enumerate(own)))
 
 
+each("finish", "of a second run", {
+    "succeeded": ends(rerun, **SUCCEEDED), "with everything": ends(rerun, **SUCCEEDED, output=[1], done=1, total=2), "retried": ends(rerun, **FAILED),
+    "for good": ends(rerun, **FAILED, kind="TERMINAL"), "continued": ends(rerun, **CONTINUE), "released": ends(rerun, **RELEASE),
+    "asked again": lambda s: (x := rerun(s), s.q.fail(x), ends(lambda _: x, **FAILED)(s))[-1],
+})  # fmt: skip
+
+
 def reaps(delay: str, *leases: Callable[[Scene], dict[str, Any]], beat: bool = False) -> Callable[[Scene], Act]:
     def build(s: Scene) -> Act:
         clear(s)
@@ -426,6 +446,7 @@ each("finish", "reap_expired_leases", {
     "retried": reaps("30 s", held), "retried at once": reaps("0", held), "of a second attempt": reaps("5 s", second),
     "after a heartbeat": reaps("5 s", held, beat=True), "the last attempt": reaps("5 s", last),
     "never started": reaps("5 s", lambda s: held(s, prestart=True)), "canceled": reaps("5 s", stopped),
+    "of a second run": reaps("5 s", lambda s: (x := rerun(s), s.q.start(x))[0]), "of a second run, never started": reaps("5 s", rerun),
     "some at once": reaps("1 s", lambda s: held(s, job_type="u", prestart=True), held, last, lambda s: held(s, job_type="lazy", prestart=True)),
 })  # fmt: skip
 
@@ -469,7 +490,10 @@ each("operate", "cancel_job", {
     "again, once quiet": on("cancel_job", gone), "waiting for its retry": on("cancel_job", lambda s: (x := second(s), s.q.fail(x))[0]["job_id"]),
     "released": on("cancel_job", lambda s: (x := held(s), s.q.release(x))[0]["job_id"]),
 })  # fmt: skip
+each("operate", "cancel_job", {"of a second run": on("cancel_job", lambda s: rerun(s)["job_id"])})
 each("operate", "requeue_job", {
+    "dead in a second run": on("requeue_job", lambda s: (x := rerun(s), s.q.fail(x, kind="TERMINAL"))[0]["job_id"]),
+
     "dead": on("requeue_job", dead), "canceled": on("requeue_job", gone, reason="again"),
     "as expected": on("requeue_job", dead, expected_status="DEAD_LETTERED"), "of a run as expected": on("requeue_job", dead, expected_run_number=1),
     "with its state": on("requeue_job", dead, reset_state=False), "without": on("requeue_job", dead, reset_state=None),

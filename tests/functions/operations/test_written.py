@@ -17,7 +17,8 @@ from uuid import UUID
 import pytest
 
 from tests.functions.jobs.test_written import Act, Scene
-from tests.functions.operations.test_prune import counted, prune
+from tests.functions.operations.test_prune import call as prune_call
+from tests.functions.operations.test_prune import counted
 from tests.support.clock import Clock
 from tests.support.database import Db
 from tests.support.flows import Flow, Flows, gate, step
@@ -354,7 +355,7 @@ def pruned(*makers: Callable[[Ops], Any], age: timedelta = DAY, before: Callable
         if before:
             before(s)
         counted(s.db)
-        return lambda: [{"task": k, "affected": n, "more": m} for k, (n, m) in prune(s.q, **{"older_than": DAY, **given}).items()]
+        return lambda: [{"task": k, "affected": n, "more": m} for k, (n, m) in prune_call(s.q, **{"older_than": DAY, **given}).items()]
 
     return build
 

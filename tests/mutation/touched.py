@@ -31,9 +31,11 @@ from tests.support import database, servers
 from tests.support.flows import Flow, Flows
 from tests.support.ledger import Ledger
 from tests.support.plpgsql import SQL, function_files
+from tests.support.told import read, title
 
 # They fill tables by the hundred thousand, or go on for long: last, where nothing was measured.
-LONG = ("tests/plans/", "tests/property/", "tests/functions/operations/test_fsck_load.py")
+LONG = ("tests/plans/", "tests/property/", "tests/functions/operations/test_fsck_load.py",
+        "tests/functions/operations/test_why.py::test_every_state")  # fmt: skip
 BENEATH = ("tests.support", "tests.conftest", "tests.functions.conftest")
 # They state whole rows of much at once: most faults die of them, so they go first.
 WHOLE = (
@@ -165,7 +167,7 @@ class Guessed(Touched):
         turns = sorted(
             # Those that ask for a code which this function gives, all at once.
             (
-                name in self.long, not name.startswith(WHOLE),
+                name in self.long, not (name.startswith(WHOLE) or codes & self.words[name]),
                 far(name)[1] + (0 if codes & self.words[name] else nth // (15 if area in file else 5)), far(name), name,
             )  # fmt: skip
             for file, names in files.items()
@@ -225,11 +227,18 @@ def _codes(calls: dict[str, set[str]]) -> dict[str, frozenset[str]]:
 
 
 def _quoted(item: pytest.Item) -> frozenset[str]:
-    """Codes in the name and the text of a test."""
+    """Codes in the name and the text of a test, and in the answers that are written down for it."""
     test = getattr(item, "function", None)
     quoted = re.findall(r"[\"']([\w.]+)[\"']", inspect.getsource(test)) if test else []
     corrupted = re.findall(r"-([A-Z]\d+)-", item.name)
-    return frozenset([*corrupted, *(word.removeprefix("why.") for word in quoted)])
+    told = "\n".join(_told(item.path).get(title(item.nodeid), []))
+    heard = re.findall(r"^(?:\d+\. (?:'.*?' )?|OK |WARN |CRIT )([a-z]+\.[a-z_]+): ", told, re.MULTILINE)
+    return frozenset([*corrupted, *(word.removeprefix("why.") for word in (*quoted, *heard))])
+
+
+@functools.cache
+def _told(path: Path) -> dict[str, list[str]]:
+    return read(path.parent / "told" / f"{path.stem}.txt")
 
 
 @functools.cache

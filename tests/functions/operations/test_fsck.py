@@ -20,7 +20,7 @@ from tests.support.clock import Clock
 from tests.support.database import Db
 from tests.support.ledger import LATER, TENANT, Ledger
 from tests.support.plpgsql import functions
-from tests.support.told import Told, findings, telling
+from tests.support.told import UUID_, Told, findings, telling
 
 SECRET = "sekrit"
 LOOKS = ("select * from runledger.job_timeline ", "select * from runledger.running_jobs ")
@@ -723,6 +723,37 @@ def test_shared_keys_and_fires_are_bounded_and_counted(q: Ledger, db: Db):
     found = q.rows("fsck", max_rows=3)
     assert Counter(f["invariant"] for f in found) == {"K1": 3, "S1": 3}
     assert {(f["detail"]["jobs"], len(f["detail"]["job_ids"]), f["detail"]["violations"]) for f in found} == {(3, 3, 4)}
+
+
+@pytest.mark.corrupts
+def test_of_many_that_share_something_ten_are_named(q: Ledger, db: Db):
+    q.enqueue_many(12)
+    jobs = sorted(str(c["job_id"]) for c in q.claim(12))
+    drop_guards(db.conn)
+    # Backwards, so that the rows do not stand in the order of their ids.
+    for job_id in reversed(jobs):
+        db.execute(
+            "update runledger.job_queue set lease_token = 1, idempotency_key = 'k', enqueue_request = '{}',"
+            " schedule_id = %s, scheduled_for = '2026-01-01' where id = %s",
+            [UUID(int=1), job_id],
+        )
+        db.execute(
+            "insert into runledger.job_replays values (%s, %s, 1, 'r', 'again', runledger._now())", [job_id, jobs[0]]
+        )
+        db.execute(
+            "insert into runledger.job_events (job_id, run_number, attempt, event_type, occurred_at)"
+            " values (%s, 1, 1, 'SUCCEEDED', runledger._now())",
+            [jobs[0]],
+        )
+    found = {f["invariant"]: f for f in q.rows("fsck")}
+    for invariant, number, ids in (("J8", "jobs", "job_ids"), ("K1", "jobs", "job_ids"), ("S1", "jobs", "job_ids"),
+                                   ("R2", "replays", "replay_job_ids")):  # fmt: skip
+        detail = found[invariant]["detail"]
+        assert (detail[number], detail[ids]) == (12, jobs[:10]), invariant
+    for invariant in ("K1", "S1", "R2"):
+        assert re.findall(UUID_, found[invariant]["repair"]) == jobs[1:], invariant
+    events = db.column("select id from runledger.job_events where event_type = 'SUCCEEDED' order by id")
+    assert (found["E4"]["detail"]["successes"], found["E4"]["detail"]["event_ids"]) == (12, events[:10])
 
 
 @pytest.mark.corrupts

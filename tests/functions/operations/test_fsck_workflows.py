@@ -13,7 +13,7 @@ import pytest
 
 from tests.support import flows
 from tests.support.database import Db
-from tests.support.flows import Flow, Flows, gate
+from tests.support.flows import Flow, Flows, gate, step
 from tests.support.ledger import TENANT, Ledger
 from tests.support.plpgsql import functions
 from tests.support.told import Told, findings, telling
@@ -401,6 +401,24 @@ def test_a_run_is_checked_alone(told: tuple[Ledger, dict[str, str]]):
             assert {f["object"] for f in found if f["invariant"] in ("W10", "W11")} == {f"workflow run {ids[name]}"}
             assert {f["detail"]["workflow_run_id"] for f in found if f["invariant"] == "W1"} == {ids[name]}
         assert q.rows("fsck", workflow_run_id=ids["errors"]) == []
+
+
+def test_of_many_that_share_something_ten_are_named(told: tuple[Ledger, dict[str, str]]):
+    q, ids = told
+    with q.conn.transaction(force_rollback=True):
+        drop_guards(q.conn)
+        flow = Flows(q)(*(step(f"s{n:02}") for n in range(12)))
+        rows = q.conn.execute("select id from runledger.workflow_steps where workflow_run_id = %s", [flow.id]).fetchall()
+        steps = sorted(str(step_id) for (step_id,) in rows)
+        for step_id in reversed(steps):
+            q.conn.execute(
+                "update runledger.workflow_steps set step_key = 'a', job_id = %s where id = %s",
+                [ids["live_a_job"], step_id],
+            )
+        found = {f["invariant"]: f for f in q.rows("fsck")}
+        among = sorted([*steps, ids["live_a"]])
+        assert (found["W5"]["detail"]["steps"], found["W5"]["detail"]["step_ids"]) == (13, among[:10])
+        assert (found["W13"]["detail"]["steps"], found["W13"]["detail"]["step_ids"]) == (12, steps[:10])
 
 
 def test_rows_are_bounded_and_counted(told: tuple[Ledger, dict[str, str]]):

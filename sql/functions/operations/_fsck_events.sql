@@ -27,7 +27,7 @@ begin
   -- E4: a run succeeds once.
   return query
   select 'E4', 'ERROR', 'job ' || e.job_id, jsonb_build_object('run_number', e.run_number,
-           'successes', count(*), 'event_ids', (array_agg(e.id order by e.id))[1:10],
+           'successes', count(*), 'event_ids', (array_agg(e.id order by e.id))[:10],
            'violations', count(*) over ()),
          runledger._fsck_look(e.job_id)
     from runledger.job_events as e

@@ -21,7 +21,7 @@ begin
   )
   select 'S1', 'ERROR', 'schedule ' || s.schedule_id, jsonb_build_object(
            'scheduled_for', s.scheduled_for, 'jobs', count(*),
-           'job_ids', (array_agg(q.id order by q.id))[1:10], 'violations', s.violations),
+           'job_ids', (array_agg(q.id order by q.id))[:10], 'violations', s.violations),
          format('update runledger.job_queue set schedule_id = null, scheduled_for = null'
            ' where id = any (%L)', (array_agg(q.id order by q.id))[2:])
     from doubled as s

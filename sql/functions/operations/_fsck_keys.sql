@@ -36,7 +36,7 @@ begin
     )
     select 'K1', 'ERROR', 'job ' || n.ids[1], jsonb_build_object('job_type', n.job_type,
              'organization_id', n.organization_id, 'jobs', cardinality(n.ids),
-             'job_ids', n.ids[1:10], 'violations', n.violations),
+             'job_ids', n.ids[:10], 'violations', n.violations),
            format('update runledger.job_queue set idempotency_key = null, enqueue_request = null'
              ' where id = any (%L)', n.ids[2:])
       from named as n

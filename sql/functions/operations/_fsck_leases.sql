@@ -33,7 +33,7 @@ begin
   return query
   select 'J8', 'ERROR', 'lease token ' || q.lease_token,
          jsonb_build_object('lease_token', q.lease_token, 'jobs', count(*),
-           'job_ids', (array_agg(q.id order by q.id))[1:10], 'violations', count(*) over ()),
+           'job_ids', (array_agg(q.id order by q.id))[:10], 'violations', count(*) over ()),
          format('update runledger.job_queue set lease_expires_at = runledger._now()'
            ' where lease_token = %s; select * from runledger.reap_expired_leases(1000)',
            q.lease_token)

@@ -26,7 +26,7 @@ begin
   return query
   select 'R2', 'ERROR', 'job ' || r.source_job_id, jsonb_build_object(
            'source_run_number', r.source_run_number, 'replays', count(*),
-           'replay_job_ids', (array_agg(r.replay_job_id order by r.replay_job_id))[1:10],
+           'replay_job_ids', (array_agg(r.replay_job_id order by r.replay_job_id))[:10],
            'violations', count(*) over ()),
          format('delete from runledger.job_replays where replay_job_id = any (%L)',
            (array_agg(r.replay_job_id order by r.replay_job_id))[2:])

@@ -9,7 +9,7 @@ begin
   -- W5: a job belongs to at most one step.
   return query
   select 'W5', 'ERROR', 'job ' || s.job_id, jsonb_build_object('steps', count(*),
-           'step_ids', (array_agg(s.id order by s.id))[1:10], 'violations', count(*) over ()),
+           'step_ids', (array_agg(s.id order by s.id))[:10], 'violations', count(*) over ()),
          string_agg(distinct runledger._fsck_run_repair(s.workflow_run_id), '; ')
     from runledger.workflow_steps as s
    where s.job_id is not null and (v_run is null or s.workflow_run_id = v_run)

@@ -57,7 +57,7 @@ begin
   )
   select 'W13', 'ERROR', 'step ' || h.ids[1], jsonb_build_object(
            'workflow_run_id', h.workflow_run_id, 'steps', cardinality(h.ids),
-           'step_ids', h.ids[1:10], 'violations', count(*) over ()),
+           'step_ids', h.ids[:10], 'violations', count(*) over ()),
          runledger._fsck_look_at_run(h.workflow_run_id)
     from shared as h
    order by h.ids[1] limit _fsck_steps.max_rows;

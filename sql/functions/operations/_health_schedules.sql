@@ -13,12 +13,12 @@ begin
      order by s.due_at limit 1000
   ), late as (
     select count(*) as schedules, _health_schedules.now - min(d.due_at) as age,
-           (array_agg(d.name order by d.due_at, d.name))[1:10] as names
+           (array_agg(d.name order by d.due_at, d.name))[:10] as names
       from due as d
      where d.due_at < _health_schedules.now
   ), deferred as (
     select count(*) as schedules, _health_schedules.now - min(d.next_fire_at) as age,
-           (array_agg(d.name order by d.next_fire_at, d.name))[1:10] as names,
+           (array_agg(d.name order by d.next_fire_at, d.name))[:10] as names,
            (array_agg(d.deferred_code order by d.next_fire_at, d.name))[1] as why,
            (array_agg(d.job_type order by d.next_fire_at, d.name))[1] as job_type
       from due as d

@@ -107,6 +107,23 @@ def test_slots_over_eight_days_old_are_forgotten_ten_thousand_a_pass(db: Db, q: 
         assert db.value(left) == right
 
 
+def test_every_family_and_sample_has_its_own_place(db: Db, q: Ledger):
+    q.define("u")
+    assert db.column("select place from runledger._metric_families()") == list(range(1, 19))
+    for look in ("_outcome_samples()", "_queue_samples(now())", "_fleet_samples(now())"):
+        rows = db.all(f"select family, nth from runledger.{look}")
+        families = {r["family"] for r in rows}
+        for family in families:
+            places = [r["nth"] for r in rows if r["family"] == family]
+            assert len(set(places)) == len(places), family
+    durations = db.all("select suffix, labels from runledger._outcome_samples() where family like '%duration%' and labels like '%\"u\"%' order by nth")
+    assert [r["suffix"] for r in durations] == ["_bucket"] * 16 + ["_sum", "_count"]
+    assert [r["labels"].partition('le="')[2].strip('"') for r in durations[:16]] == [
+        "0.001", "0.003162", "0.01", "0.031623", "0.1", "0.316228", "1", "3.162278", "10", "31.622777", "100", "316.227766", "1000",
+        "3162.27766", "10000", "+Inf",
+    ]  # fmt: skip
+
+
 def test_the_workers_of_a_type(db: Db, q: Ledger, clock: Clock):
     """Registered for it or holding a job of it, heard of by word or by lease, and how many jobs each holds."""
     now = clock.stop()

@@ -426,6 +426,7 @@ each("prune", "prune", {
     "ten rows a call, of runs": pruned(run, done, age=DAY + INSTANT, max_rows=10), "four rows a call, of runs": pruned(canceled_run, age=DAY + INSTANT, max_rows=4),
     "five rows a call, of runs": pruned(canceled_run, age=DAY + INSTANT, max_rows=5),
     "log lines, a row a call": pruned(logged, before=without_events, max_rows=1), "log lines": pruned(logged, logged, before=without_events),
+    "beside a pass of maintenance": pruned(done, run, logged, before=lambda s: rested(None)(s)),
     "a handler at work to this moment": pruned(before=lambda s: at_work(s, DAY)), "a handler at work for a moment more": pruned(before=lambda s: at_work(s, DAY + INSTANT)),
     "a handler of a run at work to this moment": pruned(before=lambda s: at_work(s, DAY, of_run=True)),
     "a handler of a run at work for a moment more": pruned(before=lambda s: at_work(s, DAY + INSTANT, of_run=True)),

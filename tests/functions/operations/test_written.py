@@ -415,6 +415,10 @@ def without_events(s: Ops) -> None:
     s.db.execute("delete from runledger.job_events")
 
 
+def beside_another(s: Ops) -> None:
+    rested(None)(s)
+
+
 DEAD = {"dead_letters_older_than": 2 * DAY}
 each("prune", "prune", {
     "jobs": pruned(done, canceled, reason="to be rid of it"), "dead letters": pruned(dead, done, age=2 * DAY, **DEAD), "dead letters that are kept": pruned(dead, **DEAD),
@@ -426,7 +430,7 @@ each("prune", "prune", {
     "ten rows a call, of runs": pruned(run, done, age=DAY + INSTANT, max_rows=10), "four rows a call, of runs": pruned(canceled_run, age=DAY + INSTANT, max_rows=4),
     "five rows a call, of runs": pruned(canceled_run, age=DAY + INSTANT, max_rows=5),
     "log lines, a row a call": pruned(logged, before=without_events, max_rows=1), "log lines": pruned(logged, logged, before=without_events),
-    "beside a pass of maintenance": pruned(done, run, logged, before=lambda s: rested(None)(s)),
+    "beside a pass of maintenance": pruned(done, run, logged, before=beside_another),
     "a handler at work to this moment": pruned(before=lambda s: at_work(s, DAY)), "a handler at work for a moment more": pruned(before=lambda s: at_work(s, DAY + INSTANT)),
     "a handler of a run at work to this moment": pruned(before=lambda s: at_work(s, DAY, of_run=True)),
     "a handler of a run at work for a moment more": pruned(before=lambda s: at_work(s, DAY + INSTANT, of_run=True)),

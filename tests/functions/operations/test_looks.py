@@ -19,7 +19,9 @@ def test_the_types_that_wait_and_since_when(db: Db, q: Ledger, clock: Clock):
     priorities = {"a": [5], "b": list(range(8)), "c": list(range(-4, 5)), "d": list(range(12)), "e": [2**31 - 1, -(2**31)], "none": []}
     for job_type, lanes in priorities.items():
         q.define(job_type)
-        q.leased(job_type)
+        # What is at work waits no more, however low or high it stands.
+        for priority in (-100, 100):
+            q.leased(job_type, priority=priority)
         for earliest in [*lanes, None]:
             # Each lane in turn is the one that is due longest.
             db.execute("delete from runledger.job_events where job_id in (select id from runledger.job_queue where status = 'PENDING')")

@@ -22,7 +22,8 @@ as $$
     full join present as p on p.kind = a.kind and p.name = a.name
    where p.name is null
       or (a.name is null and p.kind in ('functions', 'views'))
-      or (a.definition <> p.definition and p.kind = 'functions')
+      -- Of functions alone: of the others the present definition is not asked for, or empty.
+      or a.definition <> p.definition
    order by 1, 2
 $$;
 

@@ -149,15 +149,15 @@ def test_the_workers_of_a_type(db: Db, q: Ledger, clock: Clock):
 
     long_ago = {n: timedelta(minutes=n) for n in (3, 60)}
     assert handlers("t") == {
-        "both": (True, ["t", "u"], 3, 2, 1, now, True), "full": (True, ["t"], 2, 2, 2, now, True),
-        "idle": (True, ["t"], 1, 0, 0, now - long_ago[3], True), "quiet": (True, ["t"], 1, 0, 0, now - long_ago[3] - INSTANT, False),
-        "other": (False, ["t"], None, 1, 1, now, True), "stranger": (False, ["t"], None, 2, 1, now, True),
-        "awake": (False, ["t"], None, 1, 1, now - long_ago[60], True),
+        "both": (True, ["t", "u"], 3, 2, now, True), "full": (True, ["t"], 2, 2, now, True),
+        "idle": (True, ["t"], 1, 0, now - long_ago[3], True), "quiet": (True, ["t"], 1, 0, now - long_ago[3] - INSTANT, False),
+        "other": (False, None, None, 1, now, None), "stranger": (False, None, None, 2, now, None),
+        "awake": (False, None, None, 1, now - long_ago[60], None),
     }  # fmt: skip
     assert handlers("u") == {
-        "both": (True, ["t", "u"], 3, 2, 1, now, True), "other": (True, ["u"], 5, 1, 0, now, True),
-        "full": (False, ["u"], None, 3, 1, now, True), "stranger": (False, ["u"], None, 2, 1, now, True),
-        "else": (False, ["u"], None, 1, 1, now, True),
+        "both": (True, ["t", "u"], 3, 2, now, True), "other": (True, ["u"], 5, 1, now, True),
+        "full": (False, None, None, 3, now, None), "stranger": (False, None, None, 2, now, None),
+        "else": (False, None, None, 1, now, None),
     }  # fmt: skip
     assert handlers("none") == {}
 

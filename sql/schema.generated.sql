@@ -1474,7 +1474,7 @@ CREATE FUNCTION runledger._as_text_array(value jsonb) RETURNS text[]
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger._as_text_array(value jsonb) IS 'An array of strings out of a batch item, NULL if it is none.';
+COMMENT ON FUNCTION runledger._as_text_array(value jsonb) IS 'An array of strings out of a batch item, empty if it is absent, NULL if it is none.';
 
 CREATE FUNCTION runledger._as_uuid(value jsonb) RETURNS uuid
     LANGUAGE sql IMMUTABLE PARALLEL SAFE

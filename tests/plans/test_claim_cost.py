@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.support.clock import Clock
 from tests.support.database import Db
 
 # The one cost that may differ by version: only 18 skips within an index by itself.
@@ -222,7 +223,7 @@ IDLING = "select * from runledger.idle_worker('w', clock_timestamp() + interval 
 
 @pytest.mark.slow
 @pytest.mark.corrupts  # jobs are written by hand
-def test_an_empty_queue_is_cheap_to_ask_while_a_snapshot_is_held(db: Db):
+def test_an_empty_queue_is_cheap_to_ask_while_a_snapshot_is_held(db: Db, clock: Clock):
     """Whether this session claimed what is gone or another did, and with jobs nobody handles before and behind it."""
     drain = Drain(db)
     db.execute("select runledger.define_job('limited', max_concurrency => 5), runledger.define_job('nobody')")
@@ -234,11 +235,14 @@ def test_an_empty_queue_is_cheap_to_ask_while_a_snapshot_is_held(db: Db):
     db.execute("analyze runledger.job_queue")
     fresh = db.connect()
     fresh.execute("select runledger.register_worker('w', array['t1', 't2', 'limited'])")
+    clock.stop()  # a mark is good for a second; this clock reads a table, too
+    drain.enqueue(100)
+    drain.claim_and_finish(100)
     for conn in (fresh, drain.worker):
         assert buffers(conn, CLAIM) > 500, "the first look walks over all that is gone"
         buffers(conn, IDLING)  # reads the catalog, too
         # Without a priority it has claimed in, servers before 18 read the index to the end, but visit no row.
-        allowed = 200 if conn is fresh and conn.info.server_version < 180000 else 60
+        allowed = 200 if conn is fresh and conn.info.server_version < 180000 else 80
         for _ in range(3):
             assert buffers(conn, IDLING) < allowed
             assert buffers(conn, CLAIM) < allowed

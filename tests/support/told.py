@@ -1,6 +1,6 @@
 """What users are told, word for word: the answers a test sees, compared with a checked-in text that people can read.
 
-`TOLD=write pytest …` writes the sections of the tests it runs anew. Read what changed before you commit it.
+`RUNLEDGER_WRITE=1 pytest …` writes the sections of the tests it runs anew. Read what changed before you commit it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import fcntl
 import json
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
+
+from tests.support.written import WRITING
 
 if TYPE_CHECKING:
     from tests.support.clock import Clock
@@ -30,13 +31,12 @@ CHANCE = (
     (re.compile(r"(?<=session )\d+|(?<=Session )\d+|(?<=process )\d+|(?<=pg_terminate_backend\()\d+"), "PID"),
     (re.compile(r"(idle in transaction|active|idle), since [^()]*\([^()]*\)"), r"\1, since INSTANT"),
 )
-WRITING = os.environ.get("TOLD") == "write"
 
 
 def title(nodeid: str) -> str:
     """The test as pytest names it in its file, without the server."""
     name = nodeid.split("::", 1)[1]
-    return re.sub(r"\[pg\d+\]", "", name).replace("[pg18-", "[").replace("[pg16-", "[").replace("[pg15-", "[")
+    return re.sub(r"\[pg\d+-", "[", re.sub(r"\[pg\d+\]", "", name))
 
 
 def read(path: Path) -> dict[str, list[str]]:

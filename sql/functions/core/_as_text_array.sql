@@ -12,4 +12,4 @@ end
 $$;
 
 comment on function runledger._as_text_array(jsonb) is
-  'An array of strings out of a batch item, NULL if it is none.';
+  'An array of strings out of a batch item, empty if it is absent, NULL if it is none.';

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from tests.support.clock import Clock
 from tests.support.database import Db
 from tests.support.ledger import NOBODY, Ledger, Raw
 from tests.support.servers import ROOT
+from tests.support.written import stands_written
 
 Provoke = Callable[[Ledger], object]
 HOUR = "1 hour"
@@ -190,10 +190,7 @@ def test_every_code_is_provoked(db: Db, q: Ledger, new_role: Callable[..., str])
         for code, report in REPORTED.items():
             assert code in [r["code"] for r in report(q, states)]
     db.execute("update runledger.job_queue set workflow_run_id = null")
-    file = Path(__file__).parent / "details.out"
-    if os.environ.get("RUNLEDGER_WRITE"):
-        file.write_text("\n".join([*told, ""]))
-    assert told == file.read_text().splitlines()
+    stands_written(Path(__file__).parent / "details.out", "\n".join([*told, ""]))
 
 
 def test_only_listed_codes_stand_in_the_functions(db: Db):

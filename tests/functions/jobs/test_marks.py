@@ -6,7 +6,6 @@ What a claim costs under a held snapshot is measured in tests/plans/test_claim_c
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import product
@@ -19,6 +18,7 @@ import pytest
 from tests.support.clock import Clock
 from tests.support.database import Db
 from tests.support.ledger import Ledger
+from tests.support.written import stands_written
 
 HERE = Path(__file__).parent / "written"
 INSTANT = timedelta(microseconds=1)
@@ -436,11 +436,7 @@ def test_a_story_of_claims(db: Db, q: Ledger, clock: Clock):
         story = Story(db, q)
         tell(story)
         lines += [f"## {'Looks from the start are dear' if dear else 'Looks from the start cost little'}", *story.lines, ""]
-    file = HERE / "marks.out"
-    text = "\n".join(lines)
-    if os.environ.get("RUNLEDGER_WRITE"):
-        file.write_text(text)
-    assert text.splitlines() == file.read_text().splitlines()
+    stands_written(HERE / "marks.out", "\n".join(lines))
     db.execute("delete from runledger.job_attempts; delete from runledger.job_events; delete from runledger.job_queue")
 
 

@@ -10,9 +10,7 @@ Time stands still; instants are told by their distance from it. `RUNLEDGER_WRITE
 
 from __future__ import annotations
 
-import difflib
 import json
-import os
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -26,6 +24,7 @@ import pytest
 from tests.support.clock import Clock
 from tests.support.database import Db
 from tests.support.ledger import NOBODY, OTHER_TENANT, TENANT, Ledger
+from tests.support.written import stands_written
 
 HERE = Path(__file__).parent / "written"
 TABLES = {
@@ -755,10 +754,4 @@ def test_every_verb_answers_wakes_and_writes(db: Db, q: Ledger, clock: Clock, ar
     q.conn.execute("unlisten *")
     db.execute("update runledger.job_queue set workflow_run_id = null")
     q.reap(max_jobs=1000)
-    text = "\n".join(lines)
-    file = HERE / f"{area}.out"
-    if os.environ.get("RUNLEDGER_WRITE"):
-        file.write_text(text)
-    assert text.splitlines() == file.read_text().splitlines(), "\n".join(
-        difflib.unified_diff(file.read_text().splitlines(), text.splitlines(), "stands", "got", lineterm="", n=2)
-    )
+    stands_written(HERE / f"{area}.out", "\n".join(lines))

@@ -5,8 +5,6 @@ The form is that of tests/functions/jobs/test_written; `RUNLEDGER_WRITE=1 pytest
 
 from __future__ import annotations
 
-import difflib
-import os
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -23,6 +21,7 @@ from tests.support.clock import Clock
 from tests.support.database import Db
 from tests.support.flows import Flow, Flows, gate, step
 from tests.support.ledger import NOBODY, OTHER_TENANT, TENANT, Ledger
+from tests.support.written import stands_written
 
 HERE = Path(__file__).parent / "written"
 TABLES = {
@@ -620,10 +619,4 @@ def test_every_verb_answers_and_writes(db: Db, q: Ledger, clock: Clock, area: st
         lines += [f"## {name}", *scene.told(build), ""]
     db.execute("delete from runledger.job_schedules")
     q.reap()
-    text = "\n".join(lines)
-    file = HERE / f"{area}.out"
-    if os.environ.get("RUNLEDGER_WRITE"):
-        file.write_text(text)
-    assert text.splitlines() == file.read_text().splitlines(), "\n".join(
-        difflib.unified_diff(file.read_text().splitlines(), text.splitlines(), "stands", "got", lineterm="", n=2)
-    )
+    stands_written(HERE / f"{area}.out", "\n".join(lines))

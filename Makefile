@@ -27,7 +27,7 @@ $(VENV)/.installed: pyproject.toml
 demo: venv ## run the demo on an embedded PostgreSQL; ARGS=--keep leaves it up
 	$(BIN)/runledger demo $(ARGS)
 
-test: venv ## run the tests on PostgreSQL 18, those of jobs on 16 too; ARGS=... goes to pytest
+test: venv ## run the tests on PostgreSQL 18, what the verbs of jobs do on 16 too; ARGS=... goes to pytest
 	$(BIN)/pytest $(SIDE_BY_SIDE) --ignore=tests/tidy $(ARGS)
 
 test-fast: venv ## run the tests that take no time, on PostgreSQL 18

@@ -1,7 +1,8 @@
 """Fixtures: `db` (a migrated database per test), `empty_db`, `clock`, `sessions`; servers by --pg.
 
-Every test of the default run uses the first server of --pg (18); tests marked `matrix`, those of tests/migrate and those
-of jobs (MATRIX) run on each of them (18 and 16). --pg-all runs every test on every server.
+Every test of the default run uses the first server of --pg (18); tests marked `matrix` and those in MATRIX run on each of
+them (18 and 16): what every verb of jobs answers and writes, and what depends on clocks, tokens and the order of claims.
+--pg-all runs every test on every server.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ from tests.support.database import Db
 from tests.support.interleave import Session
 
 TESTS = Path(__file__).parent
-MATRIX = ("functions/core", "functions/jobs", "migrate")
+MATRIX = (
+    "functions/core", "migrate",
+    *(f"functions/jobs/test_{name}.py" for name in ("written", "whole_lists", "bounds", "marks", "claim_jobs", "fence_parts",
+      "finish_jobs", "enqueue_jobs", "reap_expired_leases", "history", "life_cycles")),
+)  # fmt: skip
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -76,7 +81,7 @@ def db(pg: DatabaseServer, request: pytest.FixtureRequest) -> Iterator[Db]:
 def _checked(db: Db, request: pytest.FixtureRequest) -> Iterator[Db]:
     yield db
     try:
-        findings = [] if request.node.get_closest_marker("corrupts") else db.findings()
+        findings = [] if request.node.get_closest_marker("corrupts") or db.is_untouched() else db.findings()
     finally:
         db.close()
     assert not findings, f"fsck: {findings}"

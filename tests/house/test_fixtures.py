@@ -48,7 +48,9 @@ def test_a_pending_statement_raises_its_error(db, sessions):
 def test_fsck_that_ends_every_test_sees_a_corruption(db):
     assert db.findings() == []
     db.execute("select runledger.define_job('a')")
+    assert db.is_untouched()
     db.execute("select runledger.enqueue_job('a')")
+    assert not db.is_untouched()
     db.execute("select from runledger.claim_jobs('w', array['a'])")
     assert db.findings() == []
     db.execute("delete from runledger.job_attempts")

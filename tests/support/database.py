@@ -11,6 +11,8 @@ from psycopg.rows import dict_row, tuple_row
 from runledger.testing import Database, DatabaseServer
 from tests.support.told import Told
 
+# What fsck proves is about these; the partitions of events and logs are among them.
+LEDGER = "^(job_(queue|attempts|events|dead_letters|logs|replays|schedules)|workflow_)"
 
 class Db:
     """`conn` is an autocommit connection as superuser; `dsn` connects as the plain role that owns the schema."""
@@ -75,6 +77,16 @@ class Db:
         """What fsck finds; a connection of its own, since the test may have broken the other."""
         with psycopg.connect(self.admin_dsn, autocommit=True) as conn:
             return conn.execute("select * from runledger.fsck()").fetchall()
+
+    def is_untouched(self) -> bool:
+        """Whether no row of the ledger was ever written, be it rolled back or deleted: fsck would read empty tables."""
+        with psycopg.connect(self.admin_dsn, autocommit=True) as conn:
+            row = conn.execute(f"""
+                select count(*), sum(pg_relation_size(c.oid)) from pg_class as c
+                 where c.relnamespace = 'runledger'::regnamespace and c.relkind = 'r' and c.relname ~ '{LEDGER}'""").fetchone()
+        assert row is not None
+        assert row[0] >= 11, "the ledger has other tables than it had"
+        return bool(row[1] == 0)
 
     def close(self) -> None:
         for conn in self._opened:

@@ -12,9 +12,6 @@ language plpgsql volatile
 security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if fail_job.not_before is not null and not isfinite(fail_job.not_before) then
-    perform runledger._raise('job.invalid_retry_timing');
-  end if;
   return runledger._finish_one(jsonb_build_object(
     'job_id', fail_job.job_id, 'lease_token', fail_job.lease_token, 'outcome', 'FAILED',
     'error_code', fail_job.error_code, 'error_message', fail_job.error_message,

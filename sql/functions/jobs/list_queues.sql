@@ -24,7 +24,7 @@ begin
      where d.job_type > coalesce(list_queues.after_type, '')
        and (list_queues.contains is null or runledger._contains(d.job_type, list_queues.contains))
      order by d.job_type limit list_queues.max_rows);
-  v_cap := greatest(100, least(10000, 100000 / greatest(cardinality(v_types), 1)));
+  v_cap := least(10000, 100000 / greatest(cardinality(v_types), 1));
   return query
   with served as materialized (
     select h.job_type, count(*)::integer as workers

@@ -413,8 +413,10 @@ class TestHistory:
         q.conn.execute("set lock_timeout = '1min'; set statement_timeout = '10s'")
         before = days(db)
         with q.conn.transaction():
+            q.conn.execute("set local lock_timeout = '2min'")
             assert prune(q)["partitions"] == (0, False)
-            assert q.conn.execute("show lock_timeout").fetchone() == ("1min",)
+            assert q.conn.execute("show lock_timeout").fetchone() == ("2min",)
+        assert q.conn.execute("show lock_timeout").fetchone() == ("1min",)
         assert days(db) == before
         reader.rollback()
         assert prune(q)["partitions"] == (1, True)

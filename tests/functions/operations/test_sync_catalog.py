@@ -525,14 +525,15 @@ def test_the_settings_of_the_caller_are_put_back(db: Db, q: Ledger):
     settings = ("lock_timeout", "plan_cache_mode", "enable_nestloop")
     conn = db.connect(autocommit=False)
     other = q.on(conn)
+    session = [conn.execute(f"show {name}").fetchone() for name in settings]
     for mine in ("0", "3s", "1h"):
-        conn.execute("select set_config('lock_timeout', %s, false)", [mine])
+        conn.execute("select set_config('lock_timeout', %s, true)", [mine])
         before = [conn.execute(f"show {name}").fetchone() for name in settings]
         other.rows("sync_catalog", catalog="billing", definitions=[A], schedules=[{**FLOW, "steps": steps}])
         other.row("upsert_schedule", name="s", job_type=None, workflow_type="w", steps=steps, cron="@daily")
         assert [conn.execute(f"show {name}").fetchone() for name in settings] == before
         conn.commit()
-        assert [conn.execute(f"show {name}").fetchone() for name in settings] == before
+        assert [conn.execute(f"show {name}").fetchone() for name in settings] == session
     conn.rollback()
     db.execute("update runledger.job_schedules set is_active = false")
 

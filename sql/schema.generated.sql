@@ -1968,6 +1968,12 @@ CREATE FUNCTION runledger._fsck_events(workflow_run_id uuid, max_rows integer) R
 
 COMMENT ON FUNCTION runledger._fsck_events(workflow_run_id uuid, max_rows integer) IS 'Invariants E2, E4, E5 and E6: what an event says.';
 
+CREATE FUNCTION runledger._fsck_findings(everything boolean, workflow_run_id uuid, max_rows integer, now timestamp with time zone) RETURNS SETOF runledger.fsck_finding
+    LANGUAGE plpgsql STABLE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._fsck_findings(everything boolean, workflow_run_id uuid, max_rows integer, now timestamp with time zone) IS 'What fsck finds, check by check.';
+
 CREATE FUNCTION runledger._fsck_fires(everything boolean, workflow_run_id uuid, max_rows integer) RETURNS SETOF runledger.fsck_finding
     LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
@@ -6192,6 +6198,8 @@ REVOKE ALL ON FUNCTION runledger._fsck_edges(workflow_run_id uuid, max_rows inte
 REVOKE ALL ON FUNCTION runledger._fsck_event_paths(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._fsck_events(workflow_run_id uuid, max_rows integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._fsck_findings(everything boolean, workflow_run_id uuid, max_rows integer, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._fsck_fires(everything boolean, workflow_run_id uuid, max_rows integer) FROM PUBLIC;
 

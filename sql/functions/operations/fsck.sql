@@ -14,38 +14,16 @@ security definer set search_path = pg_catalog, pg_temp set jit = off
 set plan_cache_mode = force_custom_plan
 as $$
 declare
-  v_now constant timestamptz := runledger._now();
   v_full constant boolean := fsck.scope is not distinct from 'full';
-  v_run constant uuid := fsck.workflow_run_id;
   v_max constant integer := fsck.max_rows;
 begin
   if fsck.scope is null or fsck.scope not in ('fast', 'full') then
     perform runledger._raise('operations.invalid_scope');
   end if;
   perform runledger._check_count(v_max, 'max_rows', 'job.invalid_pagination');
-  -- The helpers are stable, too: a volatile one would see a snapshot of its own.
-  return query select f.* from runledger._fsck_jobs(v_full, v_run, v_max) as f;
-  return query select f.* from runledger._fsck_job_numbers(v_full, v_run, v_max, v_now) as f;
-  return query select f.* from runledger._fsck_leases(v_full, v_run, v_max, v_now) as f;
-  return query select f.* from runledger._fsck_tokens(v_full, v_run, v_max) as f;
-  return query select f.* from runledger._fsck_concurrency(v_run, v_max, v_now) as f;
-  return query select f.* from runledger._fsck_types(v_run, v_max) as f;
-  return query select f.* from runledger._fsck_keys(v_full, v_run, v_max) as f;
-  return query select f.* from runledger._fsck_fires(v_full, v_run, v_max) as f;
-  return query select f.* from runledger._fsck_schedules(v_run, v_max, v_now) as f;
-  if v_full then
-    return query select f.* from runledger._fsck_values(v_run, v_max) as f;
-    return query select f.* from runledger._fsck_bodies(v_run, v_max) as f;
-    return query select f.* from runledger._fsck_leased_attempts(v_run, v_max) as f;
-    return query select f.* from runledger._fsck_attempts(v_run, v_max) as f;
-    return query select f.* from runledger._fsck_attempt_counts(v_run, v_max) as f;
-    return query select f.* from runledger._fsck_attempt_history(v_run, v_max) as f;
-    return query select f.* from runledger._fsck_event_paths(v_run, v_max) as f;
-    return query select f.* from runledger._fsck_events(v_run, v_max) as f;
-    return query select f.* from runledger._fsck_dead_letters(v_run, v_max) as f;
-    return query select f.* from runledger._fsck_replays(v_run, v_max) as f;
-    return query select f.* from runledger._fsck_workflows(v_run, v_max) as f;
-  end if;
+  return query
+  select f.invariant, f.severity, f.object, f.detail, f.repair || ';'
+    from runledger._fsck_findings(v_full, fsck.workflow_run_id, v_max, runledger._now()) as f;
 end
 $$;
 

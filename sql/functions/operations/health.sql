@@ -24,7 +24,8 @@ begin
     union all select h.* from runledger._health_server(v_now) as h
     union all select h.* from runledger._health_schema() as h
   )
-  select c.code, c.level, c.value, c.unit, c.explanation, c.fix, c.detail
+  select c.code, c.level, c.value, c.unit, c.explanation,
+         c.fix || case when c.fix like 'runledger %' then '' else ';' end, c.detail
     from checked as c
     join (select b.code, row_number() over () as nth
             from runledger._health_bounds() as b) as b on b.code = c.code

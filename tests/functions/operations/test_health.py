@@ -126,7 +126,7 @@ def test_the_client_tells_it_typed(q: Ledger, db: Db):
     with Client.connect(db.dsn) as client:
         first = client.health()[0]
     assert (first.code, first.level, first.value, first.unit) == ("server.autovacuum", "WARN", Decimal(1), "settings")
-    assert first.fix == "alter table runledger.workers reset (autovacuum_enabled)"
+    assert first.fix == "alter table runledger.workers reset (autovacuum_enabled);"
 
 
 def test_the_readme_tells_each_check_with_its_bounds(db: Db):
@@ -642,7 +642,7 @@ def test_a_transaction_that_is_open_for_long(q: Ledger, db: Db, clock: Clock):
     found = check(q, "server.snapshot", "WARN")
     pid = holder.info.backend_pid
     assert f"Session {pid} of role {holder.info.user} (nightly report), idle in transaction" in found["explanation"]
-    assert found["fix"] == f"select pg_terminate_backend({pid})"
+    assert found["fix"] == f"select pg_terminate_backend({pid});"
     clock.advance(HOUR)
     check(q, "server.snapshot", "CRIT")
     q.conn.execute(found["fix"])

@@ -88,7 +88,7 @@ def test_standbys_slots_and_prepared_transactions(pair: tuple[embedded.Server, e
         found = health(owner)["server.horizon"]
         assert found["detail"]["kind"] == "slot"
         assert "Replication slot 'standby', in use by process" in found["explanation"]
-        assert found["fix"] == "select pg_drop_replication_slot('standby')"
+        assert found["fix"] == "select pg_drop_replication_slot('standby');"
         report.rollback()
         until(lambda: health(owner)["server.horizon"]["level"] == "OK", "the slot still holds it")
 

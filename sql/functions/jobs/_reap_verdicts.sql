@@ -24,8 +24,8 @@ begin
              when 'RELEASED' then _reap_verdicts.now end,
            case when v.disposition = 'RETRY_SCHEDULED' then 'REAPER' end, null, null, null, null,
              null,
-           case when v.disposition <> 'RELEASED' then jsonb_build_object(
-             'started_without_renewal_heartbeat', q.last_heartbeat_at <= a.started_at) end,
+           jsonb_build_object(
+             'started_without_renewal_heartbeat', q.last_heartbeat_at <= a.started_at),
            q.workflow_run_id)::runledger._settlement order by row_number)
     into v_settlements
     from (select i.id, i.nth as row_number

@@ -48,8 +48,7 @@ begin
     returning q.id, q.lease_token, q.lease_expires_at
   )
   select a.job_id,
-         case when e.id is not null then 'EXTENDED'
-              when q.status = 'LEASED' and q.lease_token = a.lease_token
+         case when q.status = 'LEASED' and q.lease_token = a.lease_token
                and q.lease_expires_at > v_now then 'EXTENDED'
               when q.status = 'CANCELED' and q.last_lease_token = a.lease_token then 'CANCELED'
               else 'LOST' end,

@@ -138,7 +138,8 @@ class Harness:
             return sorted(
                 (n for n in self.known.tests if n.startswith(CATALOG)), key=lambda n: "granted_to_public" not in n
             )
-        chosen = self.known.choose(mutant.function, self.deep if mutant.kind in STRICT else self.seconds)
+        seconds = self.deep if mutant.kind in STRICT else self.seconds
+        chosen = self.known.choose(mutant.function, seconds, beside=mutant.diff)
         if mutant.kind in ("fence", "lock"):
             files = FENCES if re.search(r"role|_acts_as", " ".join(mutant.lines)) else RIVALS
             also = self.known.touching(mutant.function) & {n for n in self.known.tests if n.startswith(files)}

@@ -43,6 +43,7 @@ WHOLE = (
     "tests/functions/core/test_words.py", "tests/functions/access/test_whole_access.py", "tests/functions/operations/test_written.py",
     "tests/functions/workflows/test_whole_rows.py", "tests/functions/workflows/test_exact_answers.py",
 )  # fmt: skip
+CODE = r"'([a-z_]+\.[a-z_]+)'"
 CACHE = servers.ROOT / ".mutation" / "touched.json"
 
 
@@ -91,8 +92,11 @@ class Touched:
             seen |= level
         return set()
 
-    def choose(self, function: str, seconds: float) -> list[str]:
-        """The tests that touch it, those of the files that are most about it first, within that time."""
+    def choose(self, function: str, seconds: float, beside: str = "") -> list[str]:
+        """The tests that touch it, those of the files that are most about it first, within that time.
+
+        `beside`: the lines around the fault. Where nothing was measured, tests that ask for a code which stands there come first.
+        """
         names = self.touching(function)
         share: dict[str, float] = defaultdict(float)
         for name in names:
@@ -147,11 +151,11 @@ class Guessed(Touched):
     def touching(self, function: str) -> set[str]:
         return set(self.near[function])
 
-    def choose(self, function: str, seconds: float) -> list[str]:
+    def choose(self, function: str, seconds: float, beside: str = "") -> list[str]:
         words = function.strip("_").removesuffix("s")
         near = self.near[function]
         area = next((f"/{path.parent.name}/" for path in function_files() if path.stem == function), "/")
-        codes = self.codes.get(function, frozenset())
+        codes = self.codes.get(function, frozenset()) | set(re.findall(CODE, beside))
 
         def far(name: str) -> tuple[bool, int, int, str]:
             file = _file(name)

@@ -248,6 +248,8 @@ def test_workers_are_listed_by_name(db: Db, q: Ledger, clock: Clock):
     q.row("idle_worker", worker_id="idle", until=clock.now() + timedelta(minutes=1))
     q.leased(worker="busy")
     q.leased(worker="stranger")
+    q.row("cancel_job", job_id=q.leased(worker="busy")["job_id"])  # it stops, and holds no lease any more
+    q.row("cancel_job", job_id=q.leased(worker="gone")["job_id"])
     rows = q.rows("list_workers")
     assert [(r["worker_id"], r["state"], r["leases"], r["max_jobs"]) for r in rows] == [
         ("busy", "busy", 1, 1), ("idle", "idle", 0, 1), ("silent", "silent", 0, 3), ("stranger", "unknown", 1, None),

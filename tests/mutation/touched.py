@@ -37,7 +37,7 @@ from tests.support.told import read, title
 LONG = ("tests/plans/", "tests/property/", "tests/functions/operations/test_fsck_load.py",
         "tests/functions/operations/test_why.py::test_every_state")  # fmt: skip
 BENEATH = ("tests.support", "tests.conftest", "tests.functions.conftest")
-# They state whole rows of much at once: most faults die of them, so they go first.
+# They state whole rows of much at once: most faults of their area die of them, so they go first.
 WHOLE = (
     *(f"tests/functions/jobs/test_{name}.py" for name in ("written", "whole_lists", "bounds", "marks")),
     "tests/functions/core/test_words.py", "tests/functions/access/test_whole_access.py", "tests/functions/operations/test_written.py",
@@ -171,7 +171,7 @@ class Guessed(Touched):
         turns = sorted(
             # Those that ask for a code which this function gives, all at once.
             (
-                name in self.long, not (name.startswith(WHOLE) or codes & self.words[name]),
+                name in self.long, not (name.startswith(WHOLE) and area in file or codes & self.words[name]),
                 far(name)[1] + (0 if codes & self.words[name] else nth // (15 if area in file else 5)), far(name), name,
             )  # fmt: skip
             for file, names in files.items()

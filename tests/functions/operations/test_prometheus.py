@@ -118,6 +118,17 @@ def test_durations_are_counted_under_their_bound(db: Db, q: Ledger):
         roll_up_all(q)
 
 
+def test_durations_add_up_from_one_roll_up_to_the_next(q: Ledger, clock: Clock):
+    clock.stop()
+    for seconds in (2, 4, 6):
+        lease = q.leased()
+        clock.advance(2)
+        q.succeed(lease)
+        roll_up_all(q)
+        samples = scrape(q)["runledger_attempt_duration_seconds"].samples
+        assert samples["runledger_attempt_duration_seconds_sum", (("job_type", "t"),)] == seconds
+
+
 def test_counters_do_not_fall_when_slots_are_forgotten(q: Ledger, clock: Clock, db: Db):
     q.succeed(q.leased())
     roll_up_all(q)

@@ -240,6 +240,26 @@ def test_wake_ups_stop_when_the_notification_queue_is_half_full(db: Db, q: Ledge
     assert listener.heard() == ["t"]
 
 
+def test_steps_that_are_let_go_call_for_their_workers(q: Ledger, clock: Clock, listener: Listener):
+    for name in ("u", "v", "nobody"):
+        q.define(name)
+    idle(q, clock, "t", "u", "v")
+    run = q.row("enqueue_workflow", workflow_type="w", steps=[
+        {"key": "first", "job_type": "t"}, {"key": "gate", "external": True},
+        {"key": "after", "job_type": "u", "after_success": ["first"]}, {"key": "lost", "job_type": "nobody", "after_success": ["first"]},
+        {"key": "last", "job_type": "v", "after_terminal": ["gate"]},
+    ])  # fmt: skip
+    assert listener.heard() == ["t"]
+    [lease] = q.claim()
+    q.succeed({k: lease[k] for k in ("job_id", "lease_token")})
+    assert listener.heard() == ["u"]
+    at = {"workflow_run_id": run["workflow_run_id"]}
+    q.rows("append_workflow_steps", **at, mutation_key="m", append_window="gate", steps=[{"key": "more", "job_type": "u"}])
+    assert listener.heard() == ["u"]
+    q.row("complete_external_step", **at, step_key="gate")
+    assert listener.heard() == ["v"]
+
+
 def test_workers_are_listed_by_name(db: Db, q: Ledger, clock: Clock):
     q.row("register_worker", worker_id="silent", job_types=["t", "u"], max_jobs=3)
     clock.advance(200)

@@ -337,6 +337,8 @@ def test_lists_filter_and_page(start: Flows, q: Ledger, db: Db):
     assert listed(workflow_type="x") == [5, 3, 1]
     assert listed(workflow_type="x", organization_id=TENANT) == [1]
     assert listed(status="CANCELED") == [0]
+    for status in ("WAITING_FOR_EXTERNAL", "SUCCEEDED", "COMPLETED_WITH_ERRORS"):
+        assert listed(status=status) == []
     assert listed(status="RUNNING", workflow_type="y") == [4, 2]
     assert listed(max_rows=2, before_id=flows[4].id) == [3, 2]
     created = [f.run["created_at"] for f in flows]

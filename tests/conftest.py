@@ -153,11 +153,11 @@ def clock(db: Db) -> Clock:
 
 @pytest.fixture
 def sessions(db: Db) -> Iterator[Callable[..., tuple[Session, ...]]]:
-    """sessions("a", "b") opens two named sessions on `db`; see tests/support/interleave.py."""
+    """sessions("a", "b") opens two named sessions on `db`, as the owner or as superuser; see tests/support/interleave.py."""
     opened: list[Session] = []
 
-    def open_sessions(*names: str) -> tuple[Session, ...]:
-        new = tuple(Session(name, db.dsn) for name in names)
+    def open_sessions(*names: str, admin: bool = False) -> tuple[Session, ...]:
+        new = tuple(Session(name, db.admin_dsn if admin else db.dsn) for name in names)
         opened.extend(new)
         return new
 

@@ -29,6 +29,10 @@ begin
     from unnest(v_mark.priorities, v_mark.due_ats, v_mark.ids)
            with ordinality as m(priority, due_at, id, nth)
     left join places as b on b.priority = m.priority;
+  -- Who goes idle asks for what is due behind swept_at.
+  v_mark.swept_at := least(v_mark.swept_at, (
+    select min(d.at) from unnest((_set_back_mark.picked).due_ats[_set_back_mark.taken + 1:]) as d(at)
+    ) - interval '1 us');
   if v_mark.scope is not null then
     perform runledger._save_mark(v_scope, v_mark);
   end if;

@@ -369,6 +369,23 @@ def test_what_loses_the_merge_is_met_by_the_next_claim(q: Ledger, clock: Clock, 
     assert taken[:max_jobs] == jobs[:max_jobs]
 
 
+def test_what_loses_the_merge_is_due_for_who_goes_idle(q: Ledger, clock: Clock):
+    """The walk went to the end of the queue, so that it knew of nothing before; the jobs it did not take are before."""
+    q.define("one", max_concurrency=2)
+    q.row("register_worker", worker_id="w1", job_types=["t", "one"], max_jobs=3)
+    q.claim(1, "t", "one")
+    q.conn.execute("""select set_config('runledger.claim_mark',
+        (current_setting('runledger.claim_mark')::jsonb || '{"look_took": "00:00:02"}')::text, false)""")
+    clock.advance(1)
+    q.enqueue_many(2)
+    limited = q.enqueue_many(2, "one", priority=200)
+    clock.advance(1)
+    [*_, taken] = q.ids(3, "t", "one")
+    assert taken not in limited
+    due = q.row("idle_worker", worker_id="w1", until=clock.now() + timedelta(minutes=1))["next_due_at"]
+    assert due == q.db.value("select next_run_at from runledger.job_queue where status = 'PENDING'")
+
+
 def test_an_expired_lease_gives_its_slot_back(q: Ledger, clock: Clock):
     q.define("one", max_concurrency=1)
     first, second = q.enqueue_many(2, "one")

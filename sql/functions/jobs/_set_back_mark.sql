@@ -31,8 +31,8 @@ begin
     left join places as b on b.priority = m.priority;
   -- Who goes idle asks for what is due behind swept_at.
   v_mark.swept_at := least(v_mark.swept_at, (
-    select min(d.at) from unnest((_set_back_mark.picked).due_ats[_set_back_mark.taken + 1:]) as d(at)
-    ) - interval '1 us');
+    select min(d.at) - interval '1 us'
+      from unnest((_set_back_mark.picked).due_ats[_set_back_mark.taken + 1:]) as d(at)));
   if v_mark.scope is not null then
     perform runledger._save_mark(v_scope, v_mark);
   end if;

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
 import pytest
 
 from tests.support import flows
@@ -16,7 +15,11 @@ from tests.support.database import Db
 from tests.support.flows import Flow, Flows, gate, step
 from tests.support.ledger import TENANT, Ledger
 from tests.support.plpgsql import functions
+from tests.support.stories import Stories, drop_guards
 from tests.support.told import Told, findings, telling
+
+# Whatever would refuse a corruption of these is taken away first.
+GUARDED = ("workflow_runs", "workflow_steps", "workflow_step_dependencies")
 
 SECRET = "sekrit"
 LOOKS = (
@@ -216,42 +219,6 @@ SOUND = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Stories:
-    """The same story told twice: what befalls a run of the first befalls its twin of the second, too."""
-
-    q: Ledger
-    first: dict[str, str]
-    second: dict[str, str]
-
-    @property
-    def names(self) -> dict[str, str]:
-        """Ids in words: step LIVE_A of the first story, LIVE_A' of the second."""
-        return {i: name.upper() for name, i in self.first.items()} | {
-            i: name.upper() + "'" for name, i in self.second.items()
-        }
-
-
-def drop_guards(conn: psycopg.Connection[Any]) -> str:
-    """Drop the constraints and unique indexes that would refuse a corruption; returns how to put them back."""
-    guards = conn.execute("""
-        select format('alter table %s drop constraint %I', conrelid::regclass, conname),
-               format('alter table %s add constraint %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid)),
-               contype = 'f' as last
-          from pg_constraint where contype in ('c', 'f', 'u') and conrelid in (
-                 'runledger.workflow_runs'::regclass, 'runledger.workflow_steps'::regclass,
-                 'runledger.workflow_step_dependencies'::regclass)
-        union all
-        select format('drop index %s', i.indexrelid::regclass), pg_get_indexdef(i.indexrelid), false
-          from pg_index as i where i.indisunique and i.indrelid in (
-                 'runledger.workflow_runs'::regclass, 'runledger.workflow_steps'::regclass)
-           and not exists (select from pg_constraint as k where k.conindid = i.indexrelid)
-         order by last desc""").fetchall()
-    assert len(guards) > 20
-    conn.execute("; ".join(drop for drop, _, _ in guards))
-    return "; ".join(back for _, back, _ in reversed(guards))
-
-
 @pytest.fixture(scope="module")
 def stories(pg) -> Iterator[Stories]:
     """Told once; each test takes back what it did to them."""
@@ -262,7 +229,7 @@ def stories(pg) -> Iterator[Stories]:
     q.row("pause_job_type", job_type="t")
     second = names(tell_story(q, "u", SECRET + "again"), q, 2)
     q.row("resume_job_type", job_type="t")
-    yield Stories(q, first | {"key": SECRET}, second | {"key": SECRET + "again"})
+    yield Stories(q, GUARDED, first | {"key": SECRET}, second | {"key": SECRET + "again"})
     assert q.rows("fsck") == []
     db.close()
 
@@ -277,7 +244,7 @@ def test_corruption_is_seen_and_repaired(stories: Stories, request: pytest.Fixtu
     """What is found and what mends it stands in told/test_fsck_workflows.txt, word for word."""
     q = stories.q
     with telling(request, names=stories.names) as told, q.conn.transaction(force_rollback=True):
-        guards = drop_guards(q.conn)
+        guards = drop_guards(q.conn, GUARDED)
         # The second first, so that the order of findings is not that of the rows in their table.
         q.conn.execute(corruption.sql.format(**stories.second))
         q.conn.execute(corruption.sql.format(**stories.first))
@@ -347,12 +314,7 @@ def live_on(q: Ledger) -> None:
 
 @pytest.mark.parametrize("name", SOUND)
 def test_what_looks_alike_is_no_finding(stories: Stories, name: str):
-    q = stories.q
-    with q.conn.transaction(force_rollback=True):
-        drop_guards(q.conn)
-        for story in (stories.second, stories.first):
-            q.conn.execute(SOUND[name].format(**story))
-        assert [(f["invariant"], f["object"], f["detail"]) for f in q.rows("fsck")] == []
+    stories.assert_sound(SOUND[name])
 
 
 def test_every_invariant_has_its_corruption():
@@ -387,7 +349,7 @@ def test_finished_steps_outlive_their_jobs(told: tuple[Ledger, dict[str, str]]):
 def test_a_run_is_checked_alone(told: tuple[Ledger, dict[str, str]]):
     q, ids = told
     with q.conn.transaction(force_rollback=True):
-        drop_guards(q.conn)
+        drop_guards(q.conn, GUARDED)
         for name in ("live", "done", "tenant"):
             q.conn.execute(
                 "update runledger.workflow_runs set steps_total = 77, status = 'CANCELED' where id = %s", [ids[name]]
@@ -406,7 +368,7 @@ def test_a_run_is_checked_alone(told: tuple[Ledger, dict[str, str]]):
 def test_of_many_that_share_something_ten_are_named(told: tuple[Ledger, dict[str, str]]):
     q, ids = told
     with q.conn.transaction(force_rollback=True):
-        drop_guards(q.conn)
+        drop_guards(q.conn, GUARDED)
         flow = Flows(q)(*(step(f"s{n:02}") for n in range(12)))
         rows = q.conn.execute("select id from runledger.workflow_steps where workflow_run_id = %s", [flow.id]).fetchall()
         steps = sorted(str(step_id) for (step_id,) in rows)
@@ -426,7 +388,7 @@ def test_rows_are_bounded_and_counted(told: tuple[Ledger, dict[str, str]]):
     with q.conn.transaction(force_rollback=True):
         steps = q.db.value("select count(*) from runledger.workflow_steps")
         runs = q.db.value("select count(*) from runledger.workflow_runs")
-        drop_guards(q.conn)
+        drop_guards(q.conn, GUARDED)
         q.conn.execute(
             "update runledger.workflow_steps set dependency_count_total = 9, dependency_count_pending = 4, status = 'BLOCKED'"
         )

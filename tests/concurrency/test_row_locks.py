@@ -119,6 +119,64 @@ def test_the_row_is_locked_before_it_is_read(db: Db, q: Ledger):
     assert q.snapshot() == before
 
 
+class Batch:
+    """Leases of several runs and of none, so that no order of runs is that of the jobs."""
+
+    def __init__(self, db: Db, q: Ledger, clock: Clock) -> None:
+        self.db, self.q = db, q
+        # The first step of the first run is younger than the steps of the second.
+        first = Flows(q)(step("a", ["g"]), step("b"), gate("g"))
+        self.hot = [q.enqueue()]
+        self.run: Flow = Flows(q)(step("a"), step("b"))
+        first.complete("g")
+        self.hot += [q.enqueue(), q.enqueue()]
+        clock.advance(1)
+        claimed = q.claim(100, "t")
+        self.leases = {c["job_id"]: {k: c[k] for k in ("job_id", "lease_token")} for c in claimed}
+        self.of_run = [c["job_id"] for c in claimed if c["workflow_run_id"] == self.run.id]
+        assert len(claimed) == 7 and len(self.of_run) == 2
+        self.caller = q.on(options=HASTY)
+
+    def outcomes(self, order: list[Any], **outcome: Any) -> list[dict[str, Any]]:
+        return [{**self.leases[job], **outcome} for job in order]
+
+    def waits_at(self, held: list[Any], call: Callable[[Batch, list[Any]], Any], order: list[Any]) -> Any:
+        """The job at which the caller waits while a rival holds these."""
+        with self.db.connect(autocommit=False) as rival:
+            rival.execute("select from runledger.job_queue where id = any (%s) for update", [held])
+            try:
+                call(self, order)
+            except psycopg.errors.LockNotAvailable as error:
+                found = re.search(r'while \w+ tuple (\(\d+,\d+\)) in relation "job_queue"', error.diag.context or "")
+                return found and self.db.value("select id from runledger.job_queue where ctid = %s::tid", [found[1]])
+            finally:
+                rival.rollback()
+        return None
+
+
+BATCHES: dict[str, Callable[[Batch, list[Any]], Any]] = {
+    "start_jobs": lambda b, order: b.caller.start(*(b.leases[job] for job in order)),
+    "plain successes": lambda b, order: b.caller.finish(*b.outcomes(order, outcome="SUCCEEDED")),
+    "mixed outcomes": lambda b, order: b.caller.finish(
+        *b.outcomes(order[:1], outcome="RELEASE", reason="r"), *b.outcomes(order[1:], outcome="SUCCEEDED")
+    ),
+    "cancel_workflow": lambda b, _: b.run.__class__(b.caller, b.run.id, {}).cancel(),
+    "_repair_run": lambda b, _: b.caller.conn.execute("select runledger._repair_run(%s)", [b.run.id]),
+}
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+def test_the_jobs_of_a_batch_are_locked_by_id(db: Db, q: Ledger, clock: Clock, batch: str):
+    """Whatever runs they are of and in whatever order they are given; else two batches would meet crosswise."""
+    world = Batch(db, q, clock)
+    jobs = sorted(world.leases if batch in ("start_jobs", "plain successes", "mixed outcomes") else world.of_run)
+    before = q.snapshot()
+    for order in (jobs, jobs[::-1], jobs[1::2] + jobs[::2]):
+        for n, job in enumerate(jobs):
+            assert world.waits_at(jobs[n:], BATCHES[batch], order) == job
+    assert q.snapshot() == before
+
+
 def test_a_sync_waits_for_a_sync_of_the_same_catalog(db: Db, q: Ledger):
     with db.connect(autocommit=False) as rival:
         q.on(rival).rows("sync_catalog", **catalog([{"job_type": "a"}], []))

@@ -4,6 +4,9 @@
 -- place of each row, too, so that the update need not search for it once more; a row that has moved
 -- until then is not found. NULL: something else is there, and the judge looks at the whole batch;
 -- no leniency here that he does not have.
+--
+-- Rows are updated, and so locked, in the order of these arrays: each says that it is by job id. A
+-- distinct aggregate beside them would have the planner sort the rows by what is distinct.
 create or replace function runledger._plain_successes(outcomes jsonb)
 returns runledger._successes
 language plpgsql stable
@@ -26,9 +29,10 @@ begin
       from jsonb_array_elements(_plain_successes.outcomes) with ordinality as j(item, ordinal)
      order by 3
   )
-  select array_agg(i.ordinal), array_agg(i.job_id), array_agg(i.lease_token),
-         array_agg(i.output), array_agg(q.ctid),
-         array_agg(distinct q.workflow_run_id) filter (where q.workflow_run_id is not null),
+  select array_agg(i.ordinal order by i.job_id), array_agg(i.job_id order by i.job_id),
+         array_agg(i.lease_token order by i.job_id), array_agg(i.output order by i.job_id),
+         array_agg(q.ctid order by i.job_id),
+         array_agg(q.workflow_run_id) filter (where q.workflow_run_id is not null),
          bool_and((q.status = 'LEASED' and q.lease_token = i.lease_token) is true)
     into v_all.ordinals, v_all.job_ids, v_all.lease_tokens, v_all.outputs, v_all.places,
          v_all.runs, v_is_live

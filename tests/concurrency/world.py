@@ -356,7 +356,7 @@ def calls(i: dict[str, Any]) -> dict[str, Call]:
         "set_runtime_config": "set_runtime_config('t', '{\"a\": 1}')",
         "set_runtime_config new": "set_runtime_config('spare', '{\"a\": 1}', if_missing => true)",
         "start_jobs": f"start_jobs({leases('unstarted', 'leased')})",
-        "start_jobs steps": f"start_jobs({leases('z', 'b', 'a', 'leased')})",
+        "start_jobs steps": f"start_jobs({leases('z', 'leased')})",
         "start_jobs expired": f"start_jobs({leases('expired_unstarted')})",
         "succeed_job": f"succeed_job({lease('leased')})",
         "succeed_job unstarted": f"succeed_job({lease('unstarted')})",

@@ -1668,6 +1668,12 @@ CREATE FUNCTION runledger._count_steps(from_active runledger._finished_step[], f
 
 COMMENT ON FUNCTION runledger._count_steps(from_active runledger._finished_step[], from_waiting runledger._finished_step[], now timestamp with time zone) IS 'Adjust the counters and the status of the runs of these steps, and close finished runs.';
 
+CREATE FUNCTION runledger._counted(n bigint, noun text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._counted(n bigint, noun text) IS 'A number with its noun: 1 job, 2 jobs.';
+
 CREATE FUNCTION runledger._cron_field(field text, lowest integer, highest integer, names text[]) RETURNS bigint
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS 'see sql/functions';
@@ -6098,6 +6104,8 @@ REVOKE ALL ON FUNCTION runledger._count_events(above bigint, upto bigint) FROM P
 REVOKE ALL ON FUNCTION runledger._count_first(mark bigint, before timestamp with time zone, now timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._count_steps(from_active runledger._finished_step[], from_waiting runledger._finished_step[], now timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._counted(n bigint, noun text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._cron_field(field text, lowest integer, highest integer, names text[]) FROM PUBLIC;
 

@@ -72,7 +72,7 @@ def test_why_costs_the_same_whatever_waits(db: Db, q: Ledger):
         db.execute("vacuum analyze")
         found[size] = {name: cost(db, "select * from runledger.why(%s)", [job_id]) for name, job_id in jobs.items()}
         [row] = q.rows("why", job_id=jobs["last"])
-        assert row["explanation"].startswith("1000+ ready jobs come before it")
+        assert row["explanation"].startswith("Before it: more than 1000 ready jobs")
     for name, buffers in found[LARGE].items():
         # A B-tree of ten times the rows is a level higher; nothing else may show.
         assert buffers <= 1.3 * found[SMALL][name] + 20, found

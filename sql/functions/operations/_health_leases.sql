@@ -16,8 +16,9 @@ begin
     from (select count(*) as leases, _health_leases.now - min(e.lease_expires_at) as age
             from expired as e) as e
    cross join lateral runledger._health_check('lease.expired', extract(epoch from e.age),
-     format('%s leases have ended and were not taken back, the first %s ago: no reaper comes. '
-       'Workers bring one, and so does run_maintenance().', e.leases, runledger._age(e.age)),
+     format('%s ended and not taken back, the first %s ago: no reaper comes. Workers bring one, '
+       'and so does run_maintenance().', runledger._counted(e.leases, 'lease'),
+       runledger._age(e.age)),
      'select * from runledger.reap_expired_leases(1000)',
      jsonb_build_object('leases', e.leases)) as h;
   return query
@@ -46,9 +47,9 @@ begin
   select h.*
     from worst as w
    cross join lateral runledger._health_check('lease.overrun', extract(epoch from w.over),
-     format('%s running jobs are beyond their timeout, %s by %s: worker %s keeps its lease alive '
-       'but does not end it. Canceling ends the job in the ledger, restarting the worker ends the '
-       'handler.', w.jobs, w.id, runledger._age(w.over), w.worker_id),
+     format('%s running beyond the timeout, %s by %s: worker %s keeps its lease alive but does not '
+       'end it. Canceling ends the job in the ledger, restarting the worker ends the handler.',
+       runledger._counted(w.jobs, 'job'), w.id, runledger._age(w.over), w.worker_id),
      format('select * from runledger.cancel_job(%L, ''beyond its timeout'')', w.id),
      jsonb_build_object('jobs', coalesce(w.jobs, 0), 'worst', coalesce(w.worst, '[]'))) as h;
 end

@@ -27,8 +27,9 @@ begin
   select c.*
     from late as l
    cross join lateral runledger._health_check('schedule.lag', extract(epoch from l.age),
-     format('%s schedules are overdue, %s by %s: nobody fires them. Workers do, and so does '
-       'run_maintenance().', l.schedules, quote_literal(l.names[1]), runledger._age(l.age)),
+     format('%s overdue, %s by %s: nobody fires what is due. Workers do, and so does '
+       'run_maintenance().', runledger._counted(l.schedules, 'schedule'),
+       quote_literal(l.names[1]), runledger._age(l.age)),
      'select * from runledger.fire_due_schedules()',
      jsonb_build_object('schedules', to_jsonb(coalesce(l.names, '{}')))) as c
   union all
@@ -36,9 +37,9 @@ begin
     from deferred as d
     left join runledger.error_codes() as e on e.code = d.why
    cross join lateral runledger._health_check('schedule.deferred', extract(epoch from d.age),
-     format('%s schedules cannot fire and are tried again every 30 s; %s for %s: %s', d.schedules,
-       quote_literal(d.names[1]), runledger._age(d.age), coalesce(e.message || '. ' || e.hint,
-         d.why)),
+     format('%s could not fire, which is tried again every 30 s; %s for %s: %s',
+       runledger._counted(d.schedules, 'schedule'), quote_literal(d.names[1]),
+       runledger._age(d.age), coalesce(e.message || '. ' || e.hint, d.why)),
      case when d.why = 'job.definition_not_found_or_disabled' and d.job_type is not null
        then format('select * from runledger.enable_job_type(%L)', d.job_type)
        else format('select * from runledger.schedules where name = %L', d.names[1]) end,
@@ -52,8 +53,8 @@ begin
                      and s.gate_expires_at < _health_schedules.now
                    order by s.gate_expires_at limit 1000) as s) as g
    cross join lateral runledger._health_check('gate.overdue', extract(epoch from g.age),
-     format('%s gates are over their time, the first by %s: run_maintenance() ends them and is '
-       'not called.', g.gates, runledger._age(g.age)),
+     format('%s over time, the first by %s: run_maintenance() ends them and is not called.',
+       runledger._counted(g.gates, 'gate'), runledger._age(g.age)),
      'select * from runledger.run_maintenance()', jsonb_build_object('gates', g.gates)) as c;
 end
 $$;

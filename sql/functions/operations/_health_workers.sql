@@ -41,15 +41,17 @@ begin
     from found as f
    cross join lateral (
      select c.* from runledger._health_check('worker.silent', f.gone,
-       format('%s workers without leases said nothing for up to %s: they ended without a word. '
-         'They are forgotten after a day.', f.gone, runledger._age(f.gone_age)),
+       format('%s without leases said nothing for up to %s, as after an end without a word. Whoever '
+         'says nothing is forgotten after a day.', runledger._counted(f.gone, 'worker'),
+         runledger._age(f.gone_age)),
        format('select runledger.deregister_worker(w) from unnest(%L::text[]) as w', f.names[:100]),
        jsonb_build_object('workers', to_jsonb(coalesce(f.names[:10], '{}')))) as c
      union all
      select c.* from runledger._health_check('worker.silent_holder', f.silent,
-       format('%s workers hold %s leases and sent no heartbeat for up to %s. Their jobs are taken '
-         'back when the leases end, the last in %s.', f.silent, f.leases,
-         runledger._age(f.silent_age), runledger._age(f.until - _health_workers.now)),
+       format('%s with %s sent no heartbeat for up to %s. Jobs are taken back when their leases '
+         'end, the last in %s.', runledger._counted(f.silent, 'worker'),
+         runledger._counted(f.leases::bigint, 'lease'), runledger._age(f.silent_age),
+         runledger._age(f.until - _health_workers.now)),
        format('select * from runledger.running_jobs where worker = any (%L)', f.holders[:100]),
        jsonb_build_object('workers', to_jsonb(coalesce(f.holders[:10], '{}')),
          'leases', coalesce(f.leases, 0))) as c) as h;

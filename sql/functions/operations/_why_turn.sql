@@ -27,20 +27,21 @@ begin
     from live as l;
   if v_fleet.workers > 0 and v_fleet.free <= 0 then
     return next row(null, 'why.workers_busy',
-      format('All %s slots of the %s that handle the type %s'
-      ' are taken (see the view running_jobs). It is claimed when one of the jobs in hand ends, or'
-      ' when another worker starts.', v_fleet.slots,
-      case when v_fleet.workers = 1 then 'one worker' else v_fleet.workers || ' workers' end,
-      runledger._one_line(v_job.job_type)), null)::runledger.reason;
+      format('No slot is free: the type %s has %s on %s, all taken (see the view running_jobs). It'
+      ' is claimed when one of the jobs in hand ends, or when another worker starts.',
+      runledger._one_line(v_job.job_type), runledger._counted(v_fleet.slots, 'slot'),
+      runledger._counted(v_fleet.workers, 'worker')), null)::runledger.reason;
   end if;
   v_ahead := runledger._jobs_ahead(v_fleet.job_types, v_job, _why_turn.now);
   if v_ahead[1] + v_ahead[2] > 0 then
-    return next row(null, 'why.behind', format('%s before it: %s of higher priority, %s of its own'
-      ' priority (%s) and due longer, all of types its workers handle. Its turn comes when these'
-      ' are claimed.', case v_ahead[1] + v_ahead[2] when 1 then '1 ready job comes'
-        when 1001 then '1000+ ready jobs come'
-        else format('%s ready jobs come', v_ahead[1] + v_ahead[2]) end,
-      v_ahead[1], v_ahead[2], v_job.priority), null)::runledger.reason;
+    return next row(null, 'why.behind', format('Before it: %s, all of types its workers handle. Its'
+      ' turn comes when these are claimed.',
+      case when v_ahead[1] + v_ahead[2] > 1000
+           then format('more than 1000 ready jobs, of higher priority or of its own (%s) and due'
+             ' longer', v_job.priority)
+           else format('%s of higher priority, %s of its own priority (%s) and due longer',
+             runledger._counted(v_ahead[1], 'ready job'), v_ahead[2], v_job.priority) end),
+      null)::runledger.reason;
   elsif v_fleet.free > 0 and not _why_turn.is_explained then
     return next row(null, case when v_is_late then 'why.not_picked_up' else 'why.ready' end,
       format('It comes next and may be claimed since %s. %s for it, with %s of %s slots free; %s',

@@ -307,7 +307,7 @@ class TestPending:
         q.hold(job_id)
         row = one(q, q.enqueue())
         assert (row["code"], row["fix"]) == ("why.workers_busy", None)
-        says(row, "All 3 slots of the 2 workers")
+        says(row, "3 slots on 2 workers, all taken")
 
     def test_jobs_before_it_are_counted_by_kind(self, ready: Ledger, clock: Clock):
         ready.define("u")
@@ -328,13 +328,13 @@ class TestPending:
         ready.enqueue_many(2)
         row = one(ready, job_id)
         assert (row["code"], row["fix"]) == ("why.behind", None)
-        says(row, "10 ready jobs come before it: 5 of higher priority, 5 of its own priority (100)")
+        says(row, "Before it: 5 ready jobs of higher priority, 5 of its own priority (100)")
         # Exactly those are what a worker takes first.
         assert ready.ids(11, "t", "u", "paused")[-1] == job_id
 
     def test_a_long_queue_is_not_counted_to_its_end(self, ready: Ledger):
         ready.enqueue_many(1500)
-        says(one(ready, ready.enqueue()), "1000+ ready jobs come before it")
+        says(one(ready, ready.enqueue()), "Before it: more than 1000 ready jobs")
 
     @pytest.mark.parametrize("limited", [False, True])
     def test_a_transaction_left_open_keeps_the_row(self, ready: Ledger, clock: Clock, limited: bool):

@@ -134,7 +134,7 @@ class Batch:
         claimed = q.claim(100, "t")
         self.leases = {c["job_id"]: {k: c[k] for k in ("job_id", "lease_token")} for c in claimed}
         self.of_run = [c["job_id"] for c in claimed if c["workflow_run_id"] == self.run.id]
-        assert len(claimed) == 7 and len(self.of_run) == 2
+        assert (len(claimed), len(self.of_run)) == (7, 2)
         self.caller = q.on(options=HASTY)
 
     def outcomes(self, order: list[Any], **outcome: Any) -> list[dict[str, Any]]:

@@ -41,8 +41,8 @@ begin
     from found as f
    cross join lateral (
      select c.* from runledger._health_check('worker.silent', f.gone,
-       format('%s without leases said nothing for up to %s, as after an end without a word. Whoever '
-         'says nothing is forgotten after a day.', runledger._counted(f.gone, 'worker'),
+       format('%s without leases said nothing for up to %s, as after an end without a word. '
+         'Whoever says nothing is forgotten after a day.', runledger._counted(f.gone, 'worker'),
          runledger._age(f.gone_age)),
        format('select runledger.deregister_worker(w) from unnest(%L::text[]) as w', f.names[:100]),
        jsonb_build_object('workers', to_jsonb(coalesce(f.names[:10], '{}')))) as c

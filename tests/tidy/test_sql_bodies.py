@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from pglast import ast, parse_sql
@@ -28,6 +30,7 @@ CLOCKS = {"_now", "_uuidv7"}
 # Privileges and kinds of objects are words of the language, taken from the catalog, and cannot be quoted.
 SPELLED = {"_sync_access"}
 ONE_ROW = {"runledger.upkeep_state"}
+COLLECTORS = {"array_agg", "jsonb_agg", "jsonb_object_agg", "string_agg"}
 # What names one row of those that are locked.
 KEYS = {
     "runledger.job_queue": {"id"},
@@ -151,6 +154,28 @@ def test_locks_of_several_rows_are_ordered(function: Function):
                 read = {table(item) for item in nodes(select.fromClause, ast.RangeVar)}
                 one = len(read) == 1 and KEYS.get(*read, {""}) <= _named(select)
                 assert read <= ONE_ROW or one, "for update without order by"
+
+
+@each_function
+def test_rows_that_are_sorted_for_one_aggregate_are_in_no_order_for_the_others(function: Function):
+    """From PostgreSQL 16 on, a distinct or ordered aggregate gets its input sorted, and all beside it get it like that."""
+    for query in function.queries:
+        for select in nodes(query, ast.SelectStmt):
+            calls = list(_aggregates(select.targetList))
+            if any(call.agg_distinct or call.agg_order for call in calls):
+                assert [call.funcname[-1].sval for call in calls if not (call.agg_distinct or call.agg_order)] == []
+
+
+def _aggregates(node: Any) -> Iterator[ast.FuncCall]:
+    """What collects values in an order, in this select itself."""
+    if isinstance(node, ast.FuncCall) and (node.agg_distinct or node.agg_order or node.funcname[-1].sval in COLLECTORS):
+        yield node
+    elif isinstance(node, tuple):
+        for item in node:
+            yield from _aggregates(item)
+    elif isinstance(node, ast.Node) and not isinstance(node, ast.SelectStmt):
+        for name in node:
+            yield from _aggregates(getattr(node, name))
 
 
 def _named(select: ast.SelectStmt) -> set[str]:

@@ -18,7 +18,7 @@ declare
   v_next timestamptz;
 begin
   select array_agg(d.job_type order by d.job_type) filter (where d.max_concurrency is null),
-         array_agg(d.job_type)
+         array_agg(d.job_type order by d.job_type)
     into v_open, v_types
     from runledger.job_definitions as d
    where d.job_type = any (_next_due_at.job_types) and not d.is_paused;

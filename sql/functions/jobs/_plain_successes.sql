@@ -5,8 +5,8 @@
 -- until then is not found. NULL: something else is there, and the judge looks at the whole batch;
 -- no leniency here that he does not have.
 --
--- Rows are updated, and so locked, in the order of these arrays: each says that it is by job id. A
--- distinct aggregate beside them would have the planner sort the rows by what is distinct.
+-- Rows are updated, and so locked, in the order of these arrays: by job id, and each says so. An
+-- aggregate that says nothing gets its rows sorted for one beside it that is ordered or distinct.
 create or replace function runledger._plain_successes(outcomes jsonb)
 returns runledger._successes
 language plpgsql stable
@@ -32,7 +32,8 @@ begin
   select array_agg(i.ordinal order by i.job_id), array_agg(i.job_id order by i.job_id),
          array_agg(i.lease_token order by i.job_id), array_agg(i.output order by i.job_id),
          array_agg(q.ctid order by i.job_id),
-         array_agg(q.workflow_run_id) filter (where q.workflow_run_id is not null),
+         array_agg(q.workflow_run_id order by i.job_id)
+           filter (where q.workflow_run_id is not null),
          bool_and((q.status = 'LEASED' and q.lease_token = i.lease_token) is true)
     into v_all.ordinals, v_all.job_ids, v_all.lease_tokens, v_all.outputs, v_all.places,
          v_all.runs, v_is_live

@@ -43,8 +43,9 @@ begin
   perform from runledger.job_queue as q where q.id = any (v_ids) order by q.id for update;
   v_now := runledger._now();
   v_verdicts := array(select v from runledger._judge_outcomes(v_outcomes, v_now) as v);
-  select array_agg(v.settlement) filter (where (v.settlement).disposition is not null),
-         array_agg(v.job_id) filter (where v.quiets),
+  select array_agg(v.settlement order by v.job_id)
+           filter (where (v.settlement).disposition is not null),
+         array_agg(v.job_id order by v.job_id) filter (where v.quiets),
          array_agg(distinct v.job_type) filter (where (v.settlement).next_run_at <= v_now)
     into v_settlements, v_quiet, v_due
     from unnest(v_verdicts) as v;

@@ -41,7 +41,7 @@ begin
     select s.id, s.is_old, s.looks from summed as s
      where s.nth = 1 or coalesce(s.steps, 0) <= _prune_runs.max_rows
   )
-  select array_agg(t.id) filter (where t.is_old), case
+  select array_agg(t.id order by t.id) filter (where t.is_old), case
            when count(*) = v_looks or count(*) < max(t.looks)
              then (array_agg(t.id order by t.id desc))[1] end
     into v_ids, v_last

@@ -320,6 +320,28 @@ def test_upkeep_waits_for_no_gate(start: Flows, clock: Clock, sessions: Sessions
     assert [f.states()["g"] for f in flows] == ["SUCCEEDED", "FAILED"]
 
 
+def test_upkeep_holds_no_run_but_those_whose_gates_it_ends(start: Flows, clock: Clock, sessions: Sessions):
+    late, other = start(gate("g", timeout_seconds=5, on_timeout="FAILED")), start(gate("g"))
+    clock.advance(6)
+    a, b = sessions("a", "b")
+    a.begin().execute("select runledger._time_out_gates(10, runledger._now())")
+    assert b.start(VERBS["complete g"], {"run": other.id}).result()[0]["disposition"] == "SUCCEEDED"
+    a.commit()
+    assert (late.status, other.status) == ("COMPLETED_WITH_ERRORS", "SUCCEEDED")
+
+
+def test_a_run_is_canceled_whatever_holds_its_finished_jobs(start: Flows, sessions: Sessions):
+    flow = start(step("a"), step("b", "a"))
+    flow.succeed("a")
+    a, b = sessions("a", "b")
+    a.begin().execute("select from runledger.job_queue where id = %(id)s for update", {"id": flow.job_id("a")})
+    pending = b.start(VERBS["cancel run"], {"run": flow.id})
+    assert b.blocked() is False
+    assert pending.result()[0]["disposition"] == "CANCELED"
+    a.rollback()
+    assert flow.states() == {"a": "SUCCEEDED", "b": "CANCELED"}
+
+
 def test_a_gate_that_times_out_is_completed_no_more(start: Flows, clock: Clock, sessions: Sessions, q: Ledger):
     flow = start(gate("g", timeout_seconds=5, on_timeout="FAILED"))
     clock.advance(6)

@@ -215,6 +215,15 @@ def test_redrive_filters_by_type_code_and_time(db: Db, q: Ledger, clock: Clock):
     db.execute("update runledger.job_queue set workflow_run_id = null")
 
 
+def test_redrive_records_what_it_was_asked_for_but_no_novels(db: Db, q: Ledger):
+    code = "e" * 300
+    job_id = q.dead()
+    db.execute("update runledger.job_dead_letters set error_code = %s", [code])
+    assert [r["job_id"] for r in q.rows("redrive_dead_letters", reason="x", error_code=code)] == [job_id]
+    [detail] = db.column("select detail from runledger.operator_actions where action = 'redrive_dead_letters'")
+    assert detail == {"jobs": 1, "error_code": code[:200]}
+
+
 def test_redrive_leaves_jobs_that_were_requeued_alone(q: Ledger):
     job_id = q.dead()
     q.row("requeue_job", job_id=job_id)

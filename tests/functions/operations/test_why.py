@@ -486,6 +486,14 @@ class TestLeased:
         clock.advance(120)
         says(one(ready, other["job_id"]), "run_maintenance() last worked 20", "(2 min ago)")
 
+    def test_a_worker_is_seen_for_three_minutes(self, ready: Ledger, clock: Clock):
+        lease = ready.leased()
+        clock.stop()
+        ready.row("register_worker", worker_id="w1", job_types=["t"])
+        for seconds, words in ((180, "1 seen"), (0.000_001, "No worker was seen")):
+            clock.advance(seconds)
+            says(one(ready, lease["job_id"]), words)
+
     def test_an_expired_lease_that_nobody_can_take_back(self, ready: Ledger, clock: Clock):
         lease = ready.leased()
         forgotten = ready.db.connect(autocommit=False)

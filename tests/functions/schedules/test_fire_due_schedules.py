@@ -498,6 +498,21 @@ def test_idle_workers_are_woken(db: Db, plan: Plan, q: Ledger, fire: Fire):
     ]
 
 
+def test_nobody_is_woken_for_what_was_fired_before(db: Db, plan: Plan, q: Ledger, fire: Fire):
+    plan(next_fire_at=LONG_AGO)
+    fire()
+    q.row("register_worker", worker_id="w", job_types=["t"])
+    q.row("idle_worker", worker_id="w", until=db.value("select runledger._now() + interval '1 minute'"))
+    q.row("resume_schedule", name="s", next_fire_at=LONG_AGO)
+    listener = db.connect()
+    listener.execute("listen runledger_wake")
+    [again] = fire()
+    assert (again["disposition"], again["job_id"] is None) == ("SKIPPED", False)
+    # Notifications come in the order of their commits.
+    q.enqueue()
+    assert len([*listener.notifies(timeout=10, stop_after=1), *listener.notifies(timeout=0)]) == 1
+
+
 def test_the_next_due_instant(db: Db, plan: Plan, q: Ledger):
     def due() -> datetime | None:
         return q.row("next_schedule_at")["next_schedule_at"]

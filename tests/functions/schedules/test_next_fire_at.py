@@ -23,6 +23,12 @@ def fire(q: Ledger, cron: str, after: str = AFTER, timezone: str = "UTC") -> str
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def test_the_change_of_a_clock_is_found_to_the_second(db: Db):
+    change = "select to_char(runledger._clock_change(%s::timestamp, %s::timestamp, 'Europe/Berlin'), 'MM-DD HH24:MI:SS')"
+    for since in ("2026-03-28 12:00:00", "2026-03-29 00:59:58", "2026-03-29 00:59:59"):
+        assert db.value(change, [since, "2026-03-30 12:00:00"]) == "03-29 01:00:00", since
+
+
 MEANINGS = [
     ("* * * * *", "2026-01-01 00:01:00"),
     ("0 0 * * *", "2026-01-02 00:00:00"),

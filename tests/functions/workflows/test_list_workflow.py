@@ -188,6 +188,19 @@ def test_live_runs_are_listed_from_the_oldest_until_they_finish(q: Ledger, start
     assert [r["workflow_run_id"] for r in q.rows("list_live_workflows")] == ids[1:]
 
 
+def test_runs_are_listed_by_their_status(q: Ledger, start: Flows):
+    flows = {
+        "RUNNING": start(step("a")), "WAITING_FOR_EXTERNAL": start(gate("g")), "SUCCEEDED": start(gate("g")),
+        "COMPLETED_WITH_ERRORS": start(gate("g")), "CANCELED": start(step("a")),
+    }  # fmt: skip
+    flows["SUCCEEDED"].complete("g")
+    flows["COMPLETED_WITH_ERRORS"].complete("g", "FAILED")
+    flows["CANCELED"].cancel()
+    for status, flow in flows.items():
+        [row] = q.rows("list_workflows", status=status)
+        assert (row["workflow_run_id"], row["status"]) == (flow.id, status)
+
+
 def test_lists_of_runs_filter_page_and_outlive_their_place(db: Db, q: Ledger, start: Flows):
     flows = [start(step("a"), organization_id=TENANT if n % 2 else None) for n in range(6)]
     ids = [f.id for f in flows][::-1]

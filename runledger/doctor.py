@@ -253,7 +253,10 @@ class Doctor:
             report.detail or "The schema should be the one of this program.",
             "runledger migrate",
         )
-        (owner,) = self.ask("owner")
+        owners = self.ask("owner")
+        if not owners:
+            return  # there is no schema: the first check says so
+        (owner,) = owners
         yield _judge(
             "schema",
             "owner",

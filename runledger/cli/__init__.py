@@ -5,6 +5,9 @@ One module per noun; `_run` connects, runs calls and ends with an exit code, `_o
 
 from __future__ import annotations
 
+import io
+import sys
+
 import click
 
 from runledger.cli import (
@@ -60,6 +63,8 @@ def main(ctx: click.Context, dsn: str | None) -> None:
 
     Errors go to standard error: message and code, detail, hint.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a letter shows a question mark
     ctx.obj = resolve_dsn(dsn)
 
 

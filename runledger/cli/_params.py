@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sys
 from datetime import UTC, datetime, timedelta
@@ -33,7 +34,8 @@ class Span(click.ParamType):  # type: ignore[type-arg]  # generic in newer versi
         """90, 90s, 15m, 2h, 3d or 1w."""
         if isinstance(value, timedelta):
             return value
-        if (length := seconds(value)) is None:
+        length = seconds(value)
+        if length is None or length > timedelta.max.total_seconds():
             self.fail(f"{value!r} is no span of time: 90, 90s, 15m, 2h, 3d or 1w", param, ctx)
         return timedelta(seconds=length)
 
@@ -48,11 +50,11 @@ class Instant(click.ParamType):  # type: ignore[type-arg]  # generic in newer ve
         if isinstance(value, datetime):
             return value
         length = seconds(value[1:])
-        if value[0] in "+-" and length is not None:
-            return datetime.now(UTC) + timedelta(seconds=length if value[0] == "+" else -length)
         try:
+            if value.startswith(("+", "-")) and length is not None:
+                return datetime.now(UTC) + timedelta(seconds=length if value[0] == "+" else -length)
             instant = datetime.fromisoformat(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             instant = None
         if instant is None or instant.utcoffset() is None:
             self.fail(f"{value!r} is no instant: 2030-01-31T12:00:00Z, with its offset; or -2h, +15m", param, ctx)
@@ -96,7 +98,20 @@ class Address(click.ParamType):  # type: ignore[type-arg]  # generic in newer ve
         return host.strip("[]"), int(port)
 
 
-SPAN, WHEN, JSON, ADDRESS = Span(), Instant(), JsonText(), Address()
+class Level(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions alone
+    """What a log tells."""
+
+    name = "LEVEL"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """A level of Python's logging, in small letters or large ones."""
+        level = str(value).upper()
+        if level not in logging.getLevelNamesMapping():
+            self.fail(f"{value!r} is no level: DEBUG, INFO, WARNING, ERROR or CRITICAL", param, ctx)
+        return level
+
+
+SPAN, WHEN, JSON, ADDRESS, LEVEL = Span(), Instant(), JsonText(), Address(), Level()
 
 
 def ids(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> list[UUID]:
@@ -121,6 +136,8 @@ def registry(app: str) -> Registry:
     from runledger.registry import Registry
 
     module, _, name = app.partition(":")
+    if "" in module.split("."):
+        raise click.BadParameter(f"{app!r} names no module: write it as module:name", param_hint="APP")
     sys.path.insert(0, "")
     try:
         found = getattr(importlib.import_module(module), name or "app", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,10 +56,15 @@ def bench(
     CPU of the server is counted where its processes are on this machine, statements where it has pg_stat_statements;
     elsewhere they are "not measured". WAL and transactions are those of the whole server.
     """
+    import psycopg
     from rich.console import Console
 
     from runledger import bench as b
+    from runledger._link import brief
     from runledger.bench import show
+    from runledger.embedded import EmbeddedError
+    from runledger.errors import RunledgerError
+    from runledger.migrate import MigrateError
 
     if plot_to and not show.can_plot():
         raise click.UsageError("--plot needs matplotlib: pip install 'runledger[bench]'")
@@ -68,11 +74,15 @@ def bench(
     scale = replace(b.QUICK if quick else b.Scale(), **chosen)
     console = Console(stderr=json_to == "-")
     lines: list[b.Figure | str] = []
-    with console.status("measuring") as status:
-        for line in b.run(scale, only):
-            lines.append(line)
-            if isinstance(line, b.Figure):
-                status.update(f"measuring; last: {line.what}")
+    try:
+        with console.status("measuring") as status:
+            for line in b.run(scale, only):
+                lines.append(line)
+                if isinstance(line, b.Figure):
+                    status.update(f"measuring; last: {line.what}")
+    except (EmbeddedError, MigrateError, RunledgerError, psycopg.Error) as error:
+        click.echo(f"runledger: {brief(error) if isinstance(error, psycopg.Error) else error}", err=True)
+        sys.exit(1)
     if plot_to:
         for path in show.plot([line for line in lines if isinstance(line, b.Figure)], plot_to):
             click.echo(path, err=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
@@ -41,7 +41,10 @@ def _chosen(older_than: timedelta | None, given: dict[str, Any]) -> dict[str, An
     if older_than is not None:
         if given["failed_before"] is not None:
             raise click.UsageError("--older-than and --failed-before exclude each other")
-        given["failed_before"] = WHEN.convert(f"-{older_than.total_seconds():.0f}s", None, None)
+        try:
+            given["failed_before"] = datetime.now(UTC) - older_than
+        except OverflowError:
+            raise click.UsageError("--older-than is longer than there are dates") from None
     return given
 
 

@@ -10,6 +10,8 @@ import threading
 
 import click
 
+from runledger.cli._params import LEVEL
+
 
 @click.command()
 @click.option("--listen", default="127.0.0.1:8710", show_default=True, help="Address and port.")
@@ -20,7 +22,7 @@ import click
     " a command line is seen by others.",
 )
 @click.option("--allow-host", multiple=True, metavar="NAME", help="Answer under this name, too. May be repeated.")
-@click.option("--log-level", default="WARNING", show_default=True, help="INFO tells of each request.")
+@click.option("--log-level", type=LEVEL, default="WARNING", show_default=True, help="INFO tells of each request.")
 @click.pass_obj
 def web(
     dsn: str, /, *, listen: str, allow_mutations: bool, token: str | None, allow_host: tuple[str, ...], log_level: str
@@ -35,7 +37,7 @@ def web(
     from runledger._link import brief
     from runledger.web import Server, Settings
 
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     given = token or os.environ.get("RUNLEDGER_WEB_TOKEN") or None
     try:
         settings = Settings.of(listen, allow_changes=allow_mutations, token=given, hosts=allow_host)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from runledger.cli._params import registry
+from runledger.cli._params import LEVEL, registry
 from runledger.config import Config
 
 
@@ -27,7 +27,9 @@ def _setting_flags(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @click.argument("app")
 @_setting_flags
-@click.option("--log-level", default="INFO", show_default=True, help="What the worker says on standard error.")
+@click.option(
+    "--log-level", type=LEVEL, default="INFO", show_default=True, help="What the worker says on standard error."
+)
 @click.pass_obj
 def worker(dsn: str, /, *, app: str, log_level: str, **settings: Any) -> None:
     """Run the jobs of APP, written as module:name, until SIGTERM or SIGINT.
@@ -42,7 +44,7 @@ def worker(dsn: str, /, *, app: str, log_level: str, **settings: Any) -> None:
     from runledger.errors import RunledgerError
     from runledger.supervisor import Supervisor, WorkerStoppedError, run
 
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     found = registry(app)
     try:
         supervisor = Supervisor(found, dsn, config=Config.from_env(**settings))

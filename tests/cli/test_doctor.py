@@ -177,3 +177,10 @@ def test_no_server_is_unsafe_and_without_a_traceback(cli, monkeypatch):
     result = cli("doctor")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "hint: " in result.stderr
+
+
+def test_without_a_schema_the_rest_is_told(empty_db):
+    found = examined(empty_db.dsn)
+    assert (found["schema.version"].value, found["schema.version"].fix) == ("pending", "runledger migrate")
+    assert {group for group in d.GROUPS if not any(code.startswith(group) for code in found)} == set()
+    assert "schema.owner" not in found

@@ -45,7 +45,9 @@ def test_a_refusal_is_told_with_its_code_and_what_to_do(cli, args, code):
     ["postgres:/u:s3cret@h/db", "u:s3cret@h/db", "postgresql://u:s3cret%@h/db", "host=h password='s3cret", "s3cret\n"],
 )
 @pytest.mark.parametrize(
-    "args", [("health",), ("doctor",), ("migrate",), ("demo",), ("worker", "tests.cli.billing:app")], ids=" ".join
+    "args",
+    [("health",), ("doctor",), ("migrate",), ("demo",), ("bench",), ("worker", "tests.cli.billing:app")],
+    ids=" ".join,
 )
 def test_a_connection_string_that_cannot_be_read_is_not_quoted(cli, dsn, args):
     result = cli("--dsn", dsn, *args)
@@ -62,6 +64,10 @@ def test_a_connection_string_that_cannot_be_read_is_not_quoted(cli, dsn, args):
         ("job", "replay", NOBODY), ("enqueue", "t", "{"), ("enqueue", "t", "@/nowhere/at/all"),
         ("enqueue", "t", "--timeout", "3 days"), ("job", "cancel", NOBODY, NOBODY.replace("dead", "beef")),
         ("job", "cancel", NOBODY, NOBODY.replace("dead", "beef"), "--reason", "r"), ("job", "redact", NOBODY, "--reason", "r"),
+        ("jobs", "--created-after", ""), ("jobs", "--created-after=-99999999w"), ("enqueue", "t", "--timeout", "999999999w"),
+        ("dlq", "list", "--older-than", ""), ("dlq", "list", "--older-than", "99999999w"),
+        ("worker", ""), ("worker", ":app"), ("worker", ".here:app"), ("worker", "a..b"), ("sync", ":app"),
+        ("worker", "tests.cli.billing:app", "--log-level", "loud"), ("web", "--log-level", "loud"),
         ("schedule", "delete", "s"), ("no-such-verb",), ("workflow", "complete", NOBODY, "k", "--outcome", "MAYBE"),
     ],
     ids=" ".join,
@@ -126,6 +132,18 @@ def test_no_grant_is_told(db, stranger, cli):
 
 def test_a_dsn_of_the_verb_goes_before_that_of_the_program(db, cli):
     assert cli("--dsn", "host=/nowhere", "schema", "--dsn", db.dsn).exit_code == 0
+
+
+@pytest.mark.parametrize(("encoding", "verb"), [("latin-1", "jobs"), ("latin-1", "errors"), ("ascii", "top --once")])
+def test_a_terminal_that_lacks_letters_is_shown_the_others(db, monkeypatch, encoding, verb):
+    db.execute("select runledger.define_job(%s)", ["caf\u00e9 \U0001f98a"])
+    db.execute("select runledger.enqueue_job(%s)", ["caf\u00e9 \U0001f98a"])
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    with process(db, *verb.split()) as child:
+        child.stdout.reconfigure(encoding=encoding)
+        out, err = child.communicate(timeout=60)
+    assert (child.returncode, err) == (0, "")
+    assert verb == "errors" or "caf" in out
 
 
 def test_names_in_errors_steer_no_terminal(cli):

@@ -1,13 +1,15 @@
+-- Bounded by its length and not as an interval: those are compared with years of 360 days, but a
+-- year is 365.25 of them, and '-1 year 360 days' is no less than nothing.
 create or replace function runledger._as_delay_ms(value jsonb)
 returns bigint
 language plpgsql stable parallel safe
 as $$
 declare
-  v_delay interval := coalesce(runledger._as_interval(_as_delay_ms.value),
-                               case when _as_delay_ms.value is null then '0'::interval end);
+  v_ms constant numeric := case when _as_delay_ms.value is null then 0 else
+    ceil(extract(epoch from runledger._as_interval(_as_delay_ms.value)) * 1000) end;
 begin
-  if v_delay between '0' and make_interval(days => runledger._limit('horizon_days')::integer) then
-    return ceil(extract(epoch from v_delay) * 1000);
+  if v_ms between 0 and runledger._limit('horizon_days') * 86400000 then
+    return v_ms;
   end if;
   return null;
 end

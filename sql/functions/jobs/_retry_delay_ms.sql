@@ -7,7 +7,7 @@ returns bigint
 language sql immutable parallel safe
 as $$
   select coalesce(
-    ((definition).retry_delays_ms ->> error_code)::bigint,
+    ((definition).retry_delays_ms -> error_code)::bigint,
     greatest(1000,
       least((definition).retry_base_ms * (1::bigint << least(greatest(attempt, 1), 10)),
             (definition).retry_max_ms)

@@ -18,7 +18,8 @@ begin
   if not runledger._is_name(leased_jobs.worker_id, runledger._limit('name_bytes')) then
     perform runledger._raise('job.invalid_worker_id');
   end if;
-  if leased_jobs.known_tokens is null then
+  if leased_jobs.known_tokens is null or array_ndims(leased_jobs.known_tokens) > 1
+    or array_position(leased_jobs.known_tokens, null) is not null then
     perform runledger._raise('job.invalid_tokens');
   end if;
   return query

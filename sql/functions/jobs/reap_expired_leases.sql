@@ -19,11 +19,15 @@ declare
   v_ids uuid[];
   v_settlements runledger._settlement[];
   v_workers jsonb;
+  v_seconds constant numeric := extract(epoch from reap_expired_leases.retry_delay);
+  v_delay interval;
 begin
   perform runledger._check_count(reap_expired_leases.max_jobs, 'max_jobs', 'job.invalid_limit');
-  if not coalesce(reap_expired_leases.retry_delay between '0' and '3650 days', false) then
+  -- As an interval a year is less than what it comes to, see _as_delay_ms.
+  if not coalesce(v_seconds between 0 and runledger._limit('horizon_days') * 86400, false) then
     perform runledger._raise('job.invalid_retry_delay');
   end if;
+  v_delay := make_interval(secs => v_seconds::double precision);
   perform runledger._require_read_committed('operations.unsupported_isolation');
   v_ids := runledger._lock_expired(reap_expired_leases.max_jobs, v_now);
   if cardinality(v_ids) = 0 then
@@ -45,15 +49,14 @@ begin
   end;
   select jsonb_object_agg(q.id, jsonb_build_array(q.job_type, q.worker_id)) into v_workers
     from runledger.job_queue as q where q.id = any (v_ids);
-  v_settlements := runledger._reap_verdicts(v_ids, reap_expired_leases.retry_delay, v_now);
+  v_settlements := runledger._reap_verdicts(v_ids, v_delay, v_now);
   begin
     perform runledger._settle(v_settlements, v_now);
   exception when others then
     if left(sqlstate, 2) in ('53', '57', 'XX') then
       raise;
     end if;
-    v_settlements := runledger._settle_apart(
-      v_settlements, reap_expired_leases.retry_delay, v_now);
+    v_settlements := runledger._settle_apart(v_settlements, v_delay, v_now);
   end;
   perform runledger._wake((select array_agg(distinct v_workers -> s.job_id::text ->> 0)
     from unnest(v_settlements) as s where s.next_run_at <= v_now), v_now);

@@ -311,7 +311,7 @@ def test_nonsense_in_the_mark_loses_the_shortcut_and_no_more(q: Ledger):
             q.define("u")
             job_ids = q.enqueue_many(6) + q.enqueue_many(2, priority=50)
             now = datetime.now(UTC).isoformat()
-            scope = "".join(q.db.column("select md5(array_to_string(%s::text[], ','))", [list(names)]))
+            scope = "".join(q.db.column("select md5(%s::text[]::text)", [list(names)]))
             q.conn.execute(
                 "select set_config('runledger.claim_mark', %s, false)",
                 [text.replace("{now}", now).replace("e358efa489f58062f10dd7316b65649e", scope)],

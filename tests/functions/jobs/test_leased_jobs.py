@@ -27,5 +27,8 @@ def test_leased_jobs_refuses_blank_workers_and_no_list(q: Ledger):
     for worker in (None, "", " ", "w" * 201):
         with q.refused("job.invalid_worker_id", "RL010"):
             q.rows("leased_jobs", worker_id=worker)
-    with q.refused("job.invalid_tokens", "RL010"):
-        q.rows("leased_jobs", worker_id="w1", known_tokens=None)
+    q.leased()
+    # A token that is NULL is no token: compared with it, every lease would be one that is known.
+    for tokens in (None, [None], [1, None], [[1, 2]]):
+        with q.refused("job.invalid_tokens", "RL010"):
+            q.rows("leased_jobs", worker_id="w1", known_tokens=tokens)

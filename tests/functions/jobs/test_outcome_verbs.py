@@ -133,6 +133,15 @@ def test_a_delay_by_error_code_goes_before_the_formula(q: Ledger):
     assert q.fail(lease, code="smtp.busy", kind="TERMINAL")["disposition"] == "DEAD_LETTERED"
 
 
+def test_a_delay_by_error_code_is_a_whole_number_however_it_is_written(q: Ledger):
+    q.define("a", retry_delays_ms=Raw('{"busy": 2000.0, "slow": 3e3, "late": 4000.000}'))
+    for code, delay in (("busy", 2000), ("slow", 3000), ("late", 4000)):
+        lease = q.leased("a")
+        q.fail(lease, code=code)
+        [attempt] = q.db.attempts(lease["job_id"])
+        assert attempt["retry_delay_ms"] == delay
+
+
 def test_not_before_lengthens_and_never_shortens(q: Ledger, clock: Clock):
     q.define("a", retry_delays_ms={"smtp.busy": 60_000})
     hints = {
@@ -409,6 +418,7 @@ def refusals(q: Ledger, lease: dict) -> list[tuple[str, Callable[[], object]]]:
         ("job.invalid_retry_timing", lambda: q.fail(lease, not_before="2999-01-01")),
         ("job.invalid_continuation_delay", lambda: q.row("continue_job", **lease, delay="-1 s")),
         ("job.invalid_continuation_delay", lambda: q.row("continue_job", **lease, delay="11 years")),
+        ("job.invalid_continuation_delay", lambda: q.row("continue_job", **lease, delay="10 years")),
         ("job.invalid_continuation_delay", lambda: q.row("continue_job", **lease, delay=None)),
         ("job.invalid_completion_progress", lambda: q.row("continue_job", **lease, total=-1)),
         ("json.too_large", lambda: q.row("continue_job", **lease, checkpoint=big)),
@@ -416,6 +426,8 @@ def refusals(q: Ledger, lease: dict) -> list[tuple[str, Callable[[], object]]]:
         ("job.invalid_reason", lambda: q.release(lease, reason=None)),
         ("job.invalid_reason", lambda: q.release(lease, reason="x" * 8193)),
         ("job.invalid_retry_delay", lambda: q.release(lease, delay="-1 s")),
+        # As an interval it equals nothing; in seconds a year is more than 12 months of 30 days.
+        ("job.invalid_retry_delay", lambda: q.release(lease, delay="-1 year 360 days")),
         ("job.invalid_retry_delay", lambda: q.release(lease, delay=None)),
     ]
 

@@ -228,7 +228,7 @@ def test_a_server_in_trouble_is_not_a_bad_row(db: Db, q: Ledger, clock: Clock):
 
 def test_reaping_refuses(q: Ledger):
     for bad, code in [({"max_jobs": x}, "job.invalid_limit") for x in (None, 0, -1, 1001)] + [
-        ({"retry_delay": x}, "job.invalid_retry_delay") for x in (None, "-1 s", "11 years")
+        ({"retry_delay": x}, "job.invalid_retry_delay") for x in (None, "-1 s", "11 years", "10 years", "-1 year 360 days")
     ]:
         with q.refused(code, "RL010"):
             q.reap(**bad)
@@ -236,6 +236,17 @@ def test_reaping_refuses(q: Ledger):
         with q.refused("operations.unsupported_isolation", "RL013"), q.conn.transaction():
             q.conn.execute(f"set transaction isolation level {isolation}")
             q.reap()
+
+
+def test_a_delay_is_as_long_as_it_says_whatever_the_months(q: Ledger, clock: Clock):
+    """A month from now depends on the day and the time zone; what an attempt tells is a number of milliseconds."""
+    q.conn.execute("set timezone = 'Europe/Berlin'")
+    for delay in ("1 month", "1 year", "1 day", "200 days"):
+        lease = q.leased(lease_seconds=1)
+        clock.advance(2)
+        [reaped] = q.reap(retry_delay=delay)
+        [attempt] = q.db.attempts(lease["job_id"])
+        assert reaped["next_run_at"] - attempt["finished_at"] == timedelta(milliseconds=attempt["retry_delay_ms"]), delay
 
 
 def test_a_delay_of_zero_is_due_at_once(q: Ledger, clock: Clock):

@@ -166,6 +166,13 @@ def test_rows_that_are_sorted_for_one_aggregate_are_in_no_order_for_the_others(f
                 assert [call.funcname[-1].sval for call in calls if not (call.agg_distinct or call.agg_order)] == []
 
 
+def test_requests_that_are_kept_are_in_the_order_of_bytes():
+    """A dump restored where a language sorts otherwise must not make a conflict of a retry."""
+    [function] = [f for f in functions() if here(f) == "workflows/_workflow_request.sql"]
+    keys = [by.node for query in function.queries for call in nodes(query, ast.FuncCall) for by in call.agg_order or ()]
+    assert [[name.sval for name in key.collname] for key in keys if isinstance(key, ast.CollateClause)] == [["C"]] * 3 == [["C"]] * len(keys)
+
+
 def _aggregates(node: Any) -> Iterator[ast.FuncCall]:
     """What collects values in an order, in this select itself."""
     if isinstance(node, ast.FuncCall) and (node.agg_distinct or node.agg_order or node.funcname[-1].sval in COLLECTORS):

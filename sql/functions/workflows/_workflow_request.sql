@@ -1,5 +1,6 @@
 -- The canonical form of a list of steps as asked for: order of steps and of dependencies does not
--- matter, settings left out are left out.
+-- matter, settings left out are left out. In the order of their bytes: how a language sorts is
+-- another thing on another server, and the next version of its libraries.
 create or replace function runledger._workflow_request(
   steps runledger._step_item[], organization_id uuid)
 returns jsonb
@@ -15,11 +16,11 @@ begin
              'stage', case when not s.is_external then coalesce(s.stage, 'queued') end,
              'allow_continuation', nullif(s.allow_continuation, false)))
            || jsonb_build_object('payload', s.payload,
-                'after_success', (select coalesce(jsonb_agg(k order by k), '[]')
+                'after_success', (select coalesce(jsonb_agg(k order by k collate "C"), '[]')
                                     from unnest(s.after_success) as k),
-                'after_terminal', (select coalesce(jsonb_agg(k order by k), '[]')
+                'after_terminal', (select coalesce(jsonb_agg(k order by k collate "C"), '[]')
                                      from unnest(s.after_terminal) as k))
-           order by s.step_key)
+           order by s.step_key collate "C")
       from unnest(_workflow_request.steps) as s);
 end
 $$;

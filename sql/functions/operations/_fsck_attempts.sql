@@ -41,7 +41,7 @@ begin
            else format('update runledger.job_attempts set finished_at = %L, disposition = %L,'
              ' outcome = %L, retry_delay_ms = null, effective_next_run_at = null,'
              ' retry_timing_source = null where job_id = %L and run_number = %s and attempt = %s',
-             coalesce(a.finished_at, q.finished_at), q.status,
+             to_jsonb(coalesce(a.finished_at, q.finished_at)) #>> '{}', q.status,
              case when q.status = 'DEAD_LETTERED' then coalesce(a.outcome, 'TERMINAL') end,
              q.id, q.run_number, q.attempt) end
     from runledger.job_queue as q

@@ -39,8 +39,9 @@ begin
            'violations', count(*) over ()),
          format('update runledger.job_attempts set finished_at = %L, disposition = %L,'
            ' outcome = %L where job_id = %L and run_number = %s and attempt = %s',
-           case when e.is_last then q.finished_at
-                else greatest(a.leased_at, a.started_at) end,
+           -- As JSON has it: the date style of a session may name a zone that is read as another.
+           to_jsonb(case when e.is_last then q.finished_at
+                         else greatest(a.leased_at, a.started_at) end) #>> '{}',
            case when e.is_last then q.status::text else 'RELEASED' end,
            case when e.is_last and q.status = 'DEAD_LETTERED' then 'TERMINAL' end,
            a.job_id, a.run_number, a.attempt)

@@ -733,6 +733,20 @@ def test_a_workflow_run_is_checked_alone(q: Ledger, db: Db):
     assert seen == {(i, f"job {mine}") for i in ("A3", "A6", "D2", "E1", "W8")}
 
 
+@pytest.mark.parametrize("style, zone", [("SQL, DMY", "Asia/Kolkata"), ("German", "America/Sao_Paulo"), ("Postgres", "Australia/Lord_Howe")])
+def test_the_instant_in_a_repair_is_read_alike_by_every_session(db: Db, q: Ledger, style: str, zone: str):
+    """Written as that session writes them, a month would be a day elsewhere, and India's time that of Israel."""
+    done = q.leased()
+    q.succeed(done)
+    ended = q.db.attempts(done["job_id"])
+    q.conn.execute(f"set datestyle = '{style}'; set timezone = '{zone}'")
+    for invariant in ("A2", "A6"):
+        db.execute("update runledger.job_attempts set finished_at = null, disposition = null")
+        [repair] = [f["repair"] for f in q.rows("fsck") if f["invariant"] == invariant]
+        db.execute(repair)
+        assert q.db.attempts(done["job_id"]) == ended
+
+
 def test_the_database_fixture_ends_with_fsck(pg, request: pytest.FixtureRequest):
     """A test that leaves a corrupt ledger fails, unless it is marked."""
     for sound in (True, False):

@@ -107,6 +107,8 @@ class Link:
                     self._connection = await psycopg.AsyncConnection.connect(
                         self._dsn, autocommit=True, prepare_threshold=threshold, **options
                     )
+                    if not _calls.has_styles(self._connection.info):
+                        await self._connection.execute(_calls.STYLES)
             except TimeoutError as error:
                 raise psycopg.OperationalError("the server did not answer in time") from error
             self._connection.add_notice_handler(self._notice)

@@ -38,7 +38,11 @@ class AsyncClient:
     """Calls the SQL functions of Runledger, on a connection or a pool."""
 
     def __init__(self, source: psycopg.AsyncConnection[Any] | AsyncConnectionPool[Any]) -> None:
-        """Use the caller's connection, in its transaction if there is one and never committing; or a pool."""
+        """Use the caller's connection, in its transaction if there is one and never committing; or a pool.
+
+        Where a database or role has a `DateStyle` or `IntervalStyle` of its own, set ISO and postgres there: psycopg
+        reads no other. `connect` does so itself.
+        """
         self._source = source
         self._owned = False
         self._ear = Ear()
@@ -47,7 +51,11 @@ class AsyncClient:
     async def connect(cls, dsn: str = "", *, prepare_threshold: int | None = 5, **options: Any) -> Self:
         """Open a connection in autocommit mode; `prepare_threshold=None` suits a transaction pooler."""
         options = {"autocommit": True, "fallback_application_name": "runledger", **options}
-        client = cls(await psycopg.AsyncConnection.connect(dsn, prepare_threshold=prepare_threshold, **options))
+        connection = await psycopg.AsyncConnection.connect(dsn, prepare_threshold=prepare_threshold, **options)
+        if not _calls.has_styles(connection.info):
+            async with connection.transaction():
+                await connection.execute(_calls.STYLES)
+        client = cls(connection)
         client._owned = True
         return client
 

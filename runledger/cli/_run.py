@@ -27,7 +27,7 @@ import psycopg
 from runledger import _calls
 from runledger._link import brief
 from runledger.cli import _output as out
-from runledger.client import Client
+from runledger.client import Client, styled
 from runledger.errors import NotFound, RunledgerError
 
 R = TypeVar("R")
@@ -53,8 +53,10 @@ class Run:
     def connection(self) -> psycopg.Connection[Any]:
         """The connection, in autocommit mode: each call is a transaction."""
         # No prepared statements: what is at the other end may be a pooler that does not keep them.
-        return psycopg.connect(
-            self.dsn, autocommit=True, prepare_threshold=None, fallback_application_name="runledger-cli"
+        return styled(
+            psycopg.connect(
+                self.dsn, autocommit=True, prepare_threshold=None, fallback_application_name="runledger-cli"
+            )
         )
 
     @cached_property

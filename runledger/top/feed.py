@@ -17,7 +17,7 @@ import psycopg
 from runledger import _calls
 from runledger import types as t
 from runledger._link import brief, shut
-from runledger.client import Client
+from runledger.client import Client, styled
 from runledger.errors import RunledgerError
 
 R = TypeVar("R")
@@ -96,8 +96,10 @@ class _Task:
 
 def connect(dsn: str) -> psycopg.Connection[Any]:
     """Open a connection that does not wait for ever for a server that is gone."""
-    return psycopg.connect(
-        dsn, autocommit=True, fallback_application_name="runledger-top", connect_timeout=5, prepare_threshold=None
+    return styled(
+        psycopg.connect(
+            dsn, autocommit=True, fallback_application_name="runledger-top", connect_timeout=5, prepare_threshold=None
+        )
     )
 
 

@@ -20,7 +20,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from runledger import _calls
 from runledger import types as t
 from runledger._link import brief
-from runledger.client import Client
+from runledger.client import Client, styled
 from runledger.errors import RunledgerError
 
 R = TypeVar("R")
@@ -153,6 +153,7 @@ class Session:
             fallback_application_name="runledger-web",
         )
         self._connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        styled(self._connection)
         self._tick()
 
     def _tick(self) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+from datetime import timedelta
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from runledger import Client
 from runledger import types as t
+from runledger.top import feed
+from runledger.web._source import Source
 from tests.cli.conftest import NASTY, TENANT, objects
 from tests.cli.test_verbs import psql_run
 
@@ -122,6 +128,22 @@ def test_the_json_of_log_lines_is_printed_when_asked_for(world, cli):
     (line,) = objects(cli("job", "logs", world.jobs.leased, "--payload", "--json"))
     assert line["payload"] == {"secret": "log"}
     assert "secret" not in cli("job", "logs", world.jobs.leased).stdout
+
+
+def test_a_database_may_write_times_in_a_style_of_its_own(db, world, cli, monkeypatch):
+    """Every program with a connection of its own reads them: verbs, doctor, metrics, the live view and the page."""
+    plain = cli("jobs", "--json").stdout
+    styles = "-c datestyle=German -c intervalstyle=iso_8601"
+    dsn = make_conninfo(db.dsn, options=f"{conninfo_to_dict(db.dsn).get('options') or ''} {styles}")
+    monkeypatch.setenv("RUNLEDGER_DSN", dsn)
+    assert cli("jobs", "--json").stdout == plain
+    assert "14 days" in cli("retention").stdout
+    assert "checks are fine" in cli("doctor").stdout
+    assert "runledger_" in cli("metrics").stdout
+    with feed.connect(dsn) as connection:
+        assert Client(connection).retention().finished == timedelta(days=14)
+    with contextlib.closing(Source(dsn)) as source, source.session() as session:
+        assert session.now.tzinfo is not None
 
 
 def test_another_tenant_is_told_nothing(world, cli):

@@ -537,6 +537,16 @@ def test_times_are_instants_in_any_time_zone(driver: Driver, mail: str):
     assert client.get_job(job_id).next_run_at == run_at
 
 
+@pytest.mark.parametrize("autocommit", [True, False])
+def test_a_database_may_write_times_in_a_style_of_its_own(driver: Driver, mail: str, autocommit: bool):
+    """psycopg reads none but ISO, and intervals in none but the usual; a connection of ours is told so once."""
+    client = driver.connect(options="-c datestyle=German -c intervalstyle=iso_8601", autocommit=autocommit)
+    run_at = datetime(2030, 6, 1, 12, 30, 15, 123456, tzinfo=UTC)
+    job_id = client.enqueue_job(mail, run_at=run_at).job_id
+    assert client.get_job(job_id).next_run_at == run_at
+    assert client.retention().finished == timedelta(days=14)
+
+
 def test_what_is_left_out_is_not_sent(mail: str):
     """So an older server, which does not know a newer parameter, is still called rightly."""
     query, params = _calls.claim_jobs("w1", [mail]).statement

@@ -9,6 +9,7 @@ import time
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from runledger import Client
 from runledger.config import Config
@@ -29,6 +30,13 @@ def test_a_worker_introduces_itself_and_takes_its_leave(runner):
     runner.stop(supervisor)
     assert runner.db.all("select * from runledger.workers") == []
     until(lambda: not backends(runner.db, "here"), "its connections to be closed")
+
+
+def test_a_worker_of_a_database_that_writes_times_in_a_style_of_its_own_works(runner):
+    runner.app.register("mail", lambda job: {"attempt": job.attempt})
+    runner.define()
+    runner.start(dsn=make_conninfo(runner.db.dsn, options="-c datestyle=German -c intervalstyle=iso_8601"))
+    assert runner.finish("mail")["status"] == "SUCCEEDED"
 
 
 def test_shutdown_lets_handlers_end_and_claims_no_more(runner):

@@ -11,7 +11,7 @@ One transaction. The ledger is `runledger._migrations` and `runledger._shelves`,
     ├── SquattedSchema           the schema exists and is not ours
     ├── FunctionsAhead           a newer package put the functions there
     ├── OrphanFound              the database holds functions or views that no file defines
-    ├── UnsupportedServer        older than PostgreSQL 15
+    ├── UnsupportedServer        older than PostgreSQL 15, or a database without an encoding
     ├── MigrateBusy              a lock was not free in time
     └── FileFailed               a file raised; the cause is psycopg's error
 """
@@ -22,6 +22,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import re
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ _MIN_SERVER = 15
 
 # The lock is waited for before the short lock_timeout: rival deployers queue, a busy table makes us give up.
 _OPENING = f"""\
+set transaction isolation level read committed read write;
 set local statement_timeout = 0;
 set local idle_in_transaction_session_timeout = 0;
 set local client_min_messages = warning;
@@ -53,6 +55,7 @@ set local lock_timeout = '120s';
 select pg_catalog.pg_advisory_xact_lock({_LOCK_KEY});
 set local lock_timeout = '5s';
 set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
 set local check_function_bodies = off;
 """
 _CLOSING = f"""\
@@ -73,6 +76,8 @@ do $$
 begin
   if current_setting('server_version_num')::integer < {oldest} then
     raise exception 'Runledger needs a newer PostgreSQL' using detail = current_setting('server_version');
+  elsif current_setting('server_encoding') = 'SQL_ASCII' then
+    raise exception 'Runledger needs a database with an encoding' using hint = 'Create it with encoding UTF8.';
   end if;
 end
 $$;
@@ -142,7 +147,7 @@ class OrphanFound(MigrateError):
 
 
 class UnsupportedServer(MigrateError):
-    """The server is too old."""
+    """The server is too old, or the database takes any bytes for text."""
 
 
 class MigrateBusy(MigrateError):
@@ -234,7 +239,6 @@ def migrate(
         return _check(target)
     tree, say = _load(), echo or (lambda _line: None)
     with _connected(target) as conn, _explained(), conn.transaction(force_rollback=dry_run):
-        conn.execute("set transaction isolation level read committed read write")
         _require_server(conn)
         conn.execute(_OPENING.encode())
         pending, recorded = _examine(conn, tree, owned=True)
@@ -334,6 +338,12 @@ def _require_server(conn: Connection) -> None:
             f"the server is PostgreSQL {conn.info.server_version // 10000}",
             f"Runledger needs PostgreSQL {_MIN_SERVER} or newer",
         )
+    # There psycopg returns bytes where text is meant, and what is not UTF-8 would be stored.
+    if conn.info.parameter_status("server_encoding") == "SQL_ASCII":
+        raise UnsupportedServer(
+            "the database has no encoding (SQL_ASCII)",
+            "use one that has: create database … template template0 encoding 'UTF8'",
+        )
 
 
 def _examine(conn: Connection, tree: _Tree, *, owned: bool) -> tuple[tuple[_File, ...], tuple[str, str] | None]:
@@ -377,7 +387,7 @@ def _examine(conn: Connection, tree: _Tree, *, owned: bool) -> tuple[tuple[_File
 
 def _changed_by_hand(conn: Connection) -> str:
     """Return the functions and views that are not as the last apply left them; the next one puts them back."""
-    conn.execute("set local search_path = pg_catalog, pg_temp")
+    conn.execute("set local search_path = pg_catalog, pg_temp; set local quote_all_identifiers = off")
     if _rows(conn, "select from pg_proc where oid = to_regprocedure('runledger._schema_drift()')") == []:
         return "_schema_drift()"
     ((changed,),) = _rows(
@@ -404,7 +414,7 @@ def _require_owner(conn: Connection) -> None:
     foreign = _rows(
         conn,
         """
-        select o.relname, o.owner::regrole::text from (
+        select o.relname, pg_get_userbyid(o.owner) from (
           select nspname, nspowner from pg_namespace where nspname = 'runledger'
           union all
           select relname, relowner from pg_class
@@ -416,9 +426,11 @@ def _require_owner(conn: Connection) -> None:
         limit 1""",
     )
     for name, owner in foreign:
+        # A space ends an option unless a backslash is before it; quotes would be taken for part of the name.
+        options = shlex.quote("-c role=" + re.sub(r"([\s\\])", r"\\\1", owner))
         raise ForeignOwner(
             f"{name} in schema runledger belongs to {owner}, not to the present role",
-            f"connect as {owner}, or set PGOPTIONS='-c role={owner}'",
+            f"connect as {owner}, or set PGOPTIONS={options}",
         )
 
 

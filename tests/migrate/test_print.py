@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 
+import psycopg
+
 import runledger.migrate as m
 from runledger import embedded
 from tests.support.catalog import snapshot
@@ -24,6 +26,24 @@ def test_psql_installs_what_migrate_installs(db, empty_db):
     assert empty_db.all(ledger) == db.all(ledger)
     shelves = "select sha256, contract, package_version from runledger._shelves"
     assert empty_db.all(shelves) == db.all(shelves)
+
+
+def test_a_database_of_settings_of_its_own_is_no_obstacle(empty_db):
+    """Read-only and another isolation unless asked for, names in quotes, odd styles: for the script as for migrate."""
+    for setting in (
+        "default_transaction_read_only = on", "default_transaction_isolation = serializable",
+        "quote_all_identifiers = on", "standard_conforming_strings = off", "timezone = 'America/Sao_Paulo'",
+        "datestyle = 'SQL, DMY'", "intervalstyle = iso_8601", "search_path = 'nowhere'",
+    ):  # fmt: skip
+        empty_db.execute(f"alter database {empty_db.database.name} set {setting}")
+    done = psql(empty_db.dsn, m.print_script())
+    assert (done.returncode, done.stderr) == (0, "")
+    assert m.migrate(empty_db.dsn).status == "CURRENT"
+    drift = "select count(*) from runledger._schema_drift()"
+    assert empty_db.value(drift) == 0, "so says a session without these settings"
+    with psycopg.connect(empty_db.dsn) as conn:
+        (level,) = conn.execute("select level from runledger.health() where code = 'schema.drift'").fetchone()
+        assert level == "OK"
 
 
 def test_migrate_goes_on_where_psql_began(empty_db, tree):

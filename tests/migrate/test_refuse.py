@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import contextmanager
 
 import psycopg
 import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 import runledger.migrate as m
 from tests.migrate.test_apply import migration_names
+from tests.migrate.test_print import psql
 from tests.support.catalog import snapshot
 
 
@@ -84,6 +88,39 @@ def test_foreign_owner_even_for_a_superuser(empty_db, stranger, tree):
     assert m.migrate(acting).shelf_applied
     owner = "select proowner::regrole::text from pg_proc where oid = 'runledger.added_by_test()'::regprocedure"
     assert empty_db.value(owner) == stranger
+
+
+def test_the_way_to_act_as_an_owner_whose_name_needs_quotes_works_as_it_is_told(empty_db):
+    owner = f'The "owner" of {empty_db.database.name}'
+    name = sql.Identifier(owner)
+    empty_db.conn.execute(sql.SQL("create role {}").format(name))
+    empty_db.conn.execute(sql.SQL("create schema runledger authorization {}").format(name))
+    empty_db.conn.execute(sql.SQL("create table runledger._migrations ()"))
+    with refused(empty_db, m.ForeignOwner, owner):
+        m.migrate(empty_db.admin_dsn)
+    with pytest.raises(m.ForeignOwner) as caught:
+        m.migrate(empty_db.admin_dsn)
+    (setting,) = shlex.split(caught.value.hint.partition("or set ")[2])
+    options = setting.removeprefix("PGOPTIONS=")
+    with psycopg.connect(make_conninfo(empty_db.admin_dsn, options=options)) as conn:
+        assert conn.execute("select current_user").fetchone() == (owner,)
+    empty_db.conn.execute(sql.SQL("drop owned by {0} cascade; drop role {0}").format(name))
+
+
+def test_a_database_that_takes_any_bytes_for_text(empty_db):
+    """psycopg gives bytes for text there: what was just installed would be called drifted."""
+    name = f"{empty_db.database.name}_bytes"
+    empty_db.execute(f"create database {name} encoding 'SQL_ASCII' locale 'C' template template0")
+    dsn = make_conninfo(empty_db.admin_dsn, dbname=name)
+    try:
+        for check in (False, True):
+            with pytest.raises(m.UnsupportedServer, match="SQL_ASCII") as caught:
+                m.migrate(dsn, check=check)
+        assert "UTF8" in caught.value.hint
+        done = psql(dsn, m.print_script())
+        assert (done.returncode, "needs a database with an encoding" in done.stderr) == (3, True)
+    finally:
+        empty_db.execute(f"drop database {name}")
 
 
 def test_one_foreign_function_is_enough(db, stranger, tree):

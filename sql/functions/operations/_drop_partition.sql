@@ -28,7 +28,7 @@ begin
     v_dropped := 0;
   end;
   perform set_config('lock_timeout', v_before, true);
-  if v_dropped = 1 and v_name like 'job\_events%' then
+  if v_dropped = 1 and starts_with(v_name, 'job_events') then
     update runledger.prune_passes as p
        set history_begins_at = greatest(p.history_begins_at,
              (to_date(right(v_name, 8), 'YYYYMMDD') + 1)::timestamp at time zone 'UTC')

@@ -10,7 +10,8 @@ create or replace function runledger.fsck(
   scope text default 'full', workflow_run_id uuid default null, max_rows integer default 100)
 returns setof runledger.fsck_finding
 language plpgsql stable
-security definer set search_path = pg_catalog, pg_temp set jit = off
+security definer set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off set jit = off
 set plan_cache_mode = force_custom_plan
 as $$
 declare

@@ -9,6 +9,7 @@ create or replace function runledger.health()
 returns setof runledger.health_check
 language plpgsql stable
 security definer set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 set enable_seqscan = off set jit = off
 as $$
 declare

@@ -243,7 +243,7 @@ def migrate(
         conn.execute(_OPENING.encode())
         pending, recorded = _examine(conn, tree, owned=True)
         current = not pending and recorded is not None and recorded[0] == tree.sha256
-        if current and not _changed_by_hand(conn) and not _without_grants(conn):
+        if current and not _changed_by_hand(conn) and not _without_grants(conn) and not _unguarded(conn):
             return Report("CURRENT", (), False, len(tree.migrations), tree.sha256)
         if recorded is not None and _order(recorded[1]) > _order(package_version()) and not rollback_functions:
             raise FunctionsAhead(
@@ -287,7 +287,12 @@ def _check(target: Connection | str) -> Report:
         current = not pending and recorded is not None and recorded[0] == tree.sha256
         changed = _changed_by_hand(conn) if current else ""
         bare = _without_grants(conn) if current else ""
-    told = (("changed by hand", changed), ("roles without what they were granted", bare))
+        free = _unguarded(conn) if current else ""
+    told = (
+        ("changed by hand", changed),
+        ("roles without what they were granted", bare),
+        ("may change operator_actions", free),
+    )
     detail = "; ".join(f"{words}: {names}" for words, names in told if names)
     return Report(
         "CURRENT" if current and not detail else "PENDING", (), False, len(tree.migrations), tree.sha256, detail
@@ -407,6 +412,18 @@ def _without_grants(conn: Connection) -> str:
         " where not pg_catalog.has_schema_privilege(r.oid, 'runledger', 'usage')",
     )
     return bare or ""
+
+
+def _unguarded(conn: Connection) -> str:
+    """Return the owner if he may change what operators did: that is so after a restore to another one."""
+    ((owner,),) = _rows(
+        conn,
+        "select string_agg(distinct pg_catalog.pg_get_userbyid(c.relowner), ', ') from pg_catalog.pg_class as c"
+        " cross join lateral pg_catalog.aclexplode(coalesce(c.relacl, pg_catalog.acldefault('r', c.relowner))) as a"
+        " where c.oid = 'runledger.operator_actions'::pg_catalog.regclass and a.grantee = c.relowner"
+        " and a.privilege_type in ('UPDATE', 'DELETE', 'TRUNCATE')",
+    )
+    return owner or ""
 
 
 def _require_owner(conn: Connection) -> None:

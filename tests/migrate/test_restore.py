@@ -12,6 +12,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from runledger import Client, embedded
 from runledger.migrate import migrate
@@ -97,6 +98,27 @@ def test_on_another_server_the_grants_come_back_with_the_roles(db, busy, dump, n
             assert migrate(place.dsn, check=True).status == "CURRENT"
             admin.execute(f"set role {role}")
             assert admin.execute("select count(*) from runledger.jobs").fetchone() != (0,)
+
+
+def test_under_another_owner_what_operators_did_stays_as_it_was(db, empty_db, busy, dump, new_role):
+    """A dump says what the old owner may not do; the new one is held to it by migrate."""
+    owner = new_role("owner")
+    empty_db.conn.execute(f"grant create on database {empty_db.database.name} to {owner}")
+    busy.pause_job_type("a", reason="for the dump")
+    file = dump()
+    dsn = make_conninfo(empty_db.admin_dsn, user=owner)
+    argv = [tool(db.server, "pg_restore"), "--no-owner", "--no-acl", "-d", dsn, file]
+    subprocess.run(argv, check=True)
+    found = migrate(dsn, check=True)
+    assert (found.status, found.detail) == ("PENDING", f"may change operator_actions: {owner}")
+    assert migrate(dsn).shelf_applied
+    assert migrate(dsn, check=True).status == "CURRENT"
+    with psycopg.connect(dsn, autocommit=True) as there:
+        for change in ("delete from", "truncate"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                there.execute(f"{change} runledger.operator_actions")
+        assert Client(there).list_operator_actions(action="pause_job_type") != []
+    empty_db.execute(f"drop owned by {owner} cascade")
 
 
 class Work:

@@ -23,7 +23,7 @@ begin
     when '@monthly' then '0 0 1 * *' when '@weekly' then '0 0 * * 0'
     when '@daily' then '0 0 * * *' when '@midnight' then '0 0 * * *'
     when '@hourly' then '0 * * * *' else v_text end;
-  v_fields := regexp_split_to_array(v_text, '[ \t]+');
+  v_fields := regexp_split_to_array(v_text, E'[ \t]+');
   if cardinality(v_fields) = 5 then
     v_fields := '0'::text || v_fields;
   elsif cardinality(v_fields) <> 6 then

@@ -79,6 +79,9 @@ create table runledger.job_metrics_slots (
   -- The slots of the present are updated by each roll-up: keep their versions on one page.
   fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05
 );
+-- No primary key, since some of what tells rows apart may be NULL. Without an identity no row could
+-- be updated from the moment on in which somebody publishes all tables, for whatever purpose.
+alter table runledger.job_metrics_slots replica identity full;
 comment on table runledger.job_metrics_slots is
   'What happened to jobs in each five minutes of the last eight days, counted from job_events by '
   'run_maintenance. Exact up to upkeep_state.rolled_up_to.';
@@ -105,6 +108,7 @@ create table runledger.job_metrics_totals (
     (job_type, outcome, bucket),
   constraint totals_only_rise_from_zero check (events > 0 and duration_us >= 0)
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
+alter table runledger.job_metrics_totals replica identity full;
 comment on table runledger.job_metrics_totals is
   'The same over all tenants and since the beginning: it only rises, whatever prune deletes.';
 comment on column runledger.job_metrics_totals.job_type is 'Type of the jobs.';

@@ -50,6 +50,14 @@ def test_constraints_read_as_sentences(db):
     assert [name for name in names if name.count("_") < 2 or name.endswith("_check")] == []
 
 
+def test_rows_of_every_table_can_be_told_apart_by_whoever_replicates_them(db):
+    """Else no row could be updated or deleted while a publication of all tables exists."""
+    assert db.column("""
+        select c.relname::text from pg_class c
+        where c.relnamespace = 'runledger'::regnamespace and c.relkind in ('r', 'p') and c.relreplident <> 'f'
+          and not exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary)""") == []
+
+
 def test_no_overloads(db):
     assert db.column(
         "select proname from pg_proc where pronamespace = 'runledger'::regnamespace group by 1 having count(*) > 1"

@@ -89,6 +89,25 @@ def days(db: Db, parent: str = "job_events") -> list[str]:
     )
 
 
+def test_a_publication_of_all_tables_stops_no_upkeep(db: Db, q: Ledger, start: Flows, clock: Clock):
+    """Whoever replicates the database, to move it for example: each row that changes or goes can be told apart."""
+    db.execute("set client_min_messages = error")
+    db.execute(f"create publication all_of_{db.database.name} for tables in schema runledger")
+    q.dead()
+    for _ in range(2):
+        succeeded(q)
+        maintain(q)
+    start(step("a"), step("b"))
+    maintain(q)
+    what = "from runledger.job_metrics_slots where outcome = 'SUCCEEDED'"
+    assert db.value(f"select sum(events) {what}") == 2
+    clock.advance(100 * DAY)
+    maintain(q)
+    maintain(q)
+    assert (count(db, "job_metrics_slots"), count(db, "job_queue")) == (0, 2)
+    assert db.value("select sum(events) from runledger.job_metrics_totals where outcome = 'SUCCEEDED'") == 2
+
+
 class TestJobs:
     def test_what_finished_long_ago_goes_with_all_that_belongs_to_it(self, db: Db, q: Ledger, clock: Clock):
         succeeded(q)

@@ -3713,6 +3713,7 @@ COMMENT ON FUNCTION runledger.fire_due_schedules(max_schedules integer) IS 'Fire
 CREATE FUNCTION runledger.fsck(scope text DEFAULT 'full'::text, workflow_run_id uuid DEFAULT NULL::uuid, max_rows integer DEFAULT 100) RETURNS SETOF runledger.fsck_finding
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
+    SET quote_all_identifiers TO 'off'
     SET jit TO 'off'
     SET plan_cache_mode TO 'force_custom_plan'
     AS 'see sql/functions';
@@ -3783,6 +3784,7 @@ COMMENT ON FUNCTION runledger.grant_access(role_name text, kind text, job_types 
 CREATE FUNCTION runledger.health() RETURNS SETOF runledger.health_check
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
+    SET quote_all_identifiers TO 'off'
     SET enable_seqscan TO 'off'
     SET jit TO 'off'
     AS 'see sql/functions';
@@ -4559,6 +4561,8 @@ CREATE TABLE runledger.job_metrics_slots (
 )
 WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.05');
 
+ALTER TABLE ONLY runledger.job_metrics_slots REPLICA IDENTITY FULL;
+
 COMMENT ON TABLE runledger.job_metrics_slots IS 'What happened to jobs in each five minutes of the last eight days, counted from job_events by run_maintenance. Exact up to upkeep_state.rolled_up_to.';
 
 COMMENT ON COLUMN runledger.job_metrics_slots.slot_at IS 'When the five minutes begin.';
@@ -5024,6 +5028,8 @@ CREATE TABLE runledger.job_metrics_totals (
     CONSTRAINT totals_only_rise_from_zero CHECK (((events > 0) AND (duration_us >= 0)))
 )
 WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.05');
+
+ALTER TABLE ONLY runledger.job_metrics_totals REPLICA IDENTITY FULL;
 
 COMMENT ON TABLE runledger.job_metrics_totals IS 'The same over all tenants and since the beginning: it only rises, whatever prune deletes.';
 

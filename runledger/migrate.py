@@ -439,7 +439,7 @@ def _require_owner(conn: Connection) -> None:
           union all
           select proname, proowner from pg_proc where pronamespace = 'runledger'::regnamespace
         ) as o (relname, owner)
-        where o.owner <> current_user::regrole
+        where pg_get_userbyid(o.owner) <> current_user
         limit 1""",
     )
     for name, owner in foreign:

@@ -90,20 +90,21 @@ def test_foreign_owner_even_for_a_superuser(empty_db, stranger, tree):
     assert empty_db.value(owner) == stranger
 
 
-def test_the_way_to_act_as_an_owner_whose_name_needs_quotes_works_as_it_is_told(empty_db):
+def test_an_owner_whose_name_needs_quotes(empty_db, tree):
+    """Such a one may migrate again, and the way to act as that owner works as it is told."""
     owner = f'The "owner" of {empty_db.database.name}'
-    name = sql.Identifier(owner)
-    empty_db.conn.execute(sql.SQL("create role {}").format(name))
-    empty_db.conn.execute(sql.SQL("create schema runledger authorization {}").format(name))
-    empty_db.conn.execute(sql.SQL("create table runledger._migrations ()"))
-    with refused(empty_db, m.ForeignOwner, owner):
-        m.migrate(empty_db.admin_dsn)
-    with pytest.raises(m.ForeignOwner) as caught:
+    name, database = sql.Identifier(owner), sql.Identifier(empty_db.database.name)
+    empty_db.conn.execute(sql.SQL("create role {0}; grant create on database {1} to {0}").format(name, database))
+    with psycopg.connect(empty_db.admin_dsn, autocommit=True) as conn:
+        conn.execute(sql.SQL("set role {}").format(name))
+        m.migrate(conn)
+    with pytest.raises(m.ForeignOwner, match=owner) as caught:
         m.migrate(empty_db.admin_dsn)
     (setting,) = shlex.split(caught.value.hint.partition("or set ")[2])
-    options = setting.removeprefix("PGOPTIONS=")
-    with psycopg.connect(make_conninfo(empty_db.admin_dsn, options=options)) as conn:
-        assert conn.execute("select current_user").fetchone() == (owner,)
+    acting = make_conninfo(empty_db.admin_dsn, options=setting.removeprefix("PGOPTIONS="))
+    assert m.migrate(acting).status == "CURRENT"
+    tree.add_function()
+    assert m.migrate(acting).shelf_applied
     empty_db.conn.execute(sql.SQL("drop owned by {0} cascade; drop role {0}").format(name))
 
 

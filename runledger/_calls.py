@@ -23,7 +23,7 @@ from functools import cache, lru_cache
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
-from psycopg import ConnectionInfo
+import psycopg
 from psycopg.types.numeric import Int4, Int8
 
 from runledger import types as t
@@ -39,9 +39,6 @@ SERVER_TIME = b"select clock_timestamp()"
 
 LOCAL_TIMEOUT = b"select set_config('statement_timeout', %s, true)"
 """Bound the statements of the present transaction; a setting of the session would leak through a pooler."""
-
-STYLES = b"set datestyle = 'ISO'; set intervalstyle = 'postgres'"
-"""How psycopg reads instants and intervals: it refuses every other style that a database or a role may have set."""
 
 T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
@@ -60,12 +57,6 @@ class Graph(Protocol):
 
 
 Steps = Sequence[Mapping[str, Json]] | Graph
-
-
-def has_styles(info: ConnectionInfo) -> bool:
-    """Whether the connection is of these `STYLES`; the server said so when it was opened, no question is asked."""
-    dates, intervals = info.parameter_status("DateStyle"), info.parameter_status("IntervalStyle")
-    return (dates or "ISO").startswith("ISO") and (intervals or "postgres") == "postgres"
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +239,15 @@ NO_SUCCESS = b" where disposition <> 'SUCCEEDED'"
 
 
 # --- values: from the database, and to it ---------------------------------------------------------
+
+
+def in_binary(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> bool:
+    """Whether results are to come in binary: psycopg reads instants and spans as text in one style alone each.
+
+    A role or a database may have other ones. What a user may write in them is up to him.
+    """
+    status = connection.info.parameter_status
+    return status("IntervalStyle") != "postgres" or not (status("DateStyle") or "").startswith("ISO")
 
 
 _scan = json.JSONDecoder().raw_decode

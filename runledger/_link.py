@@ -107,8 +107,6 @@ class Link:
                     self._connection = await psycopg.AsyncConnection.connect(
                         self._dsn, autocommit=True, prepare_threshold=threshold, **options
                     )
-                    if not _calls.has_styles(self._connection.info):
-                        await self._connection.execute(_calls.STYLES)
             except TimeoutError as error:
                 raise psycopg.OperationalError("the server did not answer in time") from error
             self._connection.add_notice_handler(self._notice)
@@ -141,12 +139,13 @@ class Link:
 
     async def _send(self, connection: psycopg.AsyncConnection[Any], calls: tuple[_calls.Call[Any], ...]) -> list[Rows]:
         cursors = [psycopg.AsyncCursor(connection, row_factory=tuple_row) for _ in calls]
+        binary = _calls.in_binary(connection)
         if len(calls) == 1:
-            await cursors[0].execute(*calls[0].statement)
+            await cursors[0].execute(*calls[0].statement, binary=binary)
         else:
             async with connection.pipeline():
                 for cursor, call in zip(cursors, calls, strict=True):
-                    await cursor.execute(*call.statement)
+                    await cursor.execute(*call.statement, binary=binary)
         return [await cursor.fetchall() for cursor in cursors]
 
     async def _drop(self) -> None:

@@ -38,11 +38,7 @@ class AsyncClient:
     """Calls the SQL functions of Runledger, on a connection or a pool."""
 
     def __init__(self, source: psycopg.AsyncConnection[Any] | AsyncConnectionPool[Any]) -> None:
-        """Use the caller's connection, in its transaction if there is one and never committing; or a pool.
-
-        Where a database or role has a `DateStyle` or `IntervalStyle` of its own, set ISO and postgres there: psycopg
-        reads no other. `connect` does so itself.
-        """
+        """Use the caller's connection, in its transaction if there is one and never committing; or a pool."""
         self._source = source
         self._owned = False
         self._ear = Ear()
@@ -51,11 +47,7 @@ class AsyncClient:
     async def connect(cls, dsn: str = "", *, prepare_threshold: int | None = 5, **options: Any) -> Self:
         """Open a connection in autocommit mode; `prepare_threshold=None` suits a transaction pooler."""
         options = {"autocommit": True, "fallback_application_name": "runledger", **options}
-        connection = await psycopg.AsyncConnection.connect(dsn, prepare_threshold=prepare_threshold, **options)
-        if not _calls.has_styles(connection.info):
-            async with connection.transaction():
-                await connection.execute(_calls.STYLES)
-        client = cls(connection)
+        client = cls(await psycopg.AsyncConnection.connect(dsn, prepare_threshold=prepare_threshold, **options))
         client._owned = True
         return client
 
@@ -86,7 +78,7 @@ class AsyncClient:
                 self._connection() as connection,
                 psycopg.AsyncCursor(connection, row_factory=tuple_row) as cursor,
             ):
-                await cursor.execute(*call.statement)
+                await cursor.execute(*call.statement, binary=_calls.in_binary(connection))
                 return call.read(await cursor.fetchall())
 
     def workflow(self, workflow_run_id: _calls.Id, organization_id: _calls.Id | None = None) -> AsyncWorkflowHandle:

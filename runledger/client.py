@@ -38,23 +38,11 @@ def _verb(make: Callable[P, _calls.Call[R]]) -> Callable[Concatenate[Client, P],
     return _calls.like(make, verb, owner="Client")  # type: ignore[no-any-return]
 
 
-def styled(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
-    """Have a connection that was just opened write instants and intervals as psycopg reads them."""
-    if not _calls.has_styles(connection.info):
-        with connection.transaction():
-            connection.execute(_calls.STYLES)
-    return connection
-
-
 class Client:
     """Calls the SQL functions of Runledger, on a connection or a pool."""
 
     def __init__(self, source: psycopg.Connection[Any] | ConnectionPool[Any]) -> None:
-        """Use the caller's connection, in its transaction if there is one and never committing; or a pool.
-
-        Where a database or role has a `DateStyle` or `IntervalStyle` of its own, set ISO and postgres there: psycopg
-        reads no other. `connect` does so itself.
-        """
+        """Use the caller's connection, in its transaction if there is one and never committing; or a pool."""
         self._source = source
         self._owned = False
         self._ear = Ear()
@@ -63,7 +51,7 @@ class Client:
     def connect(cls, dsn: str = "", *, prepare_threshold: int | None = 5, **options: Any) -> Self:
         """Open a connection in autocommit mode; `prepare_threshold=None` suits a transaction pooler."""
         options = {"autocommit": True, "fallback_application_name": "runledger", **options}
-        client = cls(styled(psycopg.connect(dsn, prepare_threshold=prepare_threshold, **options)))
+        client = cls(psycopg.connect(dsn, prepare_threshold=prepare_threshold, **options))
         client._owned = True
         return client
 
@@ -94,7 +82,7 @@ class Client:
             self._connection() as connection,
             psycopg.Cursor(connection, row_factory=tuple_row) as cursor,
         ):
-            cursor.execute(*call.statement)
+            cursor.execute(*call.statement, binary=_calls.in_binary(connection))
             return call.read(cursor.fetchall())
 
     def workflow(self, workflow_run_id: _calls.Id, organization_id: _calls.Id | None = None) -> WorkflowHandle:

@@ -20,7 +20,7 @@ from psycopg.rows import dict_row
 from runledger import _calls
 from runledger import migrate as m
 from runledger._link import brief
-from runledger.client import Client, styled
+from runledger.client import Client
 from runledger.errors import LeaseLost, RunledgerError
 from runledger.types import HealthCheck
 
@@ -118,7 +118,7 @@ class Doctor:
             dsn, autocommit=True, prepare_threshold=None, fallback_application_name="runledger-doctor"
         )
         self.connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-        self.client = Client(styled(self.connection))
+        self.client = Client(self.connection)
         self.settings: dict[str, str] = {}
         self.fixed_at_start: set[str] = set()
         self.session: dict[str, Any] = {}
@@ -127,7 +127,8 @@ class Doctor:
     def ask(self, name: str) -> Rows:
         """The rows of one of the queries."""
         self.say(QUERIES[name].strip() + ";")
-        return self.connection.cursor(row_factory=dict_row).execute(QUERIES[name].encode()).fetchall()
+        cursor = self.connection.cursor(row_factory=dict_row, binary=_calls.in_binary(self.connection))
+        return cursor.execute(QUERIES[name].encode()).fetchall()
 
     def call(self, call: _calls.Call[Any]) -> Any:
         """The result of one of our functions."""

@@ -20,7 +20,7 @@ import psycopg
 
 from runledger import _calls
 from runledger._link import ERRORS, brief
-from runledger.client import Client, styled
+from runledger.client import Client
 from runledger.migrate import CONTRACT, migration_head
 
 T = TypeVar("T")
@@ -87,7 +87,6 @@ class Exporter:
                 fallback_application_name="runledger-metrics",
             )
             self._connection.read_only = True
-            styled(self._connection)
         connection = self._connection
         # The server ends a long call by itself; a server that is gone cannot: then the socket is shut.
         watchdog = threading.Timer(self._timeout + 1, _shut, [connection.fileno()])

@@ -179,7 +179,7 @@ class Ear:
 def _ask(connection: psycopg.Connection[Any], run_id: str) -> None:
     # A refusal or a locked run costs the notification; a lost connection shows at the next command.
     with contextlib.suppress(psycopg.Error):
-        for (now,) in connection.execute(_calls.SERVER_TIME).fetchall():
+        for (now,) in connection.execute(_calls.SERVER_TIME, binary=True).fetchall():
             connection.execute(*_calls.await_workflow(run_id, now + timedelta(seconds=ASK_SECONDS)).statement)
 
 

@@ -27,7 +27,7 @@ import psycopg
 from runledger import _calls
 from runledger._link import brief
 from runledger.cli import _output as out
-from runledger.client import Client, styled
+from runledger.client import Client
 from runledger.errors import NotFound, RunledgerError
 
 R = TypeVar("R")
@@ -53,10 +53,8 @@ class Run:
     def connection(self) -> psycopg.Connection[Any]:
         """The connection, in autocommit mode: each call is a transaction."""
         # No prepared statements: what is at the other end may be a pooler that does not keep them.
-        return styled(
-            psycopg.connect(
-                self.dsn, autocommit=True, prepare_threshold=None, fallback_application_name="runledger-cli"
-            )
+        return psycopg.connect(
+            self.dsn, autocommit=True, prepare_threshold=None, fallback_application_name="runledger-cli"
         )
 
     @cached_property
@@ -91,7 +89,7 @@ class Run:
 
     def server_time(self) -> datetime:
         """Now, by the clock of the server."""
-        ((now,),) = self.connection.execute(_calls.SERVER_TIME).fetchall()
+        ((now,),) = self.connection.execute(_calls.SERVER_TIME, binary=True).fetchall()
         return now  # type: ignore[no-any-return]
 
     def pages(self, page: Callable[[int, Any], _calls.Many[R]], limit: int) -> Iterator[R]:

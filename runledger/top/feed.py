@@ -17,7 +17,7 @@ import psycopg
 from runledger import _calls
 from runledger import types as t
 from runledger._link import brief, shut
-from runledger.client import Client, styled
+from runledger.client import Client
 from runledger.errors import RunledgerError
 
 R = TypeVar("R")
@@ -96,10 +96,8 @@ class _Task:
 
 def connect(dsn: str) -> psycopg.Connection[Any]:
     """Open a connection that does not wait for ever for a server that is gone."""
-    return styled(
-        psycopg.connect(
-            dsn, autocommit=True, fallback_application_name="runledger-top", connect_timeout=5, prepare_threshold=None
-        )
+    return psycopg.connect(
+        dsn, autocommit=True, fallback_application_name="runledger-top", connect_timeout=5, prepare_threshold=None
     )
 
 
@@ -271,7 +269,7 @@ class Feed:
         if time.monotonic() - self._health_at >= HEALTH_EVERY:
             self._health = self._list(_calls.health())
             self._health_at = time.monotonic()
-        ((now,),) = self._connection.execute(_calls.SERVER_TIME).fetchall()
+        ((now,),) = self._connection.execute(_calls.SERVER_TIME, binary=True).fetchall()
         return View(look, now, queues, rows, self._health)
 
 

@@ -20,7 +20,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from runledger import _calls
 from runledger import types as t
 from runledger._link import brief
-from runledger.client import Client, styled
+from runledger.client import Client
 from runledger.errors import RunledgerError
 
 R = TypeVar("R")
@@ -153,11 +153,10 @@ class Session:
             fallback_application_name="runledger-web",
         )
         self._connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-        styled(self._connection)
         self._tick()
 
     def _tick(self) -> None:
-        ((self.now,),) = self.connection.execute(_calls.SERVER_TIME).fetchall()
+        ((self.now,),) = self.connection.execute(_calls.SERVER_TIME, binary=True).fetchall()
         self._source.calls += 1
 
     def read(self, call: _calls.Call[R]) -> R:

@@ -139,6 +139,7 @@ def test_a_database_may_write_times_in_a_style_of_its_own(db, world, cli, monkey
     assert cli("jobs", "--json").stdout == plain
     assert "14 days" in cli("retention").stdout
     assert "checks are fine" in cli("doctor").stdout
+    assert cli("top", "--once").exit_code == cli("dlq", "redrive", "--reason", "r", "--yes").exit_code == 0
     assert "runledger_" in cli("metrics").stdout
     with feed.connect(dsn) as connection:
         assert Client(connection).retention().finished == timedelta(days=14)

@@ -537,14 +537,25 @@ def test_times_are_instants_in_any_time_zone(driver: Driver, mail: str):
     assert client.get_job(job_id).next_run_at == run_at
 
 
-@pytest.mark.parametrize("autocommit", [True, False])
-def test_a_database_may_write_times_in_a_style_of_its_own(driver: Driver, mail: str, autocommit: bool):
-    """psycopg reads none but ISO, and intervals in none but the usual; a connection of ours is told so once."""
-    client = driver.connect(options="-c datestyle=German -c intervalstyle=iso_8601", autocommit=autocommit)
+@pytest.mark.parametrize(
+    ("dates", "spans", "whose"),
+    [("German", "iso_8601", "ours"), ("SQL, DMY", "sql_standard", "the caller's"), ("Postgres", "postgres_verbose", "a pool's")],
+)
+def test_a_database_may_write_times_in_a_style_of_its_own(driver: Driver, mail: str, dates: str, spans: str, whose: str):
+    """psycopg reads none but ISO, and intervals in none but the usual: all comes in binary then."""
+    db, name = driver.db, driver.db.conn.info.dbname
+    db.execute(f"alter database {name} set datestyle = '{dates}'")
+    db.execute(f"alter database {name} set intervalstyle = '{spans}'")
+    if whose == "ours":
+        client = driver.connect()
+    else:
+        client = driver.client(driver.pool() if whose == "a pool's" else driver.connection())
     run_at = datetime(2030, 6, 1, 12, 30, 15, 123456, tzinfo=UTC)
-    job_id = client.enqueue_job(mail, run_at=run_at).job_id
+    job_id = client.enqueue_job(mail, {"n": 1}, run_at=run_at).job_id
     assert client.get_job(job_id).next_run_at == run_at
     assert client.retention().finished == timedelta(days=14)
+    assert client.job_payload(job_id).payload == {"n": 1}
+    assert [d.job_type for d in client.list_job_definitions()] == [mail]
 
 
 def test_what_is_left_out_is_not_sent(mail: str):

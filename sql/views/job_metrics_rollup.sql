@@ -5,7 +5,7 @@ create or replace view runledger.job_metrics_rollup with (security_barrier = tru
   with recent as materialized (
     select c.organization_id, c.job_type, c.outcome, c.bucket, sum(c.events) as events
       from runledger._job_outcomes_counted as c
-     where c.slot_at > statement_timestamp() - interval '1 day 5 minutes'
+     where c.slot_at > statement_timestamp() - interval '24 hours 5 minutes'
      group by c.organization_id, c.job_type, c.outcome, c.bucket
   ), ranked as (
     select r.organization_id, r.job_type, r.bucket,

@@ -13,7 +13,7 @@ as $$
 declare
   v_now constant timestamptz := runledger._now();
   v_org constant uuid := job_metrics.organization_id;
-  v_since constant timestamptz := v_now - interval '1 day 5 minutes';
+  v_since constant timestamptz := v_now - interval '24 hours 5 minutes';
 begin
   return query
   with recent as materialized (

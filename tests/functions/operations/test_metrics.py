@@ -358,6 +358,17 @@ def test_after_a_logical_restore_counting_goes_on(q: Ledger, db: Db):
     assert slots(db) == happened(db) == {("t", None, "ENQUEUED"): 3}
 
 
+def test_a_day_has_24_hours_in_a_session_whose_clocks_were_put_forward(q: Ledger, db: Db, clock: Clock):
+    """The zone of this session changed its offset today at midnight: by its calendar a day has 23 hours."""
+    clock.advance(-timedelta(hours=23, minutes=30))
+    q.succeed(q.leased())
+    db.execute("update public.test_clock set shift = '0'")  # adding it up would leave a day less 24 hours
+    today = db.value("select extract(doy from now() at time zone 'UTC')::integer - 1")
+    db.execute(f"set timezone = 'AAA0BBB,{today}/0,{(today + 100) % 365}/0'")
+    assert db.value("select now() - interval '1 day'") > db.value("select now() - interval '24 hours'")
+    assert view(db)["succeeded_24h"] == q.on(db.conn).row("job_metrics", job_type="t")["succeeded_24h"] == 1
+
+
 def test_event_ids_are_not_handed_out_in_advance(db: Db):
     """A cached id would be drawn long before it is used, by a younger transaction than the mark assumes."""
     assert db.value("select seqcache from pg_sequence where seqrelid = 'runledger.job_events_id_seq'::regclass") == 1

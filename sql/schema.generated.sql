@@ -4921,7 +4921,7 @@ CREATE VIEW runledger.job_metrics_rollup WITH (security_barrier='true') AS
             c.bucket,
             sum(c.events) AS events
            FROM runledger._job_outcomes_counted c
-          WHERE (c.slot_at > (statement_timestamp() - '1 day 00:05:00'::interval))
+          WHERE (c.slot_at > (statement_timestamp() - '24:05:00'::interval))
           GROUP BY c.organization_id, c.job_type, c.outcome, c.bucket
         ), ranked AS (
          SELECT r.organization_id,

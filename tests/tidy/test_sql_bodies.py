@@ -196,6 +196,17 @@ def _named(select: ast.SelectStmt) -> set[str]:
     return {column.fields[-1].sval for column in columns if isinstance(column, ast.ColumnRef)}
 
 
+def test_what_catches_errors_is_never_run_by_a_parallel_worker():
+    """Before PostgreSQL 17 a parallel worker may not begin a subtransaction: what does, or calls what does, is not marked as safe."""
+    texts = {f.name: code(f.text) for f in functions()}
+    calls = {f.name: {call.funcname[-1].sval for q in f.queries for call in nodes(q, ast.FuncCall)} for f in functions()}
+    catching = {name for name, text in texts.items() if re.search(r"^ *exception( when|$)", text, re.MULTILINE)}
+    assert "_as_interval" in catching
+    while more := {name for name in texts if catching & calls[name]} - catching:
+        catching |= more
+    assert [name for name in sorted(catching) if "parallel safe" in texts[name]] == []
+
+
 @each_function
 def test_only_raise_raises(function: Function):
     """A bare `raise;` hands on what was caught and says nothing of its own."""

@@ -2,7 +2,7 @@
 -- year is 365.25 of them, and '-1 year 360 days' is no less than nothing.
 create or replace function runledger._as_delay_ms(value jsonb)
 returns bigint
-language plpgsql stable parallel safe
+language plpgsql stable
 as $$
 declare
   v_ms constant numeric := case when _as_delay_ms.value is null then 0 else

@@ -1,7 +1,7 @@
 -- PostgreSQL 15 cannot ask whether a text is a timestamp: try it.
 create or replace function runledger._as_instant(value jsonb)
 returns timestamptz
-language plpgsql stable parallel safe
+language plpgsql stable
 as $$
 declare
   v_text text := runledger._as_text(_as_instant.value);

@@ -1,6 +1,6 @@
 create or replace function runledger._as_interval(value jsonb)
 returns interval
-language plpgsql stable parallel safe
+language plpgsql stable
 as $$
 declare
   v_seconds numeric;

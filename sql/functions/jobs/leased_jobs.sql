@@ -18,8 +18,7 @@ begin
   if not runledger._is_name(leased_jobs.worker_id, runledger._limit('name_bytes')) then
     perform runledger._raise('job.invalid_worker_id');
   end if;
-  if leased_jobs.known_tokens is null or array_ndims(leased_jobs.known_tokens) > 1
-    or array_position(leased_jobs.known_tokens, null) is not null then
+  if leased_jobs.known_tokens is null then
     perform runledger._raise('job.invalid_tokens');
   end if;
   return query
@@ -34,7 +33,7 @@ begin
          ) as i on s.id is not null
    where q.lease_token is not null and q.status = 'LEASED'
      and q.worker_id = leased_jobs.worker_id and q.lease_expires_at > v_now
-     and not q.lease_token = any (leased_jobs.known_tokens)
+     and (q.lease_token = any (leased_jobs.known_tokens)) is not true
      and (q.lease_role = v_caller or runledger._acts_as(v_caller, q.lease_role))
    order by q.lease_token
    limit runledger._limit('max_jobs');

@@ -1441,13 +1441,13 @@ CREATE FUNCTION runledger._as_bigint(value jsonb) RETURNS bigint
 COMMENT ON FUNCTION runledger._as_bigint(value jsonb) IS 'An integer of 64 bits out of a batch item, NULL if it is none.';
 
 CREATE FUNCTION runledger._as_delay_ms(value jsonb) RETURNS bigint
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._as_delay_ms(value jsonb) IS 'A delay in milliseconds out of a batch item (none: 0), NULL if it is negative, too long or no delay.';
 
 CREATE FUNCTION runledger._as_instant(value jsonb) RETURNS timestamp with time zone
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._as_instant(value jsonb) IS 'An instant with an offset out of a batch item (ISO 8601), NULL if it is none.';
@@ -1459,7 +1459,7 @@ CREATE FUNCTION runledger._as_integer(value jsonb) RETURNS integer
 COMMENT ON FUNCTION runledger._as_integer(value jsonb) IS 'An integer of 32 bits out of a batch item, NULL if it is none.';
 
 CREATE FUNCTION runledger._as_interval(value jsonb) RETURNS interval
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE
     AS 'see sql/functions';
 
 COMMENT ON FUNCTION runledger._as_interval(value jsonb) IS 'A length of time out of a batch item: a number of seconds or an interval; NULL if it is none.';

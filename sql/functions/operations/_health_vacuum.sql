@@ -21,13 +21,14 @@ begin
        'vacuumed_seconds_ago', trunc(extract(epoch from t.ago)))) as c;
   return query
   with switched_off as (
-    select format('%s is off for the whole server', s.name) as what,
-           format('alter system set %s = on; select pg_reload_conf()', s.name) as fix
+    select format('%s is off for the whole server, until pg_reload_conf() is called after the '
+             'statement', s.name) as what,
+           format('alter system set %s = on', s.name) as fix, true as is_alone
       from (values ('autovacuum'), ('track_counts')) as s(name)
      where not current_setting(s.name)::boolean
     union all
     select format('autovacuum is off for table %s', r.relname),
-           format('alter table runledger.%I reset (autovacuum_enabled)', r.relname)
+           format('alter table runledger.%I reset (autovacuum_enabled)', r.relname), false
       from pg_class as r
      cross join lateral pg_options_to_table(r.reloptions) as o
      where r.relnamespace = 'runledger'::regnamespace and r.relkind = 'r'
@@ -35,7 +36,9 @@ begin
   )
   select c.*
     from (select count(*) as settings, string_agg(s.what, ', ' order by s.what) as what,
-                 string_agg(s.fix, '; ' order by s.what) as fix
+                 -- ALTER SYSTEM is refused if anything else is sent with it.
+                 coalesce(min(s.fix) filter (where s.is_alone),
+                   string_agg(s.fix, '; ' order by s.what)) as fix
             from switched_off as s) as f
    cross join lateral runledger._health_check('server.autovacuum', f.settings, format(
      'Dead rows stay, and claims get slower and slower: %s.', f.what), f.fix) as c;

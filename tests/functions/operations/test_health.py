@@ -630,6 +630,19 @@ def test_autovacuum_that_is_switched_off(q: Ledger, db: Db):
     mend(q, found)
 
 
+def test_a_setting_of_the_server_is_mended_by_a_statement_of_its_own(q: Ledger, db: Db):
+    """A server refuses ALTER SYSTEM that is sent with anything else, as psql -c and many a program would."""
+    db.execute("set track_counts = off")
+    db.execute("alter table runledger.job_queue set (autovacuum_enabled = false)")
+    found = checks(q.on(db.conn))["server.autovacuum"]
+    assert (found["value"], found["fix"]) == (2, "alter system set track_counts = on;")
+    assert "pg_reload_conf()" in found["explanation"]
+    db.execute(found["fix"])
+    db.execute("alter system reset track_counts")
+    db.execute("reset track_counts")
+    mend(q, check(q, "server.autovacuum", "WARN"))
+
+
 def test_a_transaction_that_is_open_for_long(q: Ledger, db: Db, clock: Clock):
     holder = db.database.connect(autocommit=False, application_name="nightly report")
     holder.execute("set transaction isolation level repeatable read")

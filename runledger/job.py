@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import CancelledError, wait
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -200,12 +201,19 @@ class SyncJob(_Leased):
     def _wait(self, call: _calls.Call[Any]) -> Any:
         coroutine = self._run(self, call)
         try:
-            return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            # A loop that is closed with the call in its queue answers no more.
+            while not wait({future}, timeout=1.0).done and not self._loop.is_closed():
+                pass
+            if future.done():
+                return future.result()
         except RuntimeError:
             coroutine.close()
             if not self._loop.is_closed():
                 raise
-            raise LeaseLost("job.lease_owner_mismatch", "the worker has stopped") from None
+        except CancelledError:
+            pass
+        raise LeaseLost("job.lease_owner_mismatch", "the worker has stopped")
 
     def progress(
         self, done: int | None = None, total: int | None = None, *, checkpoint: Json = None, stage: str | None = None

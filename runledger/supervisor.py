@@ -31,6 +31,7 @@ logger = logging.getLogger("runledger")
 UPKEEP_SECONDS = 60.0
 REGISTER_SECONDS = 30.0
 _ABORT_SECONDS = 2.0
+_LAST_SECONDS = 0.5
 
 
 class Supervisor:
@@ -304,6 +305,11 @@ def run(work: Coroutine[Any, Any, None]) -> None:
     try:
         loop.run_until_complete(work)
     finally:
+        # What handlers left behind, and the calls of those in threads: who waits for one would do so for ever.
+        if rest := asyncio.all_tasks(loop):
+            for task in rest:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait(rest, timeout=_LAST_SECONDS))
         loop.close()
 
 

@@ -13,6 +13,7 @@ from psycopg.conninfo import make_conninfo
 
 from runledger import Client
 from runledger.config import Config
+from runledger.errors import LeaseLost
 from runledger.heartbeat import Heartbeat
 from runledger.supervisor import Supervisor
 from tests.runner.conftest import Gate, backends, until
@@ -109,6 +110,50 @@ def test_what_does_not_end_in_time_is_given_back_uncharged(runner, kind):
     assert (row["status"], row["attempt"], row["status_reason"]) == ("PENDING", 0, "WORKER_SHUTDOWN")
     assert runner.db.attempts(job_id) == []
     assert runner.db.events(job_id) == ["ENQUEUED", "LEASED", "REQUEUED"]
+
+
+def test_a_call_that_is_under_way_when_all_ends_holds_no_thread_for_ever(runner):
+    told = []
+    gate = Gate()
+
+    def work(job):
+        gate.reached.set()
+        try:
+            job.log("info", "nobody answers")
+        except Exception as error:
+            told.append(error)
+
+    runner.app.register("a", work)
+    runner.define()
+    runner.enqueue("a")
+    with runner.db.conn.transaction():
+        runner.db.execute("lock table runledger.job_logs in access exclusive mode")
+        supervisor = runner.start(shutdown_grace_seconds=0.1)
+        gate.await_arrival()
+        runner.stop(supervisor)
+        until(lambda: told, "the handler to be told")
+    assert isinstance(told[0], LeaseLost)
+    assert told[0].message == "the worker has stopped"
+
+
+def test_what_a_handler_left_on_the_loop_is_ended(runner):
+    left = []
+    ended = threading.Event()
+
+    async def forever():
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ended.set()
+
+    async def work(job):
+        left.append(asyncio.create_task(forever()))
+
+    runner.app.register("a", work)
+    supervisor = runner.start()
+    assert runner.finish("a")["status"] == "SUCCEEDED"
+    runner.stop(supervisor)
+    assert ended.is_set()
 
 
 def test_a_handler_that_ends_while_it_is_interrupted_counts(runner):

@@ -48,6 +48,8 @@ _OPENING = f"""\
 set transaction isolation level read committed read write;
 set local statement_timeout = 0;
 set local idle_in_transaction_session_timeout = 0;
+select pg_catalog.set_config('transaction_timeout', '0', true)
+ where pg_catalog.current_setting('transaction_timeout', true) is not null;
 set local client_min_messages = warning;
 set local standard_conforming_strings = on;
 set local client_encoding = 'UTF8';

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 
 import psycopg
+import pytest
 
 import runledger.migrate as m
 from runledger import embedded
@@ -44,6 +45,17 @@ def test_a_database_of_settings_of_its_own_is_no_obstacle(empty_db):
     with psycopg.connect(empty_db.dsn) as conn:
         (level,) = conn.execute("select level from runledger.health() where code = 'schema.drift'").fetchone()
         assert level == "OK"
+
+
+@pytest.mark.parametrize("timeout", ["statement_timeout", "transaction_timeout", "idle_in_transaction_session_timeout"])
+def test_time_limits_of_a_database_do_not_cut_it_short(empty_db, timeout):
+    if timeout == "transaction_timeout" and empty_db.conn.info.server_version < 170000:
+        pytest.skip("from PostgreSQL 17 on")
+    empty_db.execute(f"alter database {empty_db.database.name} set {timeout} = '100ms'")
+    done = psql(empty_db.dsn, m.print_script())
+    assert (done.returncode, done.stderr) == (0, "")
+    empty_db.execute("drop schema runledger cascade")
+    assert m.migrate(empty_db.dsn).shelf_applied
 
 
 def test_migrate_goes_on_where_psql_began(empty_db, tree):

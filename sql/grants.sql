@@ -32,6 +32,10 @@ begin
 end
 $$;
 
+-- Who owns the schema may do everything by that. What a role was granted before it became the owner
+-- would take from it, as from any other, all that its kind does not need.
+delete from runledger.access_grants as g where g.role_name = current_user;
+
 -- Functions and views that were made anew have lost what was granted on them. A role that is gone
 -- keeps its row and gets nothing.
 do $$

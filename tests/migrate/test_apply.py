@@ -11,8 +11,10 @@ import time
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 import runledger.migrate as m
+from runledger import Client
 from tests.support.catalog import snapshot
 
 
@@ -48,6 +50,24 @@ def test_everything_belongs_to_the_role_that_migrated(db):
           union all select proowner from pg_proc where pronamespace = 'runledger'::regnamespace
           union all select typowner from pg_type where typnamespace = 'runledger'::regnamespace) as o (owner)""")
     assert owners == [owner_of(db)]
+
+
+def test_a_role_with_a_grant_that_became_the_owner_keeps_all_rights(empty_db, tree, new_role):
+    """What it was granted held it to its kind: the next apply took from the owner what all functions need."""
+    first, second = new_role("first"), new_role("second")
+    empty_db.execute(f"grant create on database {empty_db.database.name} to {first}")
+    m.migrate(make_conninfo(empty_db.admin_dsn, user=first))
+    empty_db.execute(f"set role {first}; select runledger.grant_access('{second}', 'operator'); reset role")
+    empty_db.execute(f"reassign owned by {first} to {second}")
+    tree.add_function()
+    dsn = make_conninfo(empty_db.admin_dsn, user=second)
+    assert m.migrate(dsn).shelf_applied
+    with Client.connect(dsn) as owner:
+        owner.define_job("a")
+        owner.enqueue_job("a")
+        assert owner.fsck() == []
+    assert empty_db.column("select role from runledger.access") == []
+    empty_db.execute(f"drop owned by {first}, {second} cascade")
 
 
 def test_second_call_changes_and_says_nothing(db):

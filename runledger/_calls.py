@@ -31,7 +31,7 @@ from runledger.errors import InvalidArgument
 from runledger.types import FailureKind, JobStatus, Json, Missed, Seconds, StepOutcome, Undecodable, WorkflowStatus
 
 LISTEN = b"listen runledger_wake"
-"""Hear wake-ups; their payload is the start of a job type's MD5, as `runledger._wake_key` makes it."""
+"""Hear wake-ups; their payload is the start of a job type's SHA-256, as `runledger._wake_key` makes it."""
 
 LISTEN_RUNS = b"set lock_timeout = '1s'; listen runledger_run"
 """Hear of finished runs, by their ids. Asking (`await_workflow`) locks the run: no row is worth a long wait."""

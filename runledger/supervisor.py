@@ -223,7 +223,7 @@ class Supervisor:
     async def _listen(self, worker: Worker) -> None:
         """Wake the worker when one of its types is notified. Through a pooler nothing is heard: polling does it."""
         link = Link(self.config.listen_dsn or self._dsn, self.config)
-        keys = {hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()[:16] for name in self._registry.job_types}
+        keys = {hashlib.sha256(name.encode()).hexdigest()[:16] for name in self._registry.job_types}
         tries = 0
         while True:
             try:

@@ -7,7 +7,8 @@ returns uuid
 language sql immutable parallel safe
 as $$
   select (left(_batch_uuid.base::text, 19) || to_hex(32768 + (_batch_uuid.nth & 16383)) || '-'
-    || left(md5(_batch_uuid.base::text || _batch_uuid.nth::text), 12))::uuid
+    || left(encode(sha256((_batch_uuid.base::text || _batch_uuid.nth::text)::bytea), 'hex'), 12)
+  )::uuid
 $$;
 
 comment on function runledger._batch_uuid(uuid, integer) is

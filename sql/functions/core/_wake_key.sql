@@ -1,8 +1,9 @@
+-- Not md5: a server in FIPS mode refuses that.
 create or replace function runledger._wake_key(job_type text)
 returns text
 language sql immutable parallel safe
 as $$
-  select substr(md5(_wake_key.job_type), 1, 16)
+  select left(encode(sha256(convert_to(_wake_key.job_type, getdatabaseencoding())), 'hex'), 16)
 $$;
 
 comment on function runledger._wake_key(text) is

@@ -22,7 +22,7 @@ begin
     into v_open, v_types
     from runledger.job_definitions as d
    where d.job_type = any (_next_due_at.job_types) and not d.is_paused;
-  v_mark := runledger._load_mark(md5(v_open::text), _next_due_at.now);
+  v_mark := runledger._load_mark(runledger._claim_scope(v_open), _next_due_at.now);
   foreach v_type in array coalesce(v_types, '{}') loop
     v_after := case when v_type = any (v_open) then v_mark.swept_at end;
     v_after := coalesce(v_after, '-infinity');

@@ -10,7 +10,7 @@ returns runledger._pick
 language plpgsql volatile
 as $$
 declare
-  v_scope constant text := md5(_pick_ready.job_types::text);
+  v_scope constant text := runledger._claim_scope(_pick_ready.job_types);
   v_mark runledger._mark := case when _pick_ready.is_marked
                                  then runledger._load_mark(v_scope, _pick_ready.now) end;
   v_whole boolean := v_mark.looked_at is null;

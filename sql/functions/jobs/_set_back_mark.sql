@@ -7,7 +7,7 @@ returns void
 language plpgsql volatile
 as $$
 declare
-  v_scope constant text := md5(_set_back_mark.job_types::text);
+  v_scope constant text := runledger._claim_scope(_set_back_mark.job_types);
   v_mark runledger._mark := runledger._load_mark(v_scope, _set_back_mark.now);
 begin
   with places as (

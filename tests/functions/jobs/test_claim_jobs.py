@@ -284,15 +284,14 @@ def test_a_look_from_the_start_that_was_dear_is_not_repeated_at_once(q: Ledger, 
 
 
 def garbage() -> list[str]:
-    scope = "e358efa489f58062f10dd7316b65649e"  # md5 of t
-    now = "{now}"
+    scope, now = "{scope}", "{now}"
     uuid = "00000000-0000-0000-0000-000000000000"
 
     def mark(**fields: object) -> str:
         return json.dumps({"scope": scope, "looked_at": now, "priorities": [], "due_ats": [], "ids": [], **fields})
 
     return [
-        "", "x", "null", "1", "[]", "[[[", "{}", '{"scope": 1}', '{"scope": "e358efa489f58062f10dd7316b65649e", "looked_at": "yesterday"}',
+        "", "x", "null", "1", "[]", "[[[", "{}", '{"scope": 1}', '{"scope": "{scope}", "looked_at": "yesterday"}',
         mark(), mark(priorities=[1]), mark(priorities="x"), mark(priorities=[None], due_ats=[None], ids=[None]),
         mark(priorities=[100], due_ats=["x"], ids=[uuid]), mark(priorities=[1e99], due_ats=[now], ids=[uuid]),
         mark(priorities=[[100], [50]], due_ats=[[now], [now]], ids=[[uuid], [uuid]]),
@@ -311,10 +310,10 @@ def test_nonsense_in_the_mark_loses_the_shortcut_and_no_more(q: Ledger):
             q.define("u")
             job_ids = q.enqueue_many(6) + q.enqueue_many(2, priority=50)
             now = datetime.now(UTC).isoformat()
-            scope = "".join(q.db.column("select md5(%s::text[]::text)", [list(names)]))
+            scope = "".join(q.db.column("select runledger._claim_scope(%s)", [list(names)]))
             q.conn.execute(
                 "select set_config('runledger.claim_mark', %s, false)",
-                [text.replace("{now}", now).replace("e358efa489f58062f10dd7316b65649e", scope)],
+                [text.replace("{now}", now).replace("{scope}", scope)],
             )
             first = q.ids(2, *names)
             assert len(set(first)) == 2, text

@@ -172,7 +172,7 @@ def test_what_was_locked_and_not_taken_is_met_again(db: Db, now: datetime):
     at = [now - SECOND * n for n in (9, 8, 7, 6, 5)]
     picks = list(zip((7, 7, 7, 0, 0), at, (uid(n) for n in range(1, 6)), strict=True))
     mark = Mark(lanes=[(9, now - 30 * SECOND, uid(90)), (7, at[2], uid(3)), (0, at[4], uid(5)), (-1, now - 40 * SECOND, uid(91))], looked_at=now)
-    scope = db.value("select md5('{a,b}')")
+    scope = db.value("select runledger._claim_scope('{a,b}')")
     for taken in range(6):
         put(db, replace(mark, scope=scope))
         db.execute(
@@ -285,7 +285,7 @@ def test_the_next_due_job_of_some_types(db: Db, q: Ledger, waiting: list[dict[st
     for types in ("t", "u", "v", "tu", "tuv", "x", "tx"):
         assert db.value(ask, [list(types), now]) == due(types), types
     # What was walked over to the end does not count, for the open types alone.
-    scope = db.value("select md5('{t,u}')")
+    scope = db.value("select runledger._claim_scope('{t,u}')")
     for swept in (now - 5 * SECOND, now - 4 * SECOND - INSTANT, now - INSTANT, now):
         for priorities in ((), (7,), (2**31 - 1, 7, 0, -(2**31)), (9, 3)):
             put(db, Mark(scope=scope, looked_at=now, look_took=SECOND, swept_at=swept, lanes=lanes(now, *priorities)))
@@ -302,7 +302,7 @@ def test_when_a_claim_looks_from_the_start(db: Db, q: Ledger, now: datetime):
     """A job lies behind the mark: it is met if the last look cost nothing, or is old enough, and nothing else is found."""
     ms = timedelta(milliseconds=1)
     own = q.on(db.conn)
-    scope = db.value("select md5('{t}')")
+    scope = db.value("select runledger._claim_scope('{t}')")
     behind, before, after = ({"run_at": now - x} for x in (5 * SECOND, SECOND + 100 * ms - INSTANT, NOTHING))
     rather, edge = {"run_at": now - SECOND - 100 * ms - INSTANT}, {"run_at": now - SECOND - 100 * ms}
     for took, age, jobs, most, found in (
@@ -360,7 +360,7 @@ class Story:
         got = [self.names[r["job_id"]] for r in self.q.rows("claim_jobs", worker_id="w", job_types=list(types), max_jobs=most, lease_seconds=600)]
         text = self.q.conn.execute("select current_setting('runledger.claim_mark', true)").fetchone()
         mark = json.loads(text[0]) if text and text[0] else {}
-        scopes = {self.db.value("select md5(%s::text[]::text)", [list(s)]): s for s in ("t", "u", "tu", "tuv", "l")}
+        scopes = {self.db.value("select runledger._claim_scope(%s)", [list(s)]): s for s in ("t", "u", "tu", "tuv", "l")}
 
         def at(value: Any) -> str:
             if value in (None, "-infinity"):

@@ -1602,6 +1602,12 @@ CREATE FUNCTION runledger._checked_json(value jsonb, max_bytes bigint, what text
 
 COMMENT ON FUNCTION runledger._checked_json(value jsonb, max_bytes bigint, what text) IS 'The value itself, or the error that says why it is refused.';
 
+CREATE FUNCTION runledger._claim_scope(job_types text[]) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS 'see sql/functions';
+
+COMMENT ON FUNCTION runledger._claim_scope(job_types text[]) IS 'For which types a mark is good: the same for the same types in the same order.';
+
 CREATE FUNCTION runledger._clock_change(since timestamp without time zone, until timestamp without time zone, timezone text) RETURNS timestamp without time zone
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     AS 'see sql/functions';
@@ -6088,6 +6094,8 @@ REVOKE ALL ON FUNCTION runledger._check_timezone(timezone text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION runledger._check_workflow(workflow_type text, metadata jsonb, idempotency_key text, active_key text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._checked_json(value jsonb, max_bytes bigint, what text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION runledger._claim_scope(job_types text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION runledger._clock_change(since timestamp without time zone, until timestamp without time zone, timezone text) FROM PUBLIC;
 

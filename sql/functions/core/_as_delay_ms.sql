@@ -5,11 +5,11 @@ returns bigint
 language plpgsql stable
 as $$
 declare
-  v_ms constant numeric := case when _as_delay_ms.value is null then 0 else
-    ceil(extract(epoch from runledger._as_interval(_as_delay_ms.value)) * 1000) end;
+  v_seconds constant numeric := case when _as_delay_ms.value is null then 0 else
+    extract(epoch from runledger._as_interval(_as_delay_ms.value)) end;
 begin
-  if v_ms between 0 and runledger._limit('horizon_days') * 86400000 then
-    return v_ms;
+  if v_seconds between 0 and runledger._limit('horizon_days') * 86400 then
+    return ceil(v_seconds * 1000);
   end if;
   return null;
 end

@@ -426,6 +426,7 @@ def refusals(q: Ledger, lease: dict) -> list[tuple[str, Callable[[], object]]]:
         ("job.invalid_reason", lambda: q.release(lease, reason=None)),
         ("job.invalid_reason", lambda: q.release(lease, reason="x" * 8193)),
         ("job.invalid_retry_delay", lambda: q.release(lease, delay="-1 s")),
+        ("job.invalid_retry_delay", lambda: q.release(lease, delay="-1 us")),
         # As an interval it equals nothing; in seconds a year is more than 12 months of 30 days.
         ("job.invalid_retry_delay", lambda: q.release(lease, delay="-1 year 360 days")),
         ("job.invalid_retry_delay", lambda: q.release(lease, delay=None)),

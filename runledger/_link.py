@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import logging
 import os
 import random
 import re
@@ -22,6 +23,8 @@ from psycopg.rows import tuple_row
 from runledger import _calls
 from runledger.config import Config
 from runledger.errors import NotGranted, RunledgerError, UnsupportedIsolation, translated
+
+logger = logging.getLogger("runledger")
 
 Rows = list[tuple[Any, ...]]
 ERRORS = (psycopg.Error, RunledgerError, OSError)
@@ -41,6 +44,8 @@ class Fate(enum.Enum):
 _UNKNOWN = ("08", "57P01", "57P02", "57P05", "25P03", "25P04", "25006")
 _LATER = ("53", "54", "55P03", "57014", "57P03")
 _STOP = ("28", "3D", "3F", "42")
+_UNPREPARED = ("26000", "42P05")
+"""A pooler gave us another server session, which lacks our prepared statements or has those of somebody else."""
 
 
 def fate(error: BaseException) -> Fate:
@@ -92,6 +97,7 @@ class Link:
         self._deadline = deadline or config.call_timeout_seconds
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._lock = asyncio.Lock()
+        self._prepares = bool(config.prepare)
         self._doubt = self._in_doubt = False
 
     async def connect(self) -> psycopg.AsyncConnection[Any]:
@@ -101,7 +107,7 @@ class Link:
             parts = conninfo_to_dict(self._dsn)
             if "target_session_attrs" not in parts and "," in f"{parts.get('host')}{parts.get('hostaddr')}":
                 options["target_session_attrs"] = "read-write"
-            threshold = 5 if self._config.prepare else None
+            threshold = 5 if self._prepares else None
             try:
                 async with asyncio.timeout(self._deadline):
                     self._connection = await psycopg.AsyncConnection.connect(
@@ -119,23 +125,35 @@ class Link:
     async def run(self, *calls: _calls.Call[Any]) -> list[Rows]:
         """Send calls in one round trip and one transaction; the rows of each. Raises one of `ERRORS`."""
         async with self._lock:
-            connection = await self.connect()
-            self._doubt = False
-            timer = asyncio.get_running_loop().call_later(self._deadline, shut, connection.fileno())
             try:
-                with translated():
-                    rows = await self._send(connection, calls)
-            except BaseException as error:
-                if not isinstance(error, ERRORS) or fate(error) is Fate.UNKNOWN:
-                    await self._drop()
-                raise
-            finally:
-                timer.cancel()
-            # Once: there are functions and triggers that always warn.
-            self._in_doubt = self._doubt and not self._in_doubt
-            if self._in_doubt:
-                raise CommitInDoubtError("the commit did not wait for its standby")
-            return rows
+                return await self._run(calls)
+            except psycopg.Error as error:
+                if not self._prepares or error.sqlstate not in _UNPREPARED:
+                    raise
+                logger.warning("prepared statements are not kept here, it goes on without: JOBS_PREPARE=0 spares this")
+            # Nothing of it was executed.
+            self._prepares = False
+            await self._drop()
+            return await self._run(calls)
+
+    async def _run(self, calls: tuple[_calls.Call[Any], ...]) -> list[Rows]:
+        connection = await self.connect()
+        self._doubt = False
+        timer = asyncio.get_running_loop().call_later(self._deadline, shut, connection.fileno())
+        try:
+            with translated():
+                rows = await self._send(connection, calls)
+        except BaseException as error:
+            if not isinstance(error, ERRORS) or fate(error) is Fate.UNKNOWN:
+                await self._drop()
+            raise
+        finally:
+            timer.cancel()
+        # Once: there are functions and triggers that always warn.
+        self._in_doubt = self._doubt and not self._in_doubt
+        if self._in_doubt:
+            raise CommitInDoubtError("the commit did not wait for its standby")
+        return rows
 
     async def _send(self, connection: psycopg.AsyncConnection[Any], calls: tuple[_calls.Call[Any], ...]) -> list[Rows]:
         cursors = [psycopg.AsyncCursor(connection, row_factory=tuple_row) for _ in calls]

@@ -6,12 +6,13 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 
 import psycopg
 import pytest
 
-from runledger import Client
-from runledger._link import Fate, brief, fate
+from runledger import Client, _calls
+from runledger._link import Fate, Link, brief, fate
 from runledger.config import Config
 from runledger.testing import DatabaseServer
 from runledger.worker import Worker
@@ -496,6 +497,29 @@ def test_a_call_that_fails_for_a_while_is_sent_again(runner, state):
 )
 def test_what_an_error_means(error, what):
     assert fate(error) is what
+
+
+@pytest.mark.parametrize(("runs", "other"), [(6, "deallocate all"), (5, "prepare _pg3_0 as select 1")])
+def test_a_link_whose_prepared_statements_are_gone_goes_on_without(db, caplog, runs, other):
+    """As behind a pooler that gives each transaction another session. Nothing is refused, nothing is done twice."""
+    db.execute("create table public.calls (n integer)")
+    db.execute("grant all on public.calls to public")
+    once = replace(_calls.schema_info(), query=b"insert into public.calls values (1) returning n")
+
+    async def talk() -> None:
+        link = Link(db.dsn, Config())
+        for _ in range(runs):
+            await link.run(once)
+        await (await link.connect()).execute(f"do $$ begin execute '{other}'; end $$".encode())  # psycopg does not see it
+        assert await link.run(once, once) == [[(1,)], [(1,)]]
+        for _ in range(8):
+            await link.run(once)
+        assert (await link.connect()).prepare_threshold is None
+        await link.close()
+
+    asyncio.run(talk())
+    assert db.value("select count(*) from public.calls") == runs + 10
+    assert [r.getMessage()[:35] for r in caplog.records] == ["prepared statements are not kept he"]
 
 
 def test_what_is_logged_of_an_error_quotes_no_row(runner):

@@ -76,6 +76,16 @@ def test_two_workers_do_all_their_work_through_it(pooler, runner):
     assert runner.db.job(slow)["attempt"] == 1, "its lease was kept"
 
 
+def test_workers_that_were_not_told_of_it_fail_no_job(pooler, runner):
+    """Statements that it has prepared are in other sessions: what succeeded is not refused for that."""
+    runner.app.register("a", lambda job: job.payload, max_attempts=1)
+    runner.define()
+    for _ in range(2):
+        runner.start(dsn=pooler.dsn, prepare=1)
+    for n in range(60):
+        assert runner.finish("a", n)["status"] == "SUCCEEDED"
+
+
 def test_wake_ups_arrive_over_a_direct_connection(pooler, runner):
     """It polls every ten minutes: only a notification lets it find the jobs, one after the other."""
     runner.app.register("a", lambda job: None)

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+import psycopg
 import pytest
 
+from runledger import embedded
+from runledger.migrate import migrate
+from runledger.testing import DatabaseServer
 from tests.support.clock import Clock
 from tests.support.database import Db
 from tests.support.ledger import Ledger, Raw
@@ -186,6 +190,27 @@ def test_a_rolled_back_enqueue_wakes_nobody(q: Ledger, clock: Clock, listener: L
     other.enqueue()
     other.conn.rollback()
     assert listener.heard() == []
+
+
+@pytest.mark.slow
+def test_an_enqueue_that_calls_somebody_cannot_be_prepared(pg: DatabaseServer):
+    """PostgreSQL has no two-phase commit for NOTIFY: what OPERATIONS.md says of it."""
+    assert pg.server is not None
+    settings = {**embedded.FAST, "max_prepared_transactions": "1"}
+    with (
+        embedded.Server(pg.server.bindir, settings=settings) as server,
+        psycopg.connect(server.dsn(), autocommit=True) as conn,
+    ):
+        migrate(server.dsn())
+        conn.execute("select runledger.define_job('t'), runledger.register_worker('w', '{t}')")
+        conn.execute("begin; select runledger.enqueue_job('t'); prepare transaction 'x'")
+        conn.execute("commit prepared 'x'")
+        conn.execute("select runledger.idle_worker('w', now() + interval '1 minute')")
+        with pytest.raises(psycopg.errors.FeatureNotSupported, match="NOTIFY"):
+            conn.execute("begin; select runledger.enqueue_job('t'); prepare transaction 'x'")
+        conn.execute("rollback")
+        conn.execute("begin; select runledger.enqueue_job('t', run_at => now() + interval '1 minute'); prepare transaction 'x'")
+        conn.execute("commit prepared 'x'")
 
 
 def test_the_channel_carries_a_hash(q: Ledger):

@@ -103,7 +103,9 @@ class Link:
     async def connect(self) -> psycopg.AsyncConnection[Any]:
         """Open the connection if need be; a server that does not answer in time is a broken connection."""
         if self._connection is None or self._connection.closed:
-            options: dict[str, Any] = {"application_name": f"runledger:{self._config.worker_id}"[:63]}
+            # The encoding of a role, of the environment or of an old database may lack what an error message has.
+            name = f"runledger:{self._config.worker_id}"[:63]
+            options: dict[str, Any] = {"application_name": name, "client_encoding": "UTF8"}
             parts = conninfo_to_dict(self._dsn)
             if "target_session_attrs" not in parts and "," in f"{parts.get('host')}{parts.get('hostaddr')}":
                 options["target_session_attrs"] = "read-write"

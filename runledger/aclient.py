@@ -46,7 +46,7 @@ class AsyncClient:
     @classmethod
     async def connect(cls, dsn: str = "", *, prepare_threshold: int | None = 5, **options: Any) -> Self:
         """Open a connection in autocommit mode; `prepare_threshold=None` suits a transaction pooler."""
-        options = {"autocommit": True, "fallback_application_name": "runledger", **options}
+        options = {"autocommit": True, "client_encoding": "UTF8", "fallback_application_name": "runledger", **options}
         client = cls(await psycopg.AsyncConnection.connect(dsn, prepare_threshold=prepare_threshold, **options))
         client._owned = True
         return client

@@ -50,7 +50,7 @@ class Client:
     @classmethod
     def connect(cls, dsn: str = "", *, prepare_threshold: int | None = 5, **options: Any) -> Self:
         """Open a connection in autocommit mode; `prepare_threshold=None` suits a transaction pooler."""
-        options = {"autocommit": True, "fallback_application_name": "runledger", **options}
+        options = {"autocommit": True, "client_encoding": "UTF8", "fallback_application_name": "runledger", **options}
         client = cls(psycopg.connect(dsn, prepare_threshold=prepare_threshold, **options))
         client._owned = True
         return client

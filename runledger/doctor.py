@@ -115,7 +115,11 @@ class Doctor:
         self.dsn, self.say = dsn, say
         # No prepared statements: what is at the other end may not keep them.
         self.connection = psycopg.connect(
-            dsn, autocommit=True, prepare_threshold=None, fallback_application_name="runledger-doctor"
+            dsn,
+            autocommit=True,
+            prepare_threshold=None,
+            fallback_application_name="runledger-doctor",
+            client_encoding="UTF8",
         )
         self.connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         self.client = Client(self.connection)

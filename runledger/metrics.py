@@ -84,6 +84,7 @@ class Exporter:
                 self._dsn,
                 connect_timeout=seconds,
                 prepare_threshold=None,  # a pooler may stand between
+                client_encoding="UTF8",
                 fallback_application_name="runledger-metrics",
             )
             self._connection.read_only = True

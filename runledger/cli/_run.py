@@ -54,7 +54,11 @@ class Run:
         """The connection, in autocommit mode: each call is a transaction."""
         # No prepared statements: what is at the other end may be a pooler that does not keep them.
         return psycopg.connect(
-            self.dsn, autocommit=True, prepare_threshold=None, fallback_application_name="runledger-cli"
+            self.dsn,
+            autocommit=True,
+            prepare_threshold=None,
+            fallback_application_name="runledger-cli",
+            client_encoding="UTF8",
         )
 
     @cached_property

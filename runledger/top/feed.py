@@ -97,7 +97,12 @@ class _Task:
 def connect(dsn: str) -> psycopg.Connection[Any]:
     """Open a connection that does not wait for ever for a server that is gone."""
     return psycopg.connect(
-        dsn, autocommit=True, fallback_application_name="runledger-top", connect_timeout=5, prepare_threshold=None
+        dsn,
+        autocommit=True,
+        fallback_application_name="runledger-top",
+        connect_timeout=5,
+        prepare_threshold=None,
+        client_encoding="UTF8",
     )
 
 

@@ -150,6 +150,7 @@ class Session:
             self._source._dsn,  # noqa: SLF001 - of the same module
             autocommit=True,
             prepare_threshold=None,  # a pooler that lends connections by the transaction may stand between
+            client_encoding="UTF8",
             fallback_application_name="runledger-web",
         )
         self._connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED

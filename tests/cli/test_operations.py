@@ -147,6 +147,14 @@ def test_a_database_may_write_times_in_a_style_of_its_own(db, world, cli, monkey
         assert session.now.tzinfo is not None
 
 
+def test_the_encoding_of_the_environment_lacks_nothing(db, cli, monkeypatch):
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    cli("type", "define", "電")
+    assert [o["job_type"] for o in objects(cli("type", "list", "--json"))] == ["電"]
+    with Client.connect(db.dsn) as client:
+        assert client.enqueue_job("電").disposition == "INSERTED"
+
+
 def test_another_tenant_is_told_nothing(world, cli):
     other = TENANT.replace("1", "9")
     assert cli("job", "show", world.jobs.waiting, "--tenant", TENANT).exit_code == 0

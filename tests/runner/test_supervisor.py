@@ -40,6 +40,18 @@ def test_a_worker_of_a_database_that_writes_times_in_a_style_of_its_own_works(ru
     assert runner.finish("mail")["status"] == "SUCCEEDED"
 
 
+def test_an_encoding_that_lacks_a_character_of_an_error_ends_no_worker(runner):
+    """That of the role, the environment, or a database that is not UTF-8: it killed each worker that took the job."""
+
+    def fail(job):
+        raise RuntimeError("電")
+
+    runner.app.register("mail", fail, max_attempts=1)
+    runner.define()
+    runner.start(dsn=make_conninfo(runner.db.dsn, client_encoding="LATIN1"))
+    assert "電" in runner.finish("mail")["last_error_message"]
+
+
 def test_shutdown_lets_handlers_end_and_claims_no_more(runner):
     gate = Gate()
 

@@ -6,6 +6,7 @@ One module per noun; `_run` connects, runs calls and ends with an exit code, `_o
 from __future__ import annotations
 
 import io
+import os
 import sys
 
 import click
@@ -65,6 +66,8 @@ def main(ctx: click.Context, dsn: str | None) -> None:
     """
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a letter shows a question mark
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        ctx.color = False
     ctx.obj = resolve_dsn(dsn)
 
 

@@ -47,3 +47,11 @@ def test_every_help_fits_a_screen_and_explains_each_argument_that_is_no_plain_wo
     for param in command.params if command else ():
         if isinstance(param, click.Option) and param.name in {"dry_run", "yes", "reason", "limit", "older_than"}:
             assert param.help, param.name
+
+
+@pytest.mark.parametrize(("name", "value", "coloured"), [("NO_COLOR", "1", False), ("TERM", "dumb", False), ("NO_COLOR", "", True)])
+def test_colours_are_left_out_where_they_are_not_wanted(world, cli, monkeypatch, name, value, coloured):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv(name, value)
+    assert ("\x1b[" in cli("jobs", color=True).stdout) is coloured

@@ -330,6 +330,17 @@ def test_upkeep_holds_no_run_but_those_whose_gates_it_ends(start: Flows, clock: 
     assert (late.status, other.status) == ("COMPLETED_WITH_ERRORS", "SUCCEEDED")
 
 
+def test_the_gates_of_a_run_that_hangs_do_not_keep_those_of_others(start: Flows, clock: Clock, sessions: Sessions):
+    hangs = start(*(gate(f"g{n}", timeout_seconds=1, on_timeout="FAILED") for n in range(9)))
+    late = start(gate("g", timeout_seconds=5, on_timeout="FAILED"))
+    clock.advance(6)
+    a, b = sessions("a", "b")
+    a.begin().execute("select from runledger.workflow_runs where id = %(id)s for update", {"id": hangs.id})
+    assert b.start("select runledger._time_out_gates(2, runledger._now()) as ended").result()[0]["ended"] == 1
+    a.rollback()
+    assert (late.status, set(hangs.states().values())) == ("COMPLETED_WITH_ERRORS", {"WAITING_FOR_EXTERNAL"})
+
+
 def test_a_run_is_canceled_whatever_holds_its_finished_jobs(start: Flows, sessions: Sessions):
     flow = start(step("a"), step("b", "a"))
     flow.succeed("a")

@@ -99,6 +99,16 @@ def test_a_fault_is_found(db, stranger, code):
     assert check.fix
 
 
+@pytest.mark.parametrize("columns", ["", "(payload)"])
+def test_who_may_read_a_table_is_found_and_the_fix_takes_that_away(db, stranger, columns):
+    """For example by default privileges of the owner, which give every new table to those who make reports."""
+    db.execute(f"grant select {columns} on runledger.job_queue to {stranger}")
+    found = examined(db.dsn)["access.by_hand"]
+    assert (found.level, found.value) == ("WARN", stranger)
+    db.execute(found.fix.replace("…", f"'{stranger}'"))
+    assert examined(db.dsn)["access.by_hand"].level == "OK"
+
+
 def test_a_fix_that_needs_a_restart_says_so(db):
     found = examined(db.dsn)
     assert found["server.wal_level"].fix == "alter system set wal_level = replica; -- then restart the server"

@@ -35,7 +35,10 @@ _LAST_SECONDS = 0.5
 
 
 class Supervisor:
-    """One worker process. `await run()`, or `with Supervisor(…):` to run it in a thread beside your own code."""
+    """One worker process. `await run()`, or `with Supervisor(…):` to run it in a thread beside your own code.
+
+    `with` raises what keeps it from starting; what ends it later is logged at once and raised at the end.
+    """
 
     def __init__(
         self, registry: Registry, dsn: str = "", *, config: Config | None = None, observers: Sequence[object] = ()
@@ -279,7 +282,8 @@ class Supervisor:
         def main() -> None:
             try:
                 run(self.run())
-            except BaseException as error:  # noqa: BLE001 - raised by __exit__
+            except BaseException as error:  # noqa: BLE001 - raised by __enter__ or __exit__
+                logger.critical("the worker has ended: %s", brief(error))
                 self._error = error
             finally:
                 self._up.set()
@@ -287,6 +291,10 @@ class Supervisor:
         self._thread = threading.Thread(target=main, name="runledger", daemon=True)
         self._thread.start()
         self._up.wait()
+        error, self._error = self._error, None
+        if error:  # who goes on would find out at the end that nobody has worked
+            self._thread.join()
+            raise error
         return self
 
     def __exit__(

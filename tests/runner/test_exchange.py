@@ -324,9 +324,8 @@ def test_work_goes_through_without_prepared_statements(runner):
 def test_a_role_that_may_never_claim_is_told_so_at_once(runner, stranger):
     dsn = psycopg.conninfo.make_conninfo(runner.db.admin_dsn, user=stranger)
     runner.app.register("a", lambda job: None)
-    supervisor = runner.start(dsn=dsn)
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        runner.stop(supervisor)
+        runner.start(dsn=dsn)
 
 
 def test_another_isolation_level_is_told_of_at_once(runner):

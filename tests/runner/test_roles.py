@@ -86,9 +86,8 @@ def test_a_worker_reaps_what_another_role_left(runner, login):
 def test_a_worker_whose_types_are_not_granted_says_so_and_ends(runner, login):
     runner.app.register("a", lambda job: None)
     runner.define()
-    supervisor = runner.start(dsn=login("worker", types=["b"]))
     with pytest.raises(NotGranted) as refused:
-        runner.stop(supervisor)
+        runner.start(dsn=login("worker", types=["b"]))
     assert refused.value.code == "access.job_type_not_granted"
     assert refused.value.detail["job_types"] == ["a"]
 

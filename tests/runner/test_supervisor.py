@@ -239,6 +239,17 @@ def test_nobody_there_is_told_after_a_few_tries(runner):
         asyncio.run(supervisor.run())
 
 
+def test_beside_a_worker_that_cannot_start_nothing_is_done(runner, stranger, caplog):
+    runner.app.register("a", lambda job: None)
+    supervisor = Supervisor(runner.app, psycopg.conninfo.make_conninfo(runner.db.admin_dsn, user=stranger), config=Config())
+    done = []
+    with pytest.raises(psycopg.errors.InsufficientPrivilege), supervisor:
+        done.append("work of the program")
+    assert not done
+    assert not supervisor._thread.is_alive()
+    assert "the worker has ended: permission denied" in caplog.text
+
+
 def test_a_role_that_may_not_define_goes_on(runner, stranger, caplog):
     runner.app.register("a", lambda job: "fine")
     runner.define()

@@ -1,6 +1,6 @@
 -- The lanes of several types, merged in claim order: candidates are read without locks, then
 -- locked. Others may hold some of them, so more are read than wanted, and again more if that was
--- not enough.
+-- not enough, as long as there are more: a session that hangs may hold all that one claim can take.
 create or replace function runledger._lock_lanes(
   job_types text[], priority integer, from_at timestamptz, from_id uuid, max_jobs integer,
   now timestamptz)
@@ -10,8 +10,9 @@ as $$
 declare
   v_pick runledger._pick;
   v_depth integer := _lock_lanes.max_jobs;
+  v_read bigint;
 begin
-  for v_round in 1..5 loop
+  for v_round in 1..7 loop
     with candidate as materialized (
       select c.id
         from unnest(_lock_lanes.job_types) as t(job_type)
@@ -33,9 +34,11 @@ begin
          for update of q skip locked
     )
     select array_agg(_lock_lanes.priority), array_agg(p.next_run_at), array_agg(p.id),
-           array_agg(p.place) into v_pick
+           array_agg(p.place), (select count(*) from candidate)
+      into v_pick.priorities, v_pick.due_ats, v_pick.ids, v_pick.places, v_read
       from picked as p;
-    exit when cardinality(v_pick.ids) = _lock_lanes.max_jobs;
+    exit when cardinality(v_pick.ids) = _lock_lanes.max_jobs or v_read < v_depth
+      or v_depth >= greatest(_lock_lanes.max_jobs * 256, 4 * runledger._limit('max_jobs'));
     v_depth := v_depth * 4;
   end loop;
   return v_pick;

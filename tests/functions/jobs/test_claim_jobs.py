@@ -320,6 +320,17 @@ def test_nonsense_in_the_mark_loses_the_shortcut_and_no_more(q: Ledger):
             assert {*first, *q.ids(10, *names)} == set(job_ids), text
 
 
+def test_a_claim_that_hangs_does_not_keep_the_others_from_what_lies_behind_it(q: Ledger):
+    """One session holds as many jobs as a claim can take, in a transaction that does not end."""
+    q.define("u")
+    q.enqueue_many(1000)
+    behind = q.enqueue_many(70, "u")
+    hangs = q.on(autocommit=False)
+    assert len(hangs.ids(1000)) == 1000
+    assert q.ids(1, "t", "u") == behind[:1]
+    hangs.conn.rollback()
+
+
 # Fleet-wide limits.
 
 

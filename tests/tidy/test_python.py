@@ -158,7 +158,7 @@ def test_package_stays_small_enough_to_read():
     lines = {part(p): code_lines(p) for p in MODULES if part(p) not in UNCOUNTED}
     assert sum(lines[m] for m in TOOLS) <= 880, lines
     assert sum(lines[m] for m in DECLARATIONS) <= 1500, lines
-    assert sum(n for m, n in lines.items() if m not in TOOLS | DECLARATIONS) <= 2250, lines
+    assert sum(n for m, n in lines.items() if m not in TOOLS | DECLARATIONS) <= 2300, lines
 
 
 def test_exports_are_sorted_and_few():

@@ -483,6 +483,16 @@ class TestHistory:
         assert q.conn.execute("show lock_timeout").fetchone() == ("1ms",)
         reader.rollback()
 
+    def test_tables_of_others_that_end_in_eight_digits_are_no_days(self, db: Db, q: Ledger, clock: Clock):
+        """With thousands of partitions the planner reads the names of all tables first."""
+        db.execute("create table public.orders_99999999 (id int)")
+        db.execute("create table public.job_events_20000101 (id int)")
+        today = days(db)[0]
+        with db.connect(admin=True) as conn:
+            conn.execute("set enable_nestloop = off")
+            [(oldest,)] = conn.execute("select runledger._oldest_partition('1 day', runledger._now() + interval '3 days')")
+        assert oldest == f"job_events_{today}"
+
     def test_a_partition_that_somebody_depends_on_stands_in_the_way_of_nothing_else(
         self, db: Db, q: Ledger, clock: Clock
     ):

@@ -12,15 +12,17 @@ declare
   v_max constant integer := _fsck_job_numbers.max_rows;
   v_full constant boolean := _fsck_job_numbers.everything;
 begin
-  -- J3: attempts lie within their budget. What was charged is what stands in job_attempts.
+  -- J3: attempts lie within their budget. What was charged is what stands in job_attempts; a leased
+  -- job has one attempt at least, whose row A1 writes.
   return query
   select 'J3', 'ERROR', 'job ' || q.id, jsonb_build_object('status', q.status,
            'run_number', q.run_number, 'attempt', q.attempt, 'max_attempts', q.max_attempts,
            'violations', count(*) over ()),
          format('update runledger.job_queue as q set run_number = greatest(q.run_number, 1),'
-           ' attempt = a.n, max_attempts = greatest(q.max_attempts, a.n, 1) from (select count(*)'
-           ' as n from runledger.job_attempts where job_id = %1$L and run_number = %2$s) as a'
-           ' where q.id = %1$L', q.id, greatest(q.run_number, 1))
+           ' attempt = a.n, max_attempts = greatest(q.max_attempts, a.n + %3$s, 1) from (select'
+           ' greatest(count(*), %4$s) as n from runledger.job_attempts where job_id = %1$L'
+           ' and run_number = %2$s) as a where q.id = %1$L', q.id, greatest(q.run_number, 1),
+           (q.status = 'PENDING')::integer, (q.status = 'LEASED')::integer)
     from runledger._fsck_scope(v_full, v_run) as q
    where (v_full or q.lease_token is not null)
      and (q.attempt < 0 or q.attempt > q.max_attempts or q.max_attempts < 1 or q.run_number < 1

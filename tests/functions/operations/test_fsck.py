@@ -214,6 +214,9 @@ CORRUPTIONS = [
     Corruption("leased without worker", "J1", job("worker_id = null", "leased"), fast=True),
     Corruption("leased without token", "J1", job("lease_token = null, lease_expires_at = null", "leased")),
     Corruption("leased without heartbeat", "J1", job("last_heartbeat_at = null", "leased"), fast=True),
+    Corruption("leased without token or attempt", "J1", job("lease_token = null, lease_expires_at = null", "leased") + ";"
+               "delete from runledger.job_attempts where job_id = '{leased}'"),
+    Corruption("leased without worker, beyond the budget", "J1", job("worker_id = null, attempt = 99", "leased"), fast=True),
     Corruption("pending with a lease", "J1",
                job("lease_token = 1, lease_expires_at = now() + interval '1 hour'", "pending"), fast=True),
     Corruption("canceled with a worker", "J1", job("worker_id = 'w'", "stopping"), fast=True),
@@ -225,6 +228,8 @@ CORRUPTIONS = [
     Corruption("pending with an end", "J2", job("finished_at = now()", "pending"), fast=True),
     Corruption("attempts beyond the budget", "J3", job("attempt = 99", "leased"), fast=True),
     Corruption("leased without an attempt", "J3", job("attempt = 0", "leased"), fast=True),
+    Corruption("leased without any attempt", "J3", job("attempt = 0", "leased") + ";"
+               "delete from runledger.job_attempts where job_id = '{leased}'", fast=True),
     Corruption("attempts below none", "J3", job("attempt = -1", "pending")),
     Corruption("not one attempt granted", "J3", job("max_attempts = 0", "done")),
     Corruption("run zero", "J3", job("run_number = 0", "pending") + ";"

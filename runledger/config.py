@@ -13,6 +13,21 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 from uuid import uuid4
 
+_drawn: dict[str, int] = {}
+"""Names that were drawn, and the process that drew them."""
+
+
+def drawn_name() -> str:
+    """A name for a worker that gives itself none."""
+    name = f"worker-{uuid4()}"
+    _drawn[name] = os.getpid()
+    return name
+
+
+def is_inherited(worker_id: str) -> bool:
+    """Whether the name was drawn by the process that this one was forked from, which may go on under it."""
+    return _drawn.get(worker_id, os.getpid()) != os.getpid()
+
 
 class ConfigError(ValueError):
     """A setting is out of its bounds; `field` names it."""
@@ -32,7 +47,7 @@ class Config:
     """How a worker works. Everything has a default; `Config.from_env()` reads JOBS_*."""
 
     worker_id: str = field(
-        default_factory=lambda: f"worker-{uuid4()}",
+        default_factory=drawn_name,
         metadata={"help": "Name of this process in the ledger; no two running workers may share one."},
     )
     poll_interval_ms: int = _setting(1000, "Pause between claims when idle (up to 30% more).", lowest=1)

@@ -21,6 +21,8 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Literal, Self
 
+from psycopg.conninfo import make_conninfo
+
 FAST: Mapping[str, str] = MappingProxyType(
     {
         "fsync": "off",
@@ -40,6 +42,7 @@ _SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.
 _NOBODY = 65534
 _SHM = Path("/dev/shm")  # noqa: S108 - memory, wanted for speed; mkdtemp makes the private directory
 _SHM_ROOM = 2 << 30
+_SOCKET_ROOM = 103 - len("/rlpg-12345678/.s.PGSQL.12345")
 
 # Its stdin closes when the parent dies, even by kill -9. Each line is the pid to end then; "keep" releases it.
 # Until the postmaster is told, there is nothing to end.
@@ -111,8 +114,7 @@ class Server:
         """Start one. `tcp` opens a free port on 127.0.0.1 besides the socket; `settings` are server settings."""
         self.bindir = Path(bindir) if bindir else find_binaries()
         roomy = data is None and _SHM.is_dir() and shutil.disk_usage(_SHM).free > _SHM_ROOM
-        # Short names: the path of a unix socket may have 107 bytes, on macOS 103.
-        self.directory = Path(tempfile.mkdtemp(prefix="rlpg-", dir=_SHM if roomy else None))
+        self.directory = Path(tempfile.mkdtemp(prefix="rlpg-", dir=_SHM if roomy else _for_sockets()))
         self.data = Path(data) if data else self.directory / "data"
         self.log = self.directory / "log"
         self.port = _free_port() if tcp else 5432
@@ -146,7 +148,7 @@ class Server:
 
     def dsn(self, database: str = "postgres", user: str = "postgres") -> str:
         """Return the connection string of a database, through the unix socket."""
-        return f"host={self.directory} port={self.port} user={user} dbname={database}"
+        return make_conninfo(host=str(self.directory), port=self.port, user=user, dbname=database)
 
     def stop(self, mode: StopMode = "fast") -> None:
         """Stop the server and remove its directory; a second call does nothing."""
@@ -252,6 +254,14 @@ class Server:
         except OSError:
             return False
         return len(lines) > 7 and lines[0] == str(self.pid) and lines[7].strip() in ("ready", "standby")
+
+
+def _for_sockets() -> str:
+    """Return the directory for temporary files, or /tmp where no socket can be in that one."""
+    directory = tempfile.gettempdir()
+    # The path of a socket may have 107 bytes, on macOS 103; a comma parts lists of them, for server and client.
+    fits = len(os.fsencode(directory)) <= _SOCKET_ROOM and "," not in directory
+    return directory if fits else "/tmp"  # noqa: S108 - mkdtemp makes the private directory
 
 
 def _environment() -> dict[str, str]:

@@ -11,6 +11,7 @@ import platform
 import signal
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import replace
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -19,7 +20,7 @@ import psycopg
 from runledger import _calls
 from runledger._hooks import Hooks, tell
 from runledger._link import ERRORS, Fate, Link, brief, fate, pause
-from runledger.config import Config
+from runledger.config import Config, drawn_name, is_inherited
 from runledger.errors import DefinitionUnavailable
 from runledger.heartbeat import Heartbeat
 from runledger.job import DeadLetter
@@ -60,8 +61,8 @@ class Supervisor:
     def request_shutdown(self) -> None:
         """Ask for the end, from any thread, as often as you like. `run` returns when it is reached."""
         self._asked.set()
-        if self._loop and self._stop:
-            tell(self._loop, self._end)
+        if loop := self._loop:  # once: a run that ends forgets it
+            tell(loop, self._end)
 
     def _end(self) -> None:
         # The worker first: what is asked to stop does not claim once more while the loops hear of it.
@@ -75,6 +76,8 @@ class Supervisor:
 
         `signals`: SIGTERM and SIGINT ask for the end, a second one exits at once (130). Main thread only.
         """
+        if is_inherited(self.config.worker_id):
+            self.config = replace(self.config, worker_id=drawn_name())
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         if self._asked.is_set():
             self._stop.set()
@@ -87,6 +90,9 @@ class Supervisor:
                 worker = self._worker = Worker(self._registry, self._dsn, config=self.config, hooks=hooks)
                 await self._work(worker, upkeep, hooks=hooks)
             finally:
+                # What was asked for is reached: it may be entered again.
+                self._worker = self._loop = self._stop = None
+                self._asked.clear()
                 await upkeep.close()
 
     async def _work(self, worker: Worker, upkeep: Link, *, hooks: Hooks) -> None:
@@ -288,6 +294,7 @@ class Supervisor:
             finally:
                 self._up.set()
 
+        self._up.clear()
         self._thread = threading.Thread(target=main, name="runledger", daemon=True)
         self._thread.start()
         self._up.wait()
@@ -303,8 +310,10 @@ class Supervisor:
         self.request_shutdown()
         if self._thread:
             self._thread.join()
-        if self._error and error is None:
-            raise self._error
+        self._asked.clear()  # the thread may have ended before it was asked to
+        fault, self._error = self._error, None
+        if fault and error is None:
+            raise fault
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:

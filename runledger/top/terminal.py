@@ -82,7 +82,9 @@ class Terminal:
         self._in, self._out = sys.stdin.fileno(), sys.stdout.fileno()
         self._saved: list[Any] = []
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._pipe = os.pipe()
+        for end in self._pipe:
+            os.set_blocking(end, False)
         self._signals: dict[int, Any] = {}
         self._ended: int | None = None
         self._resized = True

@@ -20,11 +20,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
-from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from uuid import UUID
 
 import psycopg
@@ -35,7 +34,7 @@ from runledger.errors import InvalidArgument, NotFound, RunledgerError
 from runledger.web import _details, _lists
 from runledger.web._changes import CHANGES
 from runledger.web._frame import BadRequest, Missing, Page, View, frame, identifier, note, section
-from runledger.web._markup import el, url
+from runledger.web._markup import el, url, visible
 from runledger.web._overview import overview
 from runledger.web._source import Session, Source, Unavailable
 
@@ -326,20 +325,27 @@ class Handler(BaseHTTPRequestHandler):
     # what was asked
 
     @cached_property
+    def _address(self) -> SplitResult:
+        try:
+            return urlsplit(self.path)
+        except ValueError:
+            raise BadRequest("That is no address.") from None
+
+    @cached_property
     def _path(self) -> str:
-        return unquote(urlsplit(self.path).path)
+        return unquote(self._address.path)
 
     @cached_property
     def _query(self) -> dict[str, str]:
-        return _pairs(urlsplit(self.path).query)
+        return _pairs(self._address.query)
 
     @cached_property
     def _visitor(self) -> str:
-        cookie: SimpleCookie = SimpleCookie()
-        with contextlib.suppress(CookieError):
-            cookie.load(self.headers.get("Cookie", ""))
-        morsel = cookie.get(self._cookie_name)
-        return morsel.value if morsel and 20 <= len(morsel.value) <= 60 else ""
+        # Not http.cookies: it reads none where one makes no sense to it, and those of all programs of a machine come,
+        # whatever their port.
+        pairs = (pair.partition("=") for pair in self.headers.get("Cookie", "").split(";"))
+        visitor = {name.strip(): value.strip() for name, _, value in pairs}.get(self._cookie_name, "")
+        return visitor if visitor.isascii() and 20 <= len(visitor) <= 60 else ""
 
     @property
     def _cookie_name(self) -> str:
@@ -605,7 +611,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
-        logger.info("web: %s %s %d", self.command, urlsplit(self.path).path[:200], reply.status)
+        logger.info("web: %s %s %d", self.command, visible(self.path.partition("?")[0][:200]), reply.status)
 
 
 def _pairs(words: str) -> dict[str, str]:

@@ -154,14 +154,21 @@ class Session:
             fallback_application_name="runledger-web",
         )
         self._connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        self._go_on()
         self._tick()
 
     def _tick(self) -> None:
         ((self.now,),) = self.connection.execute(_calls.SERVER_TIME, binary=True).fetchall()
         self._source.calls += 1
 
+    def _go_on(self) -> None:
+        # Who gave up while nothing was asked has canceled nothing, and nobody would end what is asked now.
+        if self.is_over:
+            raise psycopg.OperationalError("its time is over")
+
     def read(self, call: _calls.Call[R]) -> R:
         """Run a call in a read-only transaction, so that no page can change anything."""
+        self._go_on()
         self._source.calls += 1
         self.connection.read_only = True
         with self.connection.transaction():
@@ -183,6 +190,7 @@ class Session:
 
     def write(self, call: _calls.Call[R]) -> R:
         """Run a call that changes something, once."""
+        self._go_on()
         self._source.calls += 1
         self.connection.read_only = None
         self._writes = True

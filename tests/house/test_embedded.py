@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -73,6 +74,16 @@ def test_tcp_port_besides_the_socket():
     with Server(tcp=True) as server:
         assert ask(f"host=127.0.0.1 port={server.port} user=postgres dbname=postgres", "select 1") == 1
         assert ask(server.dsn(), "select 1") == 1
+
+
+@pytest.mark.parametrize("name", ["a b", "it's ünï\\code", "a,b", "long" * 30], ids=["blank", "quote", "comma", "long"])
+def test_any_directory_for_temporary_files_will_do(monkeypatch, tmp_path, name):
+    directory = tmp_path / name
+    directory.mkdir()
+    monkeypatch.setattr(embedded, "_SHM", tmp_path / "none")
+    monkeypatch.setattr(tempfile, "tempdir", str(directory))
+    with Server() as server:
+        assert ask(server.dsn(user="postgres"), "select 1") == 1
 
 
 def test_settings_and_data_directory_of_ones_own(tmp_path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -230,6 +232,57 @@ def test_shutdown_asked_for_before_the_start_is_heeded(runner):
     supervisor = Supervisor(runner.app, runner.db.dsn, config=Config())
     supervisor.request_shutdown()
     asyncio.run(supervisor.run())
+
+
+def test_what_has_ended_may_be_entered_again(runner):
+    runner.app.register("a", lambda job: "fine")
+    supervisor = Supervisor(runner.app, runner.db.dsn, config=Config(poll_interval_ms=100))
+    for _ in range(2):
+        with supervisor:
+            assert runner.finish("a")["output"] == "fine"
+        assert runner.db.all("select * from runledger.workers") == []
+
+
+FORKED = """
+import os, sys
+from runledger import App
+from runledger.config import Config
+from runledger.supervisor import Supervisor
+
+app, config = App(), Config()  # as a server does that loads the program and forks then
+app.register("a", lambda job: None)
+supervisor = Supervisor(app, sys.argv[1], config=config)
+pipes = []
+for _ in range(2):
+    up, down = os.pipe(), os.pipe()
+    if not os.fork():
+        os.close(down[1])
+        with supervisor:
+            os.write(up[1], b"!")
+            os.read(down[0], 1)
+        os._exit(0)
+    os.close(down[0])
+    pipes.append((up, down))
+for up, _ in pipes:
+    os.read(up[0], 1)
+print("both", flush=True)
+sys.stdin.read()
+for _, down in pipes:
+    os.write(down[1], b"!!")
+for _ in pipes:
+    assert os.wait()[1] == 0
+"""
+
+
+def test_two_processes_forked_from_one_do_not_work_under_one_name(runner):
+    argv = [sys.executable, "-c", FORKED, runner.db.dsn]
+    parent = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "both\n"
+    names = runner.db.column("select worker_id from runledger.workers")
+    assert len(names) == 2, names
+    parent.communicate(timeout=30)
+    assert parent.returncode == 0
 
 
 def test_nobody_there_is_told_after_a_few_tries(runner):

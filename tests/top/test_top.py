@@ -241,6 +241,13 @@ def test_an_exception_leaves_the_terminal_as_before(start: Callable[..., Watch])
     assert b"ZeroDivisionError" in top.written.partition(b"\x1b[?1049l")[2]
 
 
+def test_a_system_without_pipe2_will_do(start: Callable[..., Watch]):
+    code = "import os\ndel os.pipe2\nfrom runledger.top.terminal import Terminal\nwith Terminal() as t: t.wake(), t.wait(9)"
+    top = start([sys.executable, "-c", code])  # macOS has none
+    assert top.ended() == 0, top.text
+    assert top.is_restored
+
+
 def test_it_follows_the_size_of_the_terminal(watch: Open, scene: SimpleNamespace):
     top = watch(columns=80, lines=24)
     top.until("stuck.type")

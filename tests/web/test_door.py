@@ -140,6 +140,17 @@ def test_the_cookie_is_of_no_use_to_others(serve: Callable[..., Browser]):
     assert page.server.door.token not in answer.headers["set-cookie"]
 
 
+@pytest.mark.parametrize("foreign", ['theirs={"a":1}', "two words=1 2", "naïve=é", "expires=never", "alone", "a=1; a=2;"])
+def test_cookies_of_other_programs_of_the_machine_keep_nobody_out(serve: Callable[..., Browser], foreign: str):
+    page = serve(allow_changes=True)
+    ours = page.get("/sign-in")
+    cookie = page.cookie
+    both = {"Cookie": f"{foreign}; {cookie}"}
+    form = {"csrf": ours.proof, "token": page.server.door.token}
+    assert page.post("/sign-in", form, **both).status == 303
+    assert "changes allowed" in page.get("/", Cookie=f"{foreign}; {page.cookie}; {foreign}").text
+
+
 def test_a_program_may_send_the_token_in_a_header(serve: Callable[..., Browser], q: Ledger):
     job_id = q.enqueue()
     page = serve(allow_changes=True)
@@ -227,10 +238,13 @@ def test_forms_are_bounded_and_are_forms(serve: Callable[..., Browser]):
     assert page.ask("POST", "/fsck", b"", chunked).status == 400
 
 
-def test_long_addresses_and_rubbish_are_refused(serve: Callable[..., Browser]):
+def test_long_addresses_and_rubbish_are_refused(serve: Callable[..., Browser], caplog: pytest.LogCaptureFixture):
     page = serve()
     assert page.get("/jobs?contains=" + "x" * 5000).status == 414
     assert raw(page, b"\x16\x03\x01\x02\x00\r\n\r\n") == b"Bad Request"  # in the manner of HTTP/0.9
+    for address in (b"http://[", b"http://[x/", b"http://a]/"):
+        assert b" 400 " in raw(page, b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % address).splitlines()[0]
+    assert not caplog.records
     assert b" 414 " in raw(page, b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n").splitlines()[0]
     assert page.read("/").status == 200
 

@@ -424,6 +424,16 @@ def test_what_takes_too_long_is_given_up_and_costs_no_connection(db: Db, q: Ledg
     source.close()
 
 
+def test_nothing_is_asked_after_the_time_is_over(db: Db, q: Ledger):
+    source = Source(db.dsn)
+    for ask in ("read", "write"):
+        with pytest.raises(Unavailable, match="given up"), source.session() as session:
+            session.give_up()  # between two calls, where there is nothing to cancel
+            getattr(session, ask)(_calls.pause_job_type("t", "r"))
+    assert not db.value("select is_paused from runledger.job_definitions")
+    source.close()
+
+
 def test_when_all_connections_are_taken_one_more_is_told_so(db: Db):
     source = Source(db.dsn, size=1)
     with source.session(), pytest.raises(Unavailable, match="in use"), source.session(0.1):

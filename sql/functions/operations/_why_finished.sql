@@ -35,9 +35,11 @@ begin
              ': ' || runledger._one_line(v_job.last_error_message), v_how)
          when v_job.lease_expires_at > _why_finished.now
            then format('It was canceled %s (%s). Its handler may still be at work until it says'
-             ' otherwise, at the latest until %s; only then can it be run again.', v_finished,
+             ' otherwise, at the latest until %s%s.', v_finished,
              runledger._one_line(v_job.status_reason),
-             runledger._when(v_job.lease_expires_at, _why_finished.now))
+             runledger._when(v_job.lease_expires_at, _why_finished.now),
+             case when v_job.workflow_run_id is null
+               then '; only then can it be run again' end)
          else format('It was canceled %s (%s).%s', v_finished,
              runledger._one_line(v_job.status_reason), v_how) end,
          case when v_job.status = 'DEAD_LETTERED' or v_job.status = 'CANCELED'

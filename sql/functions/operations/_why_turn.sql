@@ -1,5 +1,6 @@
 -- The last question: have its workers a free slot, and what do they take first. is_explained:
--- something else holds the job up already; then that it is ready is no answer.
+-- something else holds the job up already; then that it is ready is no answer. Jobs of other types
+-- that are paused, or whose limit is reached, are not taken before it.
 create or replace function runledger._why_turn(
   job runledger._job_case, handlers runledger._handler[], is_explained boolean,
   ready_at timestamptz, now timestamptz)
@@ -21,7 +22,11 @@ begin
          coalesce(sum(l.max_jobs - l.busy), 0) as free,
          array(select d.job_type from runledger.job_definitions as d
                 where not d.is_paused and (d.job_type = v_job.job_type or d.job_type in (
-                  select unnest(o.job_types) from live as o))
+                  select unnest(o.job_types) from live as o)
+                  and (d.max_concurrency is null or d.max_concurrency > (select count(*) from (
+                    select from runledger.job_queue as q
+                     where q.job_type = d.job_type and q.lease_token is not null
+                       and q.lease_expires_at > _why_turn.now limit d.max_concurrency) as n)))
                 order by (d.job_type = v_job.job_type) desc, d.job_type limit 50) as job_types
     into v_fleet
     from live as l;

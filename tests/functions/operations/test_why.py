@@ -17,6 +17,7 @@ import pytest
 
 from tests.support.clock import Clock
 from tests.support.database import Db
+from tests.support.flows import Flows, step
 from tests.support.ledger import LATER, NOBODY, OTHER_TENANT, TENANT, Ledger
 from tests.support.servers import ROOT
 from tests.support.told import ranked, telling
@@ -332,6 +333,18 @@ class TestPending:
         # Exactly those are what a worker takes first.
         assert ready.ids(11, "t", "u", "paused")[-1] == job_id
 
+    def test_jobs_of_another_type_whose_limit_is_reached_are_not_before_it(self, ready: Ledger):
+        ready.define("few", max_concurrency=2)
+        register(ready, max_jobs=5, types=["t", "few"])
+        ready.enqueue_many(4, "few", priority=500)
+        job_id = ready.enqueue()
+        says(one(ready, job_id), "Before it: 4 ready jobs of higher priority")
+        ready.claim(1, "few")
+        says(one(ready, job_id), "Before it: 3 ready jobs of higher priority")
+        ready.claim(1, "few")
+        assert codes(ready, job_id) == ["ready"]
+        assert ready.ids(1, "t", "few") == [job_id]
+
     def test_a_long_queue_is_not_counted_to_its_end(self, ready: Ledger):
         ready.enqueue_many(1500)
         says(one(ready, ready.enqueue()), "Before it: more than 1000 ready jobs")
@@ -525,6 +538,14 @@ class TestFinished:
         assert one(ready, lease["job_id"])["code"] == "why.canceled"
         mend(ready, lease["job_id"], "why.canceled")
         assert codes(ready, lease["job_id"])[-1] == "ready"
+
+    def test_a_canceled_step_is_not_said_to_run_again(self, ready: Ledger):
+        flow = Flows(ready)(step("a"))
+        lease = flow.lease("a")
+        flow.cancel()
+        row = one(ready, lease["job_id"])
+        assert row["code"] == "why.canceled_stopping"
+        assert "run again" not in row["explanation"]
 
     def test_it_is_quiet_with_the_instant_its_lease_ends(self, ready: Ledger, clock: Clock):
         lease = ready.leased()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+
 import click
 
 from runledger import _calls
@@ -27,6 +30,8 @@ def metrics(run: Run, /, *, listen: tuple[str, int] | None) -> None:
         server = m.server(run.dsn, listen)
     except OSError as error:
         raise click.ClickException(f"cannot listen there: {error}") from error
+    # Without a handler nothing happens: the first process of a container is not ended by what it does not ask for.
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown, daemon=True).start())
     run.note("serving /metrics, /healthz and /readyz on {}:{}".format(*server.server_address[:2]))
     with server:
-        server.serve_forever()
+        server.serve_forever(poll_interval=0.2)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -16,6 +18,7 @@ from runledger.cli import main
 from tests.support.database import Db
 from tests.support.ledger import Ledger
 from tests.support.prometheus import parse
+from tests.support.servers import ROOT
 
 Get = Callable[[str], tuple[int, str]]
 
@@ -76,6 +79,18 @@ def test_it_serves(db: Db, get: Get):
     assert parse(get("/metrics")[1])["runledger_jobs_pending"][{"job_type": "t"}] == 2
     backends = "select count(*) from pg_stat_activity where application_name = 'runledger-metrics' and datname = current_database()"
     assert db.value(backends) == 1
+
+
+def test_it_ends_when_told(db: Db):
+    command = [sys.executable, "-m", "runledger", "--dsn", db.dsn, "metrics", "--listen", "127.0.0.1:0"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    _, _, port = process.stderr.readline().strip().rpartition(":")
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=30) as answer:
+        assert answer.status == 200
+    process.terminate()
+    assert process.communicate(timeout=30) == (None, "")
+    assert process.returncode == 0
 
 
 def test_an_observer_may_scrape(db: Db, stranger: str):

@@ -57,6 +57,21 @@ def test_the_sql_of_the_readme_runs_in_one_session_of_psql(db, tmp_path):
     assert db.value("select count(*) from runledger.job_definitions where catalog is not null") == 0, "it was a dry run"
 
 
+def test_the_script_for_teams_without_python_is_installed_whole_or_fails(db, empty_db, tmp_path):
+    (line,) = re.findall(r"`(runledger migrate --print .*)`", (ROOT / "README.md").read_text())
+    # Who looks around in psql likes it to go on after an error: half of the script would be committed.
+    (tmp_path / ".psqlrc").write_text("\\set ON_ERROR_ROLLBACK on\n")
+    program = f'runledger() {{ "{sys.executable}" -m runledger "$@"; }}; {line}'
+
+    def run(dsn: str) -> int:
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "RUNLEDGER_DSN": dsn}
+        return subprocess.run(["sh", "-c", program], cwd=tmp_path, env=env, capture_output=True, check=False).returncode
+
+    assert run(empty_db.dsn) == 0
+    assert empty_db.value("select count(*) from runledger.health()") > 0
+    assert run(db.dsn) != 0, "there is one already"
+
+
 def test_the_python_of_the_readme_runs_beside_its_worker(db, tmp_path, monkeypatch):
     handlers = [block for block in blocks("python") if block.startswith("# jobs.py")]
     enqueue, workflow = (block for block in blocks("python") if "with Client.connect(dsn)" in block)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -270,6 +271,20 @@ def test_behind_a_proxy_with_tls_the_cookie_is_for_tls_alone(serve: Callable[...
     }
     told = page.post("/fsck", form, Host="queue.example", Origin="https://queue.example")
     assert told.status == 200
+
+
+def test_a_shortage_of_threads_costs_no_room(serve: Callable[..., Browser], monkeypatch: pytest.MonkeyPatch):
+    page = serve()
+
+    def none(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as short:
+        short.setattr(threading.Thread, "start", none)
+        for _ in range(AT_ONCE):
+            with pytest.raises(OSError, match=r"reset|without response"):
+                page.get("/health")
+    assert page.get("/health").status == 200
 
 
 def test_too_many_at_once_are_turned_away(serve: Callable[..., Browser]):

@@ -14,6 +14,7 @@ from tests.support.plpgsql import SQL, Function, function_files, functions, rela
 ALL_FILES = sorted(p for p in SQL.rglob("*.sql") if p.name != "schema.generated.sql")
 MIGRATIONS = sorted((SQL / "migrations").glob("*.sql"))
 VIEWS = sorted((SQL / "views").glob("*.sql"))
+ERROR_CODES = (SQL / "functions/core/error_codes.sql").read_text()
 AREAS = {"access", "core", "jobs", "workflows", "schedules", "operations"}
 
 # Tables of constants, not code: a row per line.
@@ -90,6 +91,30 @@ def test_public_header_says_locks_writes_raises(function: Function):
     if function.public:
         found = re.findall(r"^-- (Locks|Writes|Raises):\s+\S", header, re.MULTILINE)
         assert found == ["Locks", "Writes", "Raises"]
+
+
+def may_be_raised(name: str) -> set[str]:
+    """The codes that stand in a function and in those it calls, as far as its text tells."""
+    texts = {f.name: code(f.text[f.text.index("as $$") :]) for f in functions() if f.name not in DATA}
+    reached, codes = {name}, set[str]()
+    for called in (todo := [name]):
+        codes |= set(re.findall(r"'([a-z_]+\.[a-z_]+)'", texts[called]))
+        # What stands in a text is a statement for people, not a call.
+        calls = set(re.findall(r"runledger\.(\w+)\s*\(", re.sub(r"'[^']*'", "", texts[called])))
+        todo += sorted((calls & texts.keys()) - reached)
+        reached |= calls
+    return codes
+
+
+@each_function
+def test_public_header_says_what_a_caller_must_begin_anew_for(function: Function):
+    """RL013 asks for another transaction, RL021 for another call: who meets them unprepared gives up."""
+    caught = {"fire_due_schedules": {"RL021"}, "run_maintenance": {"RL021"}, "upsert_schedule": {"RL013"}}
+    header = function.text[: function.text.index("create or replace")]
+    if function.public and function.name not in DATA:
+        states = dict(re.findall(r"\('([a-z_]+\.[a-z_]+)',\s+'(RL013|RL021)'", ERROR_CODES))
+        unsaid = {states[c] for c in may_be_raised(function.name) & states.keys()} - caught.get(function.name, set())
+        assert {state for state in unsaid if state not in header} == set()
 
 
 @each_function

@@ -1,11 +1,13 @@
 -- End a lease with a fresh run of the same job: progress and checkpoint stay, attempts start anew.
 --
--- Locks:  the job row.
--- Writes: job_queue, job_attempts, job_events.
+-- Locks:  the job row; of a job of a workflow its run before.
+-- Writes: job_queue, job_attempts, job_events; for a job of a workflow its step. Notifies idle
+--         workers of what is due.
 -- Raises: RL001 job.not_found, RL003 job.lease_owner_mismatch or job.canceled,
 --         RL010 job.invalid_continuation_delay, job.invalid_completion_progress,
 --         RL011 for checkpoint,
---         RL004 job.workflow_handler_continuation_not_enabled.
+--         RL004 job.workflow_handler_continuation_not_enabled,
+--         RL013 workflow.unsupported_isolation for a job of a workflow.
 create or replace function runledger.continue_job(
   job_id uuid, lease_token bigint, delay interval default '0', checkpoint jsonb default null,
   done bigint default null, total bigint default null)

@@ -3,7 +3,8 @@
 -- Locks:  none that anybody else waits for; a keyed call waits for a concurrent one with its key.
 -- Writes: job_queue, job_events. Notifies workers that are idle for this type.
 -- Raises: RL002 job.definition_not_found_or_disabled, RL005 access.job_type_not_granted, RL010,
---         RL011, RL013 and RL020 for keyed calls.
+--         RL011; for keyed calls RL013, RL020, and RL021 if the job that had the key is gone
+--         meanwhile: call again.
 create or replace function runledger.enqueue_job(
   job_type text, payload jsonb default '{}', organization_id uuid default null,
   priority integer default null, max_attempts integer default null,

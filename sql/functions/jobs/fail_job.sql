@@ -1,9 +1,11 @@
 -- End a lease with a failure. The ledger decides whether and when the job is tried again.
 --
--- Locks:  the job row.
--- Writes: job_queue, job_attempts, job_events, job_dead_letters.
+-- Locks:  the job row; of a job of a workflow its run before.
+-- Writes: job_queue, job_attempts, job_events, job_dead_letters; for a job of a workflow its step
+--         and run, and the jobs it lets go. Notifies idle workers of what is due.
 -- Raises: RL001 job.not_found, RL003 job.lease_owner_mismatch or job.canceled,
---         RL010 job.invalid_failure_kind, job.invalid_error_code, job.invalid_retry_timing.
+--         RL010 job.invalid_failure_kind, job.invalid_error_code, job.invalid_retry_timing,
+--         RL013 workflow.unsupported_isolation for a job of a workflow.
 create or replace function runledger.fail_job(
   job_id uuid, lease_token bigint, error_code text, error_message text,
   kind text default 'RETRYABLE', not_before timestamptz default null)

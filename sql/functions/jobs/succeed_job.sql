@@ -1,9 +1,11 @@
 -- End a lease with success.
 --
--- Locks:  the job row.
--- Writes: job_queue, job_attempts, job_events.
+-- Locks:  the job row; of a job of a workflow its run before.
+-- Writes: job_queue, job_attempts, job_events; for a job of a workflow its step and run, and the
+--         jobs it lets go. Notifies idle workers.
 -- Raises: RL001 job.not_found, RL003 job.lease_owner_mismatch or job.canceled,
---         RL010 job.invalid_completion_progress, RL011 for output and checkpoint.
+--         RL010 job.invalid_completion_progress, RL011 for output and checkpoint,
+--         RL013 workflow.unsupported_isolation for a job of a workflow.
 create or replace function runledger.succeed_job(
   job_id uuid, lease_token bigint, output jsonb default null, checkpoint jsonb default null,
   done bigint default null, total bigint default null)

@@ -4,7 +4,8 @@
 -- Locks:  the schedule row, then the definitions of its job types (shared).
 -- Writes: job_schedules, operator_actions; nothing when nothing changes.
 -- Raises: RL002 job_schedule.definition_not_found_or_disabled, RL010 job_schedule.invalid_*,
---         job_schedule.cron_never_fires, RL011 for payload, RL030 for steps.
+--         job_schedule.cron_never_fires, RL011 for payload, RL030 for steps,
+--         RL021 job_schedule.upsert_conflict_missing_existing: call again.
 create or replace function runledger.upsert_schedule(
   name               text,
   job_type           text,

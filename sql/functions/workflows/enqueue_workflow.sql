@@ -6,8 +6,9 @@
 --         Notifies idle workers.
 -- Raises: RL030 workflow.invalid_dag_* with every problem, RL002
 --         workflow.definition_not_found_or_disabled, RL005 access.job_type_not_granted,
---         RL011 for metadata, RL013 workflow.unsupported_isolation and RL020
---         workflow.enqueue_conflicting_retry for keyed calls. A refused workflow writes nothing.
+--         RL011 for metadata; for keyed calls RL013 workflow.unsupported_isolation, RL020
+--         workflow.enqueue_conflicting_retry, and RL021 if the run that had the key is gone
+--         meanwhile: call again. A refused workflow writes nothing.
 create or replace function runledger.enqueue_workflow(
   workflow_type   text,
   steps           jsonb,

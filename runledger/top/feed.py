@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -249,12 +249,17 @@ class Feed:
     def _is_broken(self) -> bool:
         return bool(self._connection.closed)
 
-    def _ask(self, call: _calls.Call[Any]) -> Any:
+    @contextlib.contextmanager
+    def _busy(self) -> Iterator[None]:
         self._busy_since = time.monotonic()
         try:
-            return Client(self._connection).run(call)
+            yield
         finally:
             self._busy_since = None
+
+    def _ask(self, call: _calls.Call[Any]) -> Any:
+        with self._busy():
+            return Client(self._connection).run(call)
 
     def _list(self, call: _calls.Call[list[R]]) -> list[R] | Refusal:
         try:
@@ -274,7 +279,8 @@ class Feed:
         if time.monotonic() - self._health_at >= HEALTH_EVERY:
             self._health = self._list(_calls.health())
             self._health_at = time.monotonic()
-        ((now,),) = self._connection.execute(_calls.SERVER_TIME, binary=True).fetchall()
+        with self._busy():
+            ((now,),) = self._connection.execute(_calls.SERVER_TIME, binary=True).fetchall()
         return View(look, now, queues, rows, self._health)
 
 

@@ -190,7 +190,7 @@ class Top:
         if key in moves:
             place = self._places.get(self.panel, 0) + moves[key]
             self._select(int(max(0, min(place, len(self._rows)))))
-        elif key.isdigit() and 1 <= int(key) <= len(names):
+        elif key in map(str, range(1, len(names) + 1)):
             self._go(names[int(key) - 1])
         elif key in ("tab", "right", "back tab", "left"):
             here = names.index(self.panel) if self.panel in names else 0

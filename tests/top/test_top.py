@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from runledger.top.feed import Feed, Look, Lost, View
 from tests.cli.conftest import NASTY, WIDE
 from tests.demo.conftest import wait_for
 from tests.support.database import Db
@@ -316,6 +317,34 @@ def test_a_call_that_hangs_keeps_no_key_waiting(db: Db, watch: Open, scene: Simp
     # Its session is not left behind.
     sessions = "select count(*) from pg_stat_activity where application_name = 'runledger-top'"
     wait_for(lambda: db.value(sessions) == 0)
+
+
+def test_keys_that_mean_nothing_do_nothing(watch: Open, scene: SimpleNamespace):
+    top = watch()
+    top.until("stuck.type")
+    top.press(*"²①٣éß0", "2").until("worker-one")  # ² is a key of its own on French keyboards
+    assert top.press("q").ended() == 0
+
+
+def test_no_call_hangs_unseen(db: Db):
+    db.execute("create schema slow")
+    db.execute("grant usage on schema slow to public")
+    db.execute(
+        "create function slow.clock_timestamp() returns timestamptz language sql volatile"
+        " as 'select pg_catalog.pg_advisory_xact_lock(7); select pg_catalog.clock_timestamp()'"
+    )
+    blocker = db.connect()
+    blocker.execute("select pg_advisory_lock(7)")
+    dsn = psycopg.conninfo.make_conninfo(db.dsn, options="-c search_path=slow,pg_catalog")
+    feed = Feed(dsn, Look("queues"), interval=0.2, wake=lambda: None)
+    feed.start()
+    wait_for(lambda: db.value("select exists (select from pg_locks where locktype = 'advisory' and not granted)"))
+    assert feed.waits > 0
+    feed.give_up()
+    wait_for(lambda: any(isinstance(message, Lost) for message in feed.take()))
+    blocker.close()
+    wait_for(lambda: any(isinstance(message, View) for message in feed.take()))
+    feed.stop()
 
 
 def test_an_empty_database(db: Db, watch: Open):

@@ -24,10 +24,12 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from runledger import embedded
+from runledger._link import brief
 from runledger.migrate import migrate
 
 _READY = 3
 _KEPT = 8
+_PATIENCE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class DatabaseServer:
         self._ready: queue.Queue[str | BaseException] = queue.Queue(_READY)
         self._used: deque[str] = deque()
         self._stop = threading.Event()
+        self._trouble = ""
         self._admin = psycopg.connect(admin_dsn, autocommit=True)
         self._thread = threading.Thread(target=self._prepare, name="runledger-testing", daemon=True)
         try:
@@ -97,7 +100,10 @@ class DatabaseServer:
 
     def take(self) -> Database:
         """Return a fresh migrated database."""
-        name = self._ready.get(timeout=60)
+        try:
+            name = self._ready.get(timeout=_PATIENCE)
+        except queue.Empty:
+            raise RuntimeError(f"no database within {_PATIENCE:g} s: {self._trouble or 'the server is slow'}") from None
         if isinstance(name, BaseException):
             raise name
         return self._database(name)
@@ -166,7 +172,8 @@ class DatabaseServer:
                 self._admin.execute(self._create(name, self._template))
                 while len(self._used) > _KEPT:
                     self._drop(self._used.popleft())
-            except psycopg.OperationalError:
+            except psycopg.OperationalError as error:
+                self._trouble = brief(error)
                 self._reconnect()
                 continue
             except BaseException as error:  # noqa: BLE001 - it belongs to who waits for a database
@@ -182,9 +189,13 @@ class DatabaseServer:
 
     def _reconnect(self) -> None:
         """Come back after a test restarted the server."""
+        self._admin.close()
         while not self._stop.wait(0.05):
-            with contextlib.suppress(psycopg.OperationalError):
+            try:
                 self._admin = psycopg.connect(self.admin_dsn, autocommit=True)
+            except psycopg.OperationalError as error:
+                self._trouble = brief(error)
+            else:
                 return
 
     def _drop(self, name: str) -> None:

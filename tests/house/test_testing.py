@@ -90,6 +90,15 @@ def test_restarted_server_goes_on_serving(no_server_named):
                 assert conn.execute("select 1").fetchone() == (1,)
 
 
+def test_a_server_that_is_gone_is_told_to_who_waits(no_server_named, monkeypatch):
+    monkeypatch.setattr("runledger.testing._PATIENCE", 0.5)
+    with DatabaseServer.choose() as server:
+        server.server.halt("immediate")
+        with pytest.raises(RuntimeError, match="no database within.*(No such file|refused|terminat|closed)"):
+            for _ in range(9):  # those that are ready, and one that is not
+                server.take()
+
+
 def test_broken_template_is_told_to_who_waits(no_server_named):
     with DatabaseServer.choose() as server:
         with psycopg.connect(server.admin_dsn, autocommit=True) as conn:

@@ -253,7 +253,7 @@ create type runledger._step_case as (
   gate_expires_at timestamptz, released_at timestamptz, created_at timestamptz,
   finished_at timestamptz, status_reason text, last_error_code text, last_error_message text,
   pending integer, because text, root_key text, root_status runledger.step_status,
-  root_job_id uuid);
+  root_job_id uuid, root_expires_at timestamptz);
 comment on type runledger._step_case is
   'What why_workflow looks at of a step: because names the prerequisites that hold it up, root the '
   'first step on that path that is not itself held up. Internal.';

@@ -53,4 +53,5 @@ comment on function runledger.list_dead_letters(
   text, text, timestamptz, timestamptz, timestamptz, uuid, integer, uuid, boolean) is
   'Dead letters, latest first, by exact type, error code, time of failure and tenant; is_dead: '
   'whether the job still is one, or was requeued since. For the next page give failed_at and '
-  'job_id of the last one as before_failed_at and before_id. At most 1000 rows a page.';
+  'job_id of the last one as before_failed_at and before_id. From failed_after on, and before '
+  'failed_before. At most 1000 rows a page.';

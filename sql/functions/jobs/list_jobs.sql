@@ -53,4 +53,5 @@ comment on function runledger.list_jobs(
   text) is
   'Jobs, newest first, filtered by exact type, status, tenant, worker and time of creation, '
   'without payloads; contains: part of the name of the type, no wildcards. For the next page give '
-  'the last job_id as before_id. At most 1000 rows a page.';
+  'the last job_id as before_id. created_after and created_before leave that very instant out. At '
+  'most 1000 rows a page.';

@@ -49,5 +49,5 @@ $$;
 comment on function runledger.redrive_dead_letters(
   text, text, text, timestamptz, timestamptz, integer) is
   'Requeue up to max_jobs dead-lettered jobs, oldest failure first, of a type, an error code, a '
-  'time span. Call it again until it returns no row. A reason is asked for. Jobs of workflows are '
-  'left out.';
+  'time span (from failed_after on, and before failed_before). Call it again until it returns no '
+  'row. A reason is asked for. Jobs of workflows are left out.';

@@ -18,9 +18,13 @@ begin
       case when v_step.pending > 5 then format(' and %s more', v_step.pending - 5) else '' end,
       case when v_step.root_key is null then 'a step of another tenant'
            else format('%s (%s)%s', v_root, v_step.root_status,
-             case when v_step.root_job_id is null then '; the statement completes that gate'
+             case when v_step.root_expires_at <= _why_step.now
+                    then ', whose time is over; the statement has the upkeep end it'
+                  when v_step.root_job_id is null then '; the statement completes that gate'
                   else '; the statement asks why that job is not done' end) end),
       case when v_step.root_key is null then null
+        when v_step.root_expires_at <= _why_step.now
+          then 'select * from runledger.run_maintenance();'
         when v_step.root_job_id is null
           then runledger._complete_gate(_why_step.run_id, v_step.root_key)
         else format('select * from runledger.why(%L);', v_step.root_job_id) end)::runledger.reason;

@@ -45,7 +45,7 @@ begin
   )
   select c.nth, c.step_key, c.status, c.job_id, c.on_timeout, c.gate_expires_at, c.released_at,
          c.created_at, c.finished_at, c.status_reason, c.last_error_code, c.last_error_message,
-         c.pending, b.words, o.step_key, o.status, o.job_id
+         c.pending, b.words, o.step_key, o.status, o.job_id, o.gate_expires_at
     from chosen as c
     left join because as b on b.id = c.id
     left join root as r on r.id = c.id

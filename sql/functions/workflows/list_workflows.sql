@@ -53,4 +53,5 @@ comment on function runledger.list_workflows(
   text, text, uuid, timestamptz, timestamptz, uuid, integer, text) is
   'Runs, newest first, filtered by exact type, status, tenant and time of creation; contains: '
   'part of the name of the type, no wildcards. For the next page give the last workflow_run_id as '
-  'before_id. At most 1000 rows a page.';
+  'before_id. created_after and created_before leave that very instant out. At most 1000 rows a '
+  'page.';

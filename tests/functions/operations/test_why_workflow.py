@@ -166,6 +166,17 @@ class TestGates:
         mend(flow, "g")
         assert flow.states() == {"g": "SUCCEEDED", "a": "ENQUEUED"}
 
+    def test_what_waits_for_a_gate_whose_time_is_over_does_not_complete_it(self, start: Flows, clock: Clock):
+        """Completed it would be a success, and it is to end as FAILED."""
+        flow = start(gate("g", timeout_seconds=60, on_timeout="FAILED"), step("a", "g"), step("b", always="a"))
+        clock.advance(60.5)
+        for key in ("a", "b"):
+            row = of(flow, key)
+            says(row, "What moves first on that way is g (WAITING_FOR_EXTERNAL), whose time is over")
+            assert row["fix"] == "select * from runledger.run_maintenance();"
+        mend(flow, "b")
+        assert flow.states() == {"g": "FAILED", "a": "CANCELED", "b": "ENQUEUED"}
+
     def test_it_is_overdue_with_its_instant(self, start: Flows, clock: Clock):
         flow = start(gate("g", timeout_seconds=60, on_timeout="FAILED"))
         clock.advance(58.999_999)

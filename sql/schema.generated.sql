@@ -454,7 +454,8 @@ CREATE TYPE runledger._step_case AS (
 	because text,
 	root_key text,
 	root_status runledger.step_status,
-	root_job_id uuid
+	root_job_id uuid,
+	root_expires_at timestamp with time zone
 );
 
 COMMENT ON TYPE runledger._step_case IS 'What why_workflow looks at of a step: because names the prerequisites that hold it up, root the first step on that path that is not itself held up. Internal.';
@@ -3874,7 +3875,7 @@ CREATE FUNCTION runledger.list_dead_letters(job_type text DEFAULT NULL::text, er
     SET plan_cache_mode TO 'force_generic_plan'
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger.list_dead_letters(job_type text, error_code text, failed_after timestamp with time zone, failed_before timestamp with time zone, before_failed_at timestamp with time zone, before_id uuid, max_rows integer, organization_id uuid, is_dead boolean) IS 'Dead letters, latest first, by exact type, error code, time of failure and tenant; is_dead: whether the job still is one, or was requeued since. For the next page give failed_at and job_id of the last one as before_failed_at and before_id. At most 1000 rows a page.';
+COMMENT ON FUNCTION runledger.list_dead_letters(job_type text, error_code text, failed_after timestamp with time zone, failed_before timestamp with time zone, before_failed_at timestamp with time zone, before_id uuid, max_rows integer, organization_id uuid, is_dead boolean) IS 'Dead letters, latest first, by exact type, error code, time of failure and tenant; is_dead: whether the job still is one, or was requeued since. For the next page give failed_at and job_id of the last one as before_failed_at and before_id. From failed_after on, and before failed_before. At most 1000 rows a page.';
 
 CREATE FUNCTION runledger.list_job_attempts(job_id uuid, after_run integer DEFAULT NULL::integer, after_attempt integer DEFAULT NULL::integer, before_run integer DEFAULT NULL::integer, before_attempt integer DEFAULT NULL::integer, max_rows integer DEFAULT 100, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.job_attempt_record
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -3935,7 +3936,7 @@ CREATE FUNCTION runledger.list_jobs(job_type text DEFAULT NULL::text, status tex
     SET plan_cache_mode TO 'force_generic_plan'
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger.list_jobs(job_type text, status text, organization_id uuid, worker_id text, created_after timestamp with time zone, created_before timestamp with time zone, before_id uuid, max_rows integer, contains text) IS 'Jobs, newest first, filtered by exact type, status, tenant, worker and time of creation, without payloads; contains: part of the name of the type, no wildcards. For the next page give the last job_id as before_id. At most 1000 rows a page.';
+COMMENT ON FUNCTION runledger.list_jobs(job_type text, status text, organization_id uuid, worker_id text, created_after timestamp with time zone, created_before timestamp with time zone, before_id uuid, max_rows integer, contains text) IS 'Jobs, newest first, filtered by exact type, status, tenant, worker and time of creation, without payloads; contains: part of the name of the type, no wildcards. For the next page give the last job_id as before_id. created_after and created_before leave that very instant out. At most 1000 rows a page.';
 
 CREATE FUNCTION runledger.list_live_workflows(contains text DEFAULT NULL::text, after_id uuid DEFAULT NULL::uuid, max_rows integer DEFAULT 100, organization_id uuid DEFAULT NULL::uuid) RETURNS SETOF runledger.workflow_summary
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -4056,7 +4057,7 @@ CREATE FUNCTION runledger.list_workflows(workflow_type text DEFAULT NULL::text, 
     SET plan_cache_mode TO 'force_generic_plan'
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger.list_workflows(workflow_type text, status text, organization_id uuid, created_after timestamp with time zone, created_before timestamp with time zone, before_id uuid, max_rows integer, contains text) IS 'Runs, newest first, filtered by exact type, status, tenant and time of creation; contains: part of the name of the type, no wildcards. For the next page give the last workflow_run_id as before_id. At most 1000 rows a page.';
+COMMENT ON FUNCTION runledger.list_workflows(workflow_type text, status text, organization_id uuid, created_after timestamp with time zone, created_before timestamp with time zone, before_id uuid, max_rows integer, contains text) IS 'Runs, newest first, filtered by exact type, status, tenant and time of creation; contains: part of the name of the type, no wildcards. For the next page give the last workflow_run_id as before_id. created_after and created_before leave that very instant out. At most 1000 rows a page.';
 
 CREATE FUNCTION runledger.log_job(job_id uuid, level text, message text, payload jsonb DEFAULT '{}'::jsonb, lease_token bigint DEFAULT NULL::bigint) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4160,7 +4161,7 @@ CREATE FUNCTION runledger.redrive_dead_letters(reason text, job_type text DEFAUL
     SET jit TO 'off'
     AS 'see sql/functions';
 
-COMMENT ON FUNCTION runledger.redrive_dead_letters(reason text, job_type text, error_code text, failed_after timestamp with time zone, failed_before timestamp with time zone, max_jobs integer) IS 'Requeue up to max_jobs dead-lettered jobs, oldest failure first, of a type, an error code, a time span. Call it again until it returns no row. A reason is asked for. Jobs of workflows are left out.';
+COMMENT ON FUNCTION runledger.redrive_dead_letters(reason text, job_type text, error_code text, failed_after timestamp with time zone, failed_before timestamp with time zone, max_jobs integer) IS 'Requeue up to max_jobs dead-lettered jobs, oldest failure first, of a type, an error code, a time span (from failed_after on, and before failed_before). Call it again until it returns no row. A reason is asked for. Jobs of workflows are left out.';
 
 CREATE FUNCTION runledger.register_worker(worker_id text, job_types text[], max_jobs integer DEFAULT 1, metadata jsonb DEFAULT '{}'::jsonb) RETURNS runledger.idle_report
     LANGUAGE plpgsql SECURITY DEFINER

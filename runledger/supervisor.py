@@ -39,6 +39,8 @@ class Supervisor:
     """One worker process. `await run()`, or `with Supervisor(…):` to run it in a thread beside your own code.
 
     `with` raises what keeps it from starting; what ends it later is logged at once and raised at the end.
+    When it has ended it may be started again. A process that was forked from another one gets a worker id of its own,
+    unless it was given one.
     """
 
     def __init__(

@@ -18,7 +18,7 @@ create or replace view runledger.why_codes with (security_barrier) as
       ('why.workers_busy', 'job', 'all slots of its workers are taken'),
       ('why.behind', 'job', 'ready jobs come before it: how many'),
       ('why.ready', 'job', 'it comes next, and a worker has a free slot'),
-      ('why.not_picked_up', 'job', 'it comes next for a minute, and no free worker takes it'),
+      ('why.not_picked_up', 'job', 'due for a minute, next in turn, and no free worker took it'),
       ('why.type_disabled', 'job', 'its type takes no new jobs; that does not hold this one up'),
       ('why.claimed', 'job', 'a worker has claimed it and not started it yet'),
       ('why.running', 'job', 'a worker runs it: since when, how far, until when'),

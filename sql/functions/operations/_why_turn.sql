@@ -54,8 +54,9 @@ begin
         case when v_fleet.workers = 1 then 'One live worker is registered'
              else v_fleet.workers || ' live workers are registered' end,
         v_fleet.free, v_fleet.slots,
-        case when v_is_late then 'that none took it within a minute means that they do not claim:'
-          ' look at them, or start them anew. The statement takes the job by hand.'
+        case when v_is_late then 'unless its turn has only just come, they do not claim: look'
+          ' again in a moment, then look at them, or start them anew. The statement takes the job'
+          ' by hand.'
           else 'the next poll takes it, within seconds.' end),
       case when v_is_late then runledger._by_hand(v_job.job_type) end)::runledger.reason;
   end if;

@@ -345,6 +345,15 @@ class TestPending:
         assert codes(ready, job_id) == ["ready"]
         assert ready.ids(1, "t", "few") == [job_id]
 
+    def test_one_whose_turn_has_only_just_come_is_not_said_to_be_passed_over(self, ready: Ledger, clock: Clock):
+        ready.define(max_concurrency=1)
+        register(ready)
+        lease, job_id = ready.leased(lease_seconds=600), ready.enqueue()
+        clock.advance(100)
+        assert codes(ready, job_id) == ["type_limit"]
+        ready.succeed(lease)
+        says(one(ready, job_id), "unless its turn has only just come, they do not claim")
+
     def test_a_long_queue_is_not_counted_to_its_end(self, ready: Ledger):
         ready.enqueue_many(1500)
         says(one(ready, ready.enqueue()), "Before it: more than 1000 ready jobs")

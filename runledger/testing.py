@@ -24,7 +24,6 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from runledger import embedded
-from runledger._link import brief
 from runledger.migrate import migrate
 
 _READY = 3
@@ -173,7 +172,7 @@ class DatabaseServer:
                 while len(self._used) > _KEPT:
                     self._drop(self._used.popleft())
             except psycopg.OperationalError as error:
-                self._trouble = brief(error)
+                self._trouble = str(error).partition("\n")[0]
                 self._reconnect()
                 continue
             except BaseException as error:  # noqa: BLE001 - it belongs to who waits for a database
@@ -194,7 +193,7 @@ class DatabaseServer:
             try:
                 self._admin = psycopg.connect(self.admin_dsn, autocommit=True)
             except psycopg.OperationalError as error:
-                self._trouble = brief(error)
+                self._trouble = str(error).partition("\n")[0]
             else:
                 return
 

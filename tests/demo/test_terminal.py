@@ -44,7 +44,8 @@ def on_a_terminal(environment: dict[str, str], *flags: str, columns: int, lines:
         [*COMMAND, *flags], env={**environment, "TERM": "xterm-256color"}, stdin=theirs, stdout=theirs, stderr=theirs
     )
     os.close(theirs)
-    assert process.pid in with_variable("TMPDIR", environment["TMPDIR"])
+    # While it is being started its environment reads empty for a moment.
+    wait_for(lambda: process.pid in with_variable("TMPDIR", environment["TMPDIR"]))
     written = b""
     while True:
         try:

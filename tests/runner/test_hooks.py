@@ -288,7 +288,7 @@ def test_the_database_decides_that_it_was_the_last_attempt(runner):
     assert recorder.of(job_id)[1] == ("failed", "DEAD_LETTERED", "DEAD_LETTERED", False)
 
 
-def test_a_hook_that_hangs_keeps_neither_slot_nor_job(runner, monkeypatch, caplog):
+def test_a_hook_that_hangs_keeps_neither_slot_nor_job(monkeypatch, runner, caplog):
     monkeypatch.setattr("runledger._hooks.PATIENCE", 0.2)
 
     async def hook(job, info):

@@ -138,8 +138,9 @@ def test_lent_connection_may_make_rows_of_its_own(empty_db):
         assert m.migrate(conn, check=True).status == "CURRENT"
 
 
-def test_serializable_default_does_not_blind_it(empty_db):
-    dsn = f"{empty_db.dsn} options='-c default_transaction_isolation=serializable -c statement_timeout=1'"
+def test_serializable_default_does_not_blind_it(empty_db, tree):
+    tree.write(f"migrations/{len(migration_names()) + 1:04}_takes_long.sql", "select pg_sleep(1.2);\n")
+    dsn = f"{empty_db.dsn} options='-c default_transaction_isolation=serializable -c statement_timeout=1s'"
     with psycopg.connect(dsn, autocommit=True) as conn:
         assert m.migrate(conn).status == "PENDING"
 

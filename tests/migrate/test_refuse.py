@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from contextlib import contextmanager
 
@@ -120,6 +121,20 @@ def test_a_database_that_takes_any_bytes_for_text(empty_db):
         assert "UTF8" in caught.value.hint
         done = psql(dsn, m.print_script())
         assert (done.returncode, "needs a database with an encoding" in done.stderr) == (3, True)
+    finally:
+        empty_db.execute(f"drop database {name}")
+
+
+def test_a_database_of_another_encoding_calls_workers_by_the_same_key(empty_db):
+    """Who listens makes the key of the name as UTF-8, whatever the bytes of it are in the database."""
+    name = f"{empty_db.database.name}_latin"
+    empty_db.execute(f"create database {name} encoding 'LATIN1' locale 'C' template template0")
+    dsn = make_conninfo(empty_db.admin_dsn, dbname=name)
+    try:
+        assert m.migrate(dsn).status == "PENDING"
+        with psycopg.connect(dsn, client_encoding="UTF8") as conn:
+            row = conn.execute("select runledger._wake_key('caf\u00e9')").fetchone()
+        assert row == (hashlib.sha256("caf\u00e9".encode()).hexdigest()[:16],)
     finally:
         empty_db.execute(f"drop database {name}")
 

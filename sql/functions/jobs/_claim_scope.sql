@@ -3,7 +3,7 @@ returns text
 language plpgsql immutable parallel safe
 as $$
 begin
-  return encode(sha256(convert_to(_claim_scope.job_types::text, getdatabaseencoding())), 'hex');
+  return encode(sha256(convert_to(_claim_scope.job_types::text, 'UTF8')), 'hex');
 end
 $$;
 
